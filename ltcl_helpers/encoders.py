@@ -1,0 +1,93 @@
+"""The networks: ResNets by blocks and width, CIFAR stem, and the projection head (SPEC 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016, the basic block)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(x)) + shortcut)
+
+
+class ResNet(nn.Module):
+    """A ResNet for small images, named as torchvision names its parts.
+
+    Args:
+        blocks: residual blocks per stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) ResNet-10.
+        width: channels of the first stage; every further stage doubles them and halves the size.
+
+    The first operation normalises the input with ImageNet's statistics, in training and after.
+    """
+
+    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64) -> None:
+        super().__init__()
+        self.stages = len(blocks)
+        self.dim = width * 2 ** (self.stages - 1)  # length of a feature
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)  # no stride, no max-pool
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for stage, count in enumerate(blocks):
+            outputs, stride = width * 2**stage, 1 if stage == 0 else 2
+            layers = [Block(inputs, outputs, stride)]
+            layers += [Block(outputs, outputs, 1) for _ in range(count - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+            inputs = outputs
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
+        x = (images - self.mean) / self.std
+        x = torch.relu(self.bn1(self.conv1(x)))
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        return x.mean((2, 3))
+
+
+class ProjectionHead(nn.Module):
+    """Linear, batch norm, ReLU, Linear, batch norm: used for the loss, dropped afterwards."""
+
+    def __init__(self, dim: int, outputs: int = 128) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, dim)
+        self.bn1 = nn.BatchNorm1d(dim)
+        self.fc2 = nn.Linear(dim, outputs, bias=False)
+        self.bn2 = nn.BatchNorm1d(outputs)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [B, dim] to projections [B, outputs], not normalised."""
+        return self.bn2(self.fc2(torch.relu(self.bn1(self.fc1(features)))))
+
+
+def build(blocks: Sequence[int], width: int, seed: int) -> tuple[ResNet, ProjectionHead]:
+    """Encoder and head whose initial weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # module constructors know no generator argument
+        encoder = ResNet(blocks, width)
+        return encoder, ProjectionHead(encoder.dim)

@@ -1,0 +1,65 @@
+"""Checks of students' answers: they take the answer, and say what they got and expected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import losses, memory, probe, splits
+
+
+def check(name: str, got: Any, expected: Any, tolerance: float = 1e-6) -> None:
+    """Compare an answer with the expected one.
+
+    Raises:
+        AssertionError: that says what was got and what was expected.
+    """
+    try:
+        got_array = np.asarray(got, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise AssertionError(f"{name}: got {got!r}, which is no number or array") from None
+    expected_array = np.asarray(expected, dtype=np.float64)
+    if got_array.shape != expected_array.shape:
+        raise AssertionError(
+            f"{name}: got shape {got_array.shape}, expected shape {expected_array.shape}"
+        )
+    if not np.allclose(got_array, expected_array, rtol=tolerance, atol=tolerance):
+        raise AssertionError(f"{name}: got {got_array}, expected {expected_array}")
+    print(f"{name}: correct")
+
+
+def check_class_sizes(answer: Callable[[int, int, float], list[int]]) -> None:
+    """The class-size law, on three tails; `answer(largest, classes, imbalance)`."""
+    for call in ((450, 100, 100.0), (900, 12, 100.0), (60, 5, 10.0)):
+        check(f"class sizes {call}", answer(*call), splits.class_sizes(*call))
+
+
+def check_nt_xent(answer: Callable[..., torch.Tensor]) -> None:
+    """NT-Xent on random projections; `answer(first, second, temperature)` gives [B]."""
+    draw = torch.Generator().manual_seed(7)
+    for size, temperature in ((2, 0.5), (8, 0.2)):
+        first, second = torch.randn(2, size, 16, generator=draw, dtype=torch.float64)
+        expected = losses.nt_xent(first, second, temperature)
+        check(f"NT-Xent of {size} samples", answer(first, second, temperature), expected)
+
+
+def check_momentum_loss(answer: Callable[[list[float], float], float]) -> None:
+    """The momentum loss of one sample; `answer(losses, beta)` gives its last value."""
+    series = [4.0, 3.0, 3.5, 1.0]
+    for beta in (0.9, 0.5, 0.0):
+        kept = memory.MomentumLoss(1, beta, dtype=torch.float64)
+        for loss in series:
+            kept.update(torch.tensor([0]), torch.tensor([loss], dtype=torch.float64))
+        check(f"momentum loss, beta {beta}", answer(series, beta), kept.value.item())
+
+
+def check_balancedness(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """The balancedness; `answer(per_class, class_counts)` gives std over many, medium, few."""
+    draw = np.random.default_rng(3)
+    for classes in (10, 12):
+        accuracies, counts = draw.random(classes), draw.permutation(classes) + 1
+        expected = probe.group_report(accuracies, counts)["std"]
+        check(f"balancedness of {classes} classes", answer(accuracies, counts), expected)

@@ -1,0 +1,88 @@
+"""What the network finds hard to remember: each sample's loss, averaged over its history."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+
+def memorization_score(momentum_loss: Tensor) -> Tensor:
+    """Map momentum losses [N] to scores [N] in [0, 1] (Zhou et al. 2022, eq. 4).
+
+    The farthest sample from the mean loss gets exactly 0 or 1, the mean itself 0.5. When all losses
+    are equal the published rule divides by zero; here every score is 0.5 then, with a warning.
+    """
+    offset = momentum_loss - momentum_loss.mean()
+    farthest = offset.abs().max()
+    if not farthest > 0:
+        warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
+        return torch.full_like(momentum_loss, 0.5)
+    return (offset / farthest + 1) / 2
+
+
+class MomentumLoss:
+    """Exponential moving average of each sample's loss, and its history.
+
+    Args:
+        samples: N, the size of the training set.
+        beta: weight of the past in [0, 1); the first value of a sample is its first loss.
+
+    Attributes:
+        value: [N], the momentum loss; NaN for a sample that was not seen yet.
+        history: float16 [epochs kept, N], as kept by `end_epoch`.
+        epochs: the epochs (from 1) of the rows of `history`.
+        scores: [N], memorization scores of the last closed epoch; zeros before the first.
+    """
+
+    def __init__(
+        self,
+        samples: int,
+        beta: float = 0.97,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        if not 0 <= beta < 1:
+            raise ValueError(f"beta is {beta}; allowed is 0 <= beta < 1")
+        self.beta = beta
+        self.value = torch.full((samples,), float("nan"), device=device, dtype=dtype)
+        self.scores = torch.zeros_like(self.value)
+        self.epochs: list[int] = []
+        self.epoch = 0
+        self._kept: list[Tensor] = []
+
+    def update(self, index: Tensor, loss: Tensor) -> None:
+        """Take in the losses [B] of the samples `index` [B], each of them once an epoch."""
+        loss = loss.detach().to(self.value.dtype)
+        past = self.value[index]
+        average = self.beta * past + (1 - self.beta) * loss
+        self.value[index] = torch.where(past.isnan(), loss, average)
+
+    def end_epoch(self, keep: bool = True) -> Tensor:
+        """Close the epoch, keep its momentum losses, and return the scores [N] of the next."""
+        self.epoch += 1
+        if keep:
+            self.epochs.append(self.epoch)
+            self._kept.append(self.value.half().cpu())
+        self.scores = memorization_score(self.value)
+        return self.scores
+
+    @property
+    def history(self) -> Tensor:
+        """Momentum losses, float16 [epochs kept, N]."""
+        return torch.stack(self._kept or [self.value.half().cpu()])[: len(self._kept)]
+
+    def state_dict(self) -> dict:
+        """All that a checkpoint needs."""
+        return {
+            "value": self.value, "scores": self.scores, "history": self.history,
+            "epochs": self.epochs, "epoch": self.epoch,
+        }  # fmt: skip
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` gave."""
+        self.value.copy_(state["value"])
+        self.scores.copy_(state["scores"])
+        self.epochs, self.epoch = list(state["epochs"]), state["epoch"]
+        self._kept = list(state["history"])

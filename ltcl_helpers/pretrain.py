@@ -1,0 +1,333 @@
+"""The one training loop: epochs over images that stay in memory, checkpoints, resume.
+
+Every random number is a function of (seed, purpose, epoch), so a run that was killed and resumed
+continues exactly as if it had never stopped (on the same CPU and thread count).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from . import encoders, splits, store
+from .augment import simclr_view
+from .config import ConfigError, RunConfig
+from .memory import MomentumLoss
+from .methods import Batch, SimCLR
+
+log = logging.getLogger(__name__)
+Views = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclasses.dataclass
+class Run:
+    """A pre-training run, finished or loaded.
+
+    Attributes:
+        folder: where its files are, or None.
+        config: its parameters.
+        encoder: the frozen result, on the CPU, in eval mode.
+        history: one row per epoch: epoch, loss, lr, seconds.
+        momentum_loss: float16 [epochs kept, N].
+        epochs_kept: the epochs (from 1) of its rows.
+        labels: int64 [N], of the training images, for looking at results only.
+        index: int64 [N], their positions in the train part.
+        class_counts: int64 [C], images per class.
+        group_counts: int64 [C], the counts that define many, medium and few.
+        head: the projection head, when the run was made in this process.
+    """
+
+    folder: Path | None
+    config: RunConfig
+    encoder: nn.Module
+    history: pd.DataFrame
+    momentum_loss: Tensor
+    epochs_kept: list[int]
+    labels: Tensor
+    index: Tensor
+    class_counts: Tensor
+    group_counts: Tensor
+    head: nn.Module | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Run:
+        """Load a finished run after checking all its files against DONE.json."""
+        folder = Path(folder)
+        store.verify(folder)
+        config = RunConfig(**store.read_json(folder / "config.json"))
+        encoder, _ = encoders.build(config.blocks, config.width, seed=0)
+        encoder.load_state_dict(load_tensors((folder / "encoder.safetensors").read_bytes()))
+        arrays = {n: torch.from_numpy(a) for n, a in store.read_npz(folder / "memory.npz").items()}
+        arrays["epochs_kept"] = arrays["epochs_kept"].tolist()
+        history = store.read_parquet(folder / "history.parquet")
+        return cls(folder, config, encoder.eval(), history, **arrays)
+
+
+def pretrain(
+    config: RunConfig, out: str | Path | None = None, inputs: splits.Inputs | None = None
+) -> Run:
+    """Train an encoder without labels; with `out`, leave a run folder (DESIGN: files of a run).
+
+    Args:
+        config: the run's parameters.
+        out: a folder that does not exist yet, or None to keep everything in memory.
+        inputs: what `splits.select(config)` gave, when the caller has it already.
+
+    Raises:
+        ConfigError: for data, split, device or folder, before anything is created.
+        FloatingPointError: when the loss stops being finite.
+    """
+    inputs = inputs or splits.select(config)
+    device = pick_device(config.device)
+    if out is None:
+        return _train(config, inputs, device, None)
+    folder = new_folder(out)
+    store.write_json(folder / "config.json", config.model_dump(mode="json"))
+    return _train(config, inputs, device, folder)
+
+
+def resume(folder: str | Path) -> Run:
+    """Finish a run that was stopped; a finished one is checked and loaded.
+
+    Raises:
+        ConfigError: when the folder is no run, or its data changed since.
+    """
+    folder = Path(folder)
+    config = RunConfig(**store.read_json(folder / "config.json"))
+    if (folder / "DONE.json").exists():
+        return Run.load(folder)
+    return _train(config, splits.select(config), pick_device(config.device), folder)
+
+
+def new_folder(out: str | Path) -> Path:
+    """Create the folder of a run; one that is there already is never written into."""
+    folder = Path(out)
+    if folder.exists():
+        raise ConfigError(
+            f"{folder} exists; `ltcl run --resume {folder}` goes on with it, or name another --out"
+        )
+    folder.mkdir(parents=True)
+    return folder
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device is {name!r}, but torch finds no GPU here; use auto or cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type: bf16 where asked for, or on "auto" where the hardware computes in it."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bf16" else None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else None
+
+
+def generator(
+    seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A generator whose state is a function of (seed, purpose, epoch)."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def lr_factor(update: int, updates: int, warmup: int, floor: float) -> float:
+    """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine (SPEC 6).
+
+    `floor` is the last value; the published runs end at 1e-6 / lr.
+    """
+    if update < warmup:
+        return update / warmup
+    progress = (update - warmup) / max(1, updates - warmup)
+    return floor + (1 - floor) / 2 * (1 + math.cos(math.pi * progress))
+
+
+def batches(samples: int, config: RunConfig, epoch: int) -> list[Tensor]:
+    """A fresh shuffle of all samples, cut into batches; nobody is dropped."""
+    order = torch.randperm(samples, generator=generator(config.seed, "order", epoch))
+    if config.equal_batches:
+        return list(order.tensor_split(math.ceil(samples / config.batch_size)))
+    return list(order.split(config.batch_size))  # the last one may be small, as published
+
+
+def train_epoch(
+    method: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    lrs: Iterator[float],
+    memory: MomentumLoss,
+    batches: Iterable[Tensor],
+    images: Tensor,
+    labels: Tensor,
+    views: Views,
+) -> tuple[Tensor, float]:
+    """One pass over the data.
+
+    Args:
+        method: gives one loss per sample for a `Batch`.
+        optimizer: of the method's parameters.
+        lrs: the learning rate of each update, one after the other.
+        memory: takes in every sample's loss; its scores steer the views.
+        batches: index int64 [B] each.
+        images: what `views` takes, [N, ...], on the method's device.
+        labels: int64 [N].
+        views: (images[index], scores[index]) to the two views of the batch.
+
+    Returns:
+        The mean loss over the samples (a tensor: reading it waits for the device), the last lr.
+    """
+    method.train()
+    method.start_epoch()
+    total, lr = torch.zeros((), device=images.device, dtype=memory.value.dtype), 0.0
+    for index in batches:
+        index = index.to(images.device)
+        batch = Batch(index, labels[index], views(images[index], memory.scores[index]))
+        loss = method(batch)  # [B], one value per sample
+        memory.update(index, loss)
+        lr = next(lrs)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.zero_grad(set_to_none=True)
+        loss.mean().backward()
+        optimizer.step()
+        total += loss.detach().sum()
+    return total / len(labels), lr
+
+
+def _train(
+    config: RunConfig, inputs: splits.Inputs, device: torch.device, folder: Path | None
+) -> Run:
+    """Train from the newest checkpoint of `folder`, or from the start."""
+    images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
+    precision = pick_precision(config.precision, device)
+    networks = encoders.build(config.blocks, config.width, config.seed)
+    method = SimCLR(*networks, config.temperature, precision)
+    method.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        method.parameters(), config.lr, momentum=0.9, weight_decay=config.weight_decay
+    )
+    memory = MomentumLoss(len(labels), config.momentum_beta, device)
+    parts = {"method": method, "optimizer": optimizer, "memory": memory}
+    split = splits.split_digest(inputs.index)
+    rows, machines = _restore(folder, parts, split) if folder else ([], [])
+    machine = describe_machine(device, precision)
+    machines += [] if machine in machines else [machine]
+    per_epoch = len(batches(len(labels), config, 0))
+    warmup = round(config.warmup * per_epoch)
+    updates = config.epochs * per_epoch
+    saved = time.monotonic()
+    for epoch in progress(range(len(rows) + 1, config.epochs + 1), config):
+        start = time.monotonic()
+        view = generator(config.seed, "views", epoch, device)
+        done = (epoch - 1) * per_epoch
+        lrs = (
+            config.lr * lr_factor(g, updates, warmup, 1e-6 / config.lr)
+            for g in range(done + 1, updates + 1)
+        )
+        loss, lr = train_epoch(
+            method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
+            lambda x, _, view=view: (simclr_view(x, view), simclr_view(x, view)),
+        )  # fmt: skip
+        if not math.isfinite(loss):
+            raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
+        memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
+        rows.append([epoch, float(loss), lr, time.monotonic() - start])
+        log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, rows[-1][-1])
+        if folder and time.monotonic() - saved >= config.checkpoint_seconds:
+            state = {name: part.state_dict() for name, part in parts.items()}
+            state |= {"rows": rows, "machines": machines, "split": split}
+            store.save_checkpoint(folder, epoch, state)
+            saved = time.monotonic()
+    if config.epochs == 0:
+        _set_batch_norm(method, images, config)
+    return _finish(config, inputs, method, memory, rows, folder, machines)
+
+
+def _restore(folder: Path, parts: dict, split: str) -> tuple[list[list], list[dict]]:
+    """Load the newest whole checkpoint into `parts`; history rows and machines so far."""
+    state = store.load_checkpoint(folder)
+    if state is None:
+        return [], []
+    if state["split"] != split:
+        raise ConfigError(f"the data or split of {folder} changed since its checkpoint; start anew")
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return state["rows"], state["machines"]
+
+
+def _set_batch_norm(method: SimCLR, images: Tensor, config: RunConfig) -> None:
+    """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
+    method.train()
+    with torch.no_grad():
+        for index in batches(len(images), config, 0):
+            method.project(images[index].float() / 255)
+
+
+def _finish(
+    config: RunConfig, inputs: splits.Inputs, method: SimCLR, memory: MomentumLoss,
+    rows: list[list], folder: Path | None, machines: list[dict],
+) -> Run:  # fmt: skip
+    """Build the Run and, with a folder, write its files, DONE.json last."""
+    history = pd.DataFrame(rows, columns=["epoch", "loss", "lr", "seconds"])
+    encoder, head = method.encoder.cpu().eval(), method.head.cpu().eval()
+    arrays = {
+        "momentum_loss": memory.history.half().numpy(),
+        "labels": inputs.labels, "index": inputs.index,
+        "class_counts": inputs.class_counts, "group_counts": inputs.group_counts,
+    }  # fmt: skip
+    tensors = {name: torch.from_numpy(a) for name, a in arrays.items()}
+    run = Run(folder, config, encoder, history, epochs_kept=memory.epochs, head=head, **tensors)
+    if folder is None:
+        return run
+    store.write_parquet(folder / "history.parquet", history)
+    store.write_npz(folder / "memory.npz", epochs_kept=memory.epochs, **arrays)
+    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
+    about = {
+        "input": "(x - mean) / std with x in [0, 1]",
+        "mean": json.dumps(encoders.MEAN), "std": json.dumps(encoders.STD),
+        "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
+        "conv1 3x3 stride 1 without bias, maxpool and fc identity",
+    }  # fmt: skip
+    store.write_bytes(folder / "encoder.safetensors", save_tensors(weights, about))
+    facts = {"config_sha256": config.digest(), "split_sha256": splits.split_digest(inputs.index)}
+    store.seal(folder, **facts, machines=machines)
+    for path in store.checkpoints(folder):
+        path.unlink()  # a finished run needs none, and they are large
+    return run
+
+
+def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:
+    """What a result's last digits depend on."""
+    on_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "precision": "float32" if precision is None else "bf16",
+        "torch": torch.__version__,
+    }
+
+
+def progress(epochs: Iterable[int], config: RunConfig) -> Iterable[int]:
+    """A bar for people (terminal or notebook), nothing in a log."""
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    name = f"{config.method} on {config.data}"
+    return tqdm(epochs, name, unit="epoch", disable=not watched, mininterval=1)

@@ -1,0 +1,230 @@
+"""Which images a run learns from: long-tail, balanced and few-shot index sets (SPEC 1.1).
+
+Every class has one shuffled list per seed, and all sets take a prefix of it: the few-shot set of a
+class lies inside its balanced set and its long-tail set, as in the published files.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .config import ConfigError, RunConfig
+from .datasets import DATA, Arrays, read_arrays
+from .store import sha256, write_bytes, write_json
+
+GROUPS = ("many", "medium", "few")
+DRAWN = ("long-tail", "balanced", "all")
+
+
+class Inputs(NamedTuple):
+    """What a run learns from, checked; NumPy only.
+
+    images uint8 [n, 3, H, W], labels int64 [n], index int64 [n] (positions in the train part),
+    class_counts int64 [C] (of the split), group_counts int64 [C] (of the long-tail split that says
+    which classes are many, medium and few; the balanced control borrows its partner's).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    class_counts: np.ndarray
+    group_counts: np.ndarray
+
+
+def class_sizes(largest: int, classes: int, imbalance: float) -> list[int]:
+    """Images per class by rank: floor(largest / imbalance^(r / (classes - 1))), r = 0, 1, ...
+
+    The published CIFAR splits follow this law exactly, with largest 4500 and 450, imbalance 100.
+
+    Raises:
+        ConfigError: when a class would be empty, or fewer than two classes are asked for.
+    """
+    if classes < 2:
+        raise ConfigError(f"a long tail needs 2 classes or more, the data has {classes}")
+    sizes = [math.floor(largest / imbalance ** (r / (classes - 1))) for r in range(classes)]
+    if sizes[-1] < 1:
+        raise ConfigError(
+            f"imbalance {imbalance:g} with {largest} images in the largest class leaves the "
+            f"smallest class empty; allowed is an imbalance up to {largest}"
+        )
+    return sizes
+
+
+def class_lists(labels: np.ndarray, seed: int) -> list[np.ndarray]:
+    """One shuffled list of positions per class; every index set takes prefixes of these."""
+    labels = np.asarray(labels)
+    return [
+        np.random.default_rng([seed, 1, c]).permutation(np.flatnonzero(labels == c))
+        for c in range(int(labels.max()) + 1)
+    ]
+
+
+def long_tail(
+    labels: np.ndarray, sizes: list[int], seed: int, mirrored: bool = False
+) -> np.ndarray:
+    """Positions of a long-tail set, class-major, int64.
+
+    Args:
+        labels: [N], the class of every image.
+        sizes: images per rank, largest first; which class has which rank is drawn from `seed`.
+        seed: of the class order and of every class's list.
+        mirrored: reverse the class order, so that class difficulty cancels within the pair.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(sizes))
+    size_of = dict(zip(order[::-1] if mirrored else order, sizes, strict=True))
+    return _prefixes(labels, [size_of[c] for c in range(len(sizes))], seed)
+
+
+def balanced(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Positions of a set with `per_class` images of each class, class-major, int64."""
+    return _prefixes(labels, [per_class] * (int(np.max(labels)) + 1), seed)
+
+
+def few_shot(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Positions of a labelled few-shot set: the same prefixes as `balanced`."""
+    return balanced(labels, per_class, seed)
+
+
+def _prefixes(labels: np.ndarray, sizes: list[int], seed: int) -> np.ndarray:
+    lists = class_lists(labels, seed)
+    for c, (size, positions) in enumerate(zip(sizes, lists, strict=True)):
+        if not 0 < size <= len(positions):
+            raise ConfigError(
+                f"class {c} has {len(positions)} images, {size} were asked for; "
+                "ask for fewer, at least 1"
+            )
+    parts = [positions[:size] for size, positions in zip(sizes, lists, strict=True)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarray]:
+    """Class ids of the many, medium and few groups (SPEC 7.3).
+
+    Args:
+        class_counts: [C], images per class in the long-tail set.
+        rule: "thirds" (few = the C // 3 smallest, many = the rest; CIFAR) or "counts"
+            (many > 100, few < 20 images; ImageNet, Places).
+    """
+    counts = np.asarray(class_counts)
+    if rule == "counts":
+        member = {"many": counts > 100, "few": counts < 20}
+        member["medium"] = ~(member["many"] | member["few"])
+        return {name: np.flatnonzero(member[name]) for name in GROUPS}
+    if rule != "thirds":
+        raise ConfigError(f"rule is {rule!r}; allowed are 'thirds' and 'counts'")
+    ascending, third = np.argsort(counts, kind="stable"), len(counts) // 3
+    few, medium, many = np.split(ascending, [third, 2 * third])
+    return {"many": np.sort(many), "medium": np.sort(medium), "few": np.sort(few)}
+
+
+def read_split(path: str | Path) -> np.ndarray:
+    """Read a list of positions (.npy, whole numbers), e.g. a published one; int64.
+
+    Raises:
+        ConfigError: when the file is missing, damaged, or is no list of distinct positions.
+    """
+    path = Path(path)
+    try:
+        index = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy)"
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ConfigError(f"split {path} is not a whole .npy file ({error})") from None
+    if not isinstance(index, np.ndarray) or index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ConfigError(f"split {path} is not one list of whole numbers")
+    if not len(index) or index.min() < 0 or len(np.unique(index)) < len(index):
+        raise ConfigError(f"split {path} is empty, or has a position below 0 or twice")
+    return index.astype(np.int64)
+
+
+def split_digest(index: np.ndarray) -> str:
+    """Sha256 of the positions as int64, however a file stores them."""
+    return sha256(np.ascontiguousarray(index, np.int64).tobytes())
+
+
+def select(config: RunConfig) -> Inputs:
+    """Load and check what a run learns from.
+
+    Raises:
+        ConfigError: for data, split, or a batch larger than the split, before torch is loaded.
+    """
+    data = read_arrays(config.data, "train", config.root)
+    index, group_counts = _positions(config, data)
+    if index.max() >= len(data.labels):
+        raise ConfigError(
+            f"split {config.split} has position {index.max()}, but {config.data} has "
+            f"{len(data.labels)} images; is it the list of another data set?"
+        )
+    if len(index) < config.batch_size:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, but split {config.split} of {config.data} has "
+            f"{len(index)} images; use a batch of {len(index)} or fewer"
+        )
+    labels = data.labels[index]
+    counts = np.bincount(labels, minlength=len(data.class_names))
+    if group_counts is None:
+        group_counts = counts
+    return Inputs(data.images[index], labels, index, counts, group_counts)
+
+
+def _positions(config: RunConfig, data: Arrays) -> tuple[np.ndarray, np.ndarray | None]:
+    """The split's positions, and the class counts that define its groups if not its own."""
+    if config.split == "all":
+        return np.arange(len(data.labels)), None
+    if config.split not in DRAWN:
+        return _from_file(Path(config.split), data.labels)
+    smallest = int(np.bincount(data.labels, minlength=len(data.class_names)).min())
+    largest = config.largest_class or smallest * 9 // 10  # a tenth stays unseen, as published
+    sizes = class_sizes(largest, len(data.class_names), config.imbalance)
+    tail = long_tail(data.labels, sizes, config.drawn_with, config.mirrored)
+    if config.split == "long-tail":
+        return tail, None
+    same_size = balanced(data.labels, sum(sizes) // len(sizes), config.drawn_with)
+    return same_size, np.bincount(data.labels[tail], minlength=len(sizes))
+
+
+def _from_file(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    partner = path.with_name(path.name.replace("_D_b", "_D_i"))  # the published naming
+    tail = read_split(partner) if partner != path and partner.exists() else None
+    counts = None if tail is None else np.bincount(labels[tail], minlength=labels.max() + 1)
+    return read_split(path), counts
+
+
+def draw_own(name: str, root: str | Path | None = None, out: Path | None = None) -> None:
+    """Draw our own CIFAR-LT lists, five splits, in the published layout and sizes.
+
+    A tenth of each class is the validation list; the sets of every split come from the rest. With
+    fixed seeds the files are always the same; the manifest holds their sha256.
+    """
+    if name == "splits":
+        raise ConfigError("draw takes cifar10 or cifar100, the data whose lists are drawn")
+    labels, out = read_arrays(name, "train", root).labels, out or DATA / "splits" / "own"
+    classes, prefix = int(labels.max()) + 1, f"{name}lt_"
+    validation = few_shot(labels, len(labels) // classes // 10, seed=0)
+    pool = np.setdiff1d(np.arange(len(labels)), validation)
+    sizes = class_sizes(len(pool) // classes, classes, 100)
+    lists = {"trainIdxList": pool, "valIdxList": validation}
+    for split in range(1, 6):
+        sets = {
+            "D_i": long_tail(labels[pool], sizes, split),
+            "D_b": balanced(labels[pool], sum(sizes) // classes, split),
+            "S_b": few_shot(labels[pool], len(pool) // classes // 100, split),
+            "test_100shot": few_shot(labels[pool], 100, 100 + split),
+            "test_50shot": few_shot(labels[pool], 50, 200 + split),
+        }
+        lists |= {f"split{split}_{kind}": pool[index] for kind, index in sets.items()}
+    out.mkdir(parents=True, exist_ok=True)
+    manifest = {}
+    for kind, index in lists.items():
+        buffer = io.BytesIO()
+        np.save(buffer, index.astype(np.uint16))  # positions below 50,000
+        write_bytes(out / f"{prefix}{kind}.npy", buffer.getvalue())
+        manifest[f"{prefix}{kind}.npy"] = {"images": len(index), "sha256": split_digest(index)}
+    write_json(out / f"{name}lt_manifest.json", {"data": name, "imbalance": 100, "lists": manifest})

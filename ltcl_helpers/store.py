@@ -1,0 +1,244 @@
+"""The only code that writes or loads result files: atomic, checksummed, no pickle.
+
+A file is written beside its name, flushed to the disk and renamed, so that it is the old one or the
+new one, never half of either. A run is done when `DONE.json`, written last, holds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+import os
+import shutil
+import subprocess
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .config import ConfigError
+
+if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+PACKAGES = ("ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision")
+NOT_RECORDED = "encoder.safetensors"  # weights are large, and can be made again
+
+
+class DamagedFile(ConfigError):
+    """A file is not what was written; the message says which and what to do."""
+
+
+def sha256(data: bytes | Path) -> str:
+    """Hex digest of bytes, or of a file's content."""
+    content = data.read_bytes() if isinstance(data, Path) else data
+    return hashlib.sha256(content).hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`; whoever is killed here leaves the old file whole."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as readable JSON."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as a compressed .npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        DamagedFile: when the file is missing or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DamagedFile(f"{path} does not exist; is {path.parent} the folder of a run?") from None
+    except ValueError as error:
+        raise DamagedFile(f"{path} is not readable JSON ({error}); run it again") from None
+    if not isinstance(content, dict):
+        raise DamagedFile(f"{path} holds {type(content).__name__}, not a JSON object")
+    return content
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz; nothing in it can run code.
+
+    Raises:
+        DamagedFile: when the file is missing, truncated, damaged, or holds Python objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError:
+        raise DamagedFile(f"{path} does not exist; check the path") from None
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DamagedFile(f"{path} is not a whole .npz ({reason}); copy it again") from None
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table.
+
+    Raises:
+        DamagedFile: when the file is missing or damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_parquet(path)
+    except FileNotFoundError:
+        raise DamagedFile(f"{path} does not exist; was the run probed?") from None
+    except (ValueError, OSError) as error:
+        raise DamagedFile(f"{path} is not readable ({error}); restore it or run again") from None
+
+
+def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
+    """Save `state` after `epoch` epochs and keep the one before it; its name holds its digest."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    path = folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt"
+    write_bytes(path, content)
+    for old in checkpoints(folder)[2:]:
+        old.unlink()
+    return path
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, newest first."""
+    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+
+
+def load_checkpoint(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, or None when no checkpoint was written yet.
+
+    Raises:
+        DamagedFile: when there are checkpoints and every one is damaged.
+    """
+    import torch
+
+    found = checkpoints(folder)
+    for path in found:
+        content = path.read_bytes()
+        if sha256(content)[:16] == path.stem.split("-")[-1]:
+            return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        log.warning("%s is damaged (its digest is not the one in its name); trying older", path)
+    if found:
+        raise DamagedFile(f"every checkpoint in {folder} is damaged; start the run again")
+    return None
+
+
+def seal(folder: Path, **facts: Any) -> None:
+    """Write DONE.json: `facts`, package versions, git commit, and the sha256 of every file."""
+    done = folder / "DONE.json"
+    before = read_json(done) if done.exists() else {}
+    digests = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path != done and path.suffix not in (".pt", ".part")
+    }
+    versions = {name: version(name) for name in PACKAGES}
+    content = {"versions": versions, "git_commit": git_commit(), **before, **facts}
+    write_json(done, {**content, "files": digests})
+
+
+def verify(folder: Path) -> dict[str, Any]:
+    """Check a finished (or recorded) run against its DONE.json and return that.
+
+    Raises:
+        DamagedFile: when the run is not done, or a file is missing or is not what was written.
+    """
+    if not (folder / "DONE.json").exists():
+        raise DamagedFile(
+            f"{folder} is not a finished run (no DONE.json); ltcl run --resume {folder} finishes it"
+        )
+    done = read_json(folder / "DONE.json")
+    for name, digest in done["files"].items():
+        path = folder / name
+        if not path.exists() and name in done.get("left_out", []):
+            continue
+        if not path.exists():
+            raise DamagedFile(f"{path} is named in DONE.json but is missing; restore it")
+        found = sha256(path)
+        if found != digest:
+            raise DamagedFile(
+                f"{path} has sha256 {found[:12]}..., DONE.json says {digest[:12]}...; restore it"
+            )
+    return done
+
+
+def add_table(folder: Path, name: str, table: pd.DataFrame) -> None:
+    """Add (or replace) a table of a finished run; killed at any moment, the run stays whole."""
+    done = verify(folder)
+    done["files"].pop(name, None)
+    write_json(folder / "DONE.json", done)
+    write_parquet(folder / name, table)
+    seal(folder)
+
+
+def record(folder: Path, target: Path) -> None:
+    """Copy a finished run without its weights; DONE.json keeps the digests of what is left out."""
+    done = verify(folder)
+    if target.exists():
+        raise ConfigError(f"{target} exists; name a new folder or delete that one first")
+    target.mkdir(parents=True)
+    for name in set(done["files"]) - {NOT_RECORDED}:
+        shutil.copyfile(folder / name, target / name)
+    write_json(target / "DONE.json", {**done, "left_out": [NOT_RECORDED]})
+
+
+def version(package: str) -> str:
+    """The installed version of a package, or "absent"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
+
+
+def git_commit() -> str:
+    """The commit of the kit's checkout ("+" when files differ from it), or "unknown"."""
+    here = Path(__file__).parent
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match", ""],
+            cwd=here, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return "unknown"
+    return run.stdout.strip() or "unknown"

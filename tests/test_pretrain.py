@@ -1,0 +1,176 @@
+"""The loop against the published trainer's numbers, and what a run promises."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ltcl_helpers import encoders, pretrain
+from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.memory import MomentumLoss
+from ltcl_helpers.methods import SimCLR
+
+TINY = dict(preset="tiny", device="cpu")
+
+
+def replay_simclr(values):
+    """The golden run through the project's own method, loss, memory and epoch function."""
+    encoder = encoders.ResNet(blocks=(1, 1), width=4)
+    method = SimCLR(encoder, encoders.ProjectionHead(8, 6), float(values["temperature"])).double()
+    names = {"backbone": "encoder", "projector": "head"}
+
+    def state(prefix):
+        found = {k: v for k, v in values.items() if k.startswith(prefix) and "normalize" not in k}
+        renamed = {k.removeprefix(prefix + "."): torch.from_numpy(v) for k, v in found.items()}
+        return {names[k.split(".")[0]] + k[k.index(".") :]: v for k, v in renamed.items()}
+
+    method.load_state_dict(state("init"))
+    lr, batch = float(values["lr"]), int(values["batch"])
+    optimizer = torch.optim.SGD(
+        method.parameters(), lr, momentum=0.9, weight_decay=float(values["weight_decay"])
+    )
+    memory = MomentumLoss(16, float(values["beta"]), dtype=torch.float64)
+    lrs = [lr * pretrain.lr_factor(g, 9, 3, 1e-6 / lr) for g in range(1, 10)]
+    losses, remaining = [], iter(lrs)
+    method.register_forward_hook(lambda *call: losses.append(call[-1].detach().numpy()))
+    for epoch in range(3):
+        pretrain.train_epoch(
+            method, optimizer, remaining, memory,
+            torch.from_numpy(values["order"][epoch]).split(batch),
+            torch.from_numpy(values["images"][epoch]), torch.zeros(16, dtype=torch.int64),
+            lambda pair, scores: (pair[:, 0], pair[:, 1]),
+        )  # fmt: skip
+        memory.end_epoch()
+        yield epoch, method, state(f"epoch{epoch + 1}"), losses, memory, lrs
+
+
+def test_nine_steps_equal_the_published_trainer(golden):
+    values = golden("h_train_simclr")
+    for epoch, method, expected, losses, memory, lrs in replay_simclr(values):
+        assert len(losses) == 3 * (epoch + 1)
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
+    for call, loss in enumerate(losses):
+        np.testing.assert_allclose(loss, values[f"call{call}_per_sample_loss"], atol=1e-6)
+    np.testing.assert_allclose(lrs, values["call_lr"], atol=1e-12)
+    features = method.encoder.eval()(torch.from_numpy(values["eval_x"]))
+    np.testing.assert_allclose(features.detach(), values["eval_features"], atol=1e-6)
+
+
+def test_learning_rate_curve_of_2000_epochs(golden):
+    values = golden("g_probe_groups_lr")
+    for step, expected in zip(values["lr_steps"], values["lr_values"], strict=True):
+        assert 0.5 * pretrain.lr_factor(step, 40_000, 200, 2e-6) == pytest.approx(expected, 1e-12)
+
+
+def test_momentum_loss_and_scores(golden):
+    values = golden("b_momentum")
+    for beta in (0.97, 0.5):
+        memory = MomentumLoss(11, beta)
+        for epoch, order in enumerate(values["order"]):
+            for index in torch.from_numpy(order).split(4):
+                memory.update(index, torch.from_numpy(values["losses"][epoch])[index])
+            weight = memory.end_epoch()
+            np.testing.assert_allclose(memory.value, values[f"beta{beta}_shadow"][epoch], atol=1e-6)
+            np.testing.assert_allclose(weight, values[f"beta{beta}_weight"][epoch], atol=1e-6)
+        assert memory.history.shape == (4, 11) and memory.epochs == [1, 2, 3, 4]
+        restored = MomentumLoss(11, beta)
+        restored.load_state_dict(memory.state_dict())
+        assert torch.equal(restored.value, memory.value) and restored.epoch == 4
+
+
+def test_equal_losses_give_a_half_and_a_warning():
+    memory = MomentumLoss(4, 0.9)
+    memory.update(torch.arange(4), torch.ones(4))
+    with pytest.warns(UserWarning, match="equal"):
+        assert memory.end_epoch().tolist() == [0.5] * 4
+    with pytest.raises(ValueError, match="beta"):
+        MomentumLoss(4, 1.0)
+
+
+def test_batches_hold_everyone_once_and_paper_keeps_its_small_last_batch():
+    quick = pretrain.batches(2607, RunConfig(), epoch=3)
+    assert {len(b) for b in quick} == {124, 125}
+    paper = pretrain.batches(9754, RunConfig(preset="paper"), epoch=3)
+    assert [len(b) for b in paper] == [512] * 19 + [26]
+    for parts, count in ((quick, 2607), (paper, 9754)):
+        assert torch.equal(torch.cat(parts).sort().values, torch.arange(count))
+    again = pretrain.batches(2607, RunConfig(), epoch=4)
+    assert not torch.equal(torch.cat(quick), torch.cat(again))
+
+
+def test_self_supervised_training_never_reads_labels():
+    class Forbidden:
+        def __len__(self):
+            return 8
+
+        def __getitem__(self, index):
+            return self
+
+        def __getattr__(self, name):
+            raise AssertionError(f"the method read labels.{name}")
+
+    method = SimCLR(*encoders.build((1,), 4, seed=0))
+    optimizer = torch.optim.SGD(method.parameters(), 0.1)
+    loss, _ = pretrain.train_epoch(
+        method, optimizer, iter([0.1] * 2), MomentumLoss(8), torch.arange(8).split(4),
+        torch.rand(8, 3, 8, 8), Forbidden(), lambda x, s: (x, x.flip(3)),
+    )  # fmt: skip
+    assert torch.isfinite(loss)
+
+
+def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
+    config = RunConfig(**TINY)
+    run = pretrain.pretrain(config)
+    stored = pretrain.pretrain(config, tmp_path / "run")
+    loaded = pretrain.Run.load(tmp_path / "run")
+    for other in (stored, loaded):
+        torch.testing.assert_close(
+            dict(other.encoder.state_dict()), dict(run.encoder.state_dict()), rtol=0, atol=0
+        )
+        assert torch.equal(other.momentum_loss, run.momentum_loss)
+        assert other.history["loss"].tolist() == run.history["loss"].tolist()
+    assert loaded.epochs_kept == [1, 2] and loaded.momentum_loss.dtype == torch.float16
+    done = json.loads((tmp_path / "run" / "DONE.json").read_text())
+    assert done["config_sha256"] == config.digest() and done["machines"][0]["threads"] > 0
+    assert sorted(done["files"]) == [
+        "config.json", "encoder.safetensors", "history.parquet", "memory.npz",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="exists"):
+        pretrain.pretrain(config, tmp_path / "run")
+
+
+def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
+    run = pretrain.pretrain(RunConfig(**TINY, keep_every=2).model_copy(update={"epochs": 3}))
+    assert run.epochs_kept == [2, 3]
+    assert run.momentum_loss.isfinite().all() and run.momentum_loss.std() > 0
+
+
+def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
+    run = pretrain.pretrain(RunConfig(**TINY, epochs=0))
+    fresh, _ = encoders.build((1, 1), 4, seed=0)
+    assert torch.equal(run.encoder.conv1.weight, fresh.conv1.weight)
+    assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
+    monkeypatch.setattr(nn.BatchNorm1d, "forward", lambda self, x: x * float("nan"))
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        pretrain.pretrain(RunConfig(**TINY))
+
+
+def test_resnet18_has_the_published_sizes_and_torchvisions_names():
+    import torchvision
+
+    encoder, head = encoders.build((2, 2, 2, 2), 64, seed=0)
+    assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
+    assert sum(p.numel() for p in head.parameters()) == 329_472
+    theirs = torchvision.models.resnet18()
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = theirs.fc = nn.Identity()
+    theirs.load_state_dict(encoder.state_dict())
+    x = torch.rand(2, 3, 32, 32)
+    normalised = (x - encoder.mean) / encoder.std
+    torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
