@@ -69,7 +69,7 @@ def _parser() -> Parser:
     data.add_argument("action", choices=("get", "verify", "draw"))
     data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
     data.add_argument("--root", type=Path, help="folder of the data; default data/")
-    data.add_argument("--source", help="a folder or address that holds the published lists")
+    data.add_argument("--source", help="get splits: a folder or address that has them; draw: npz:PATH")
     data.set_defaults(command=_data)
 
     bench = commands.add_parser("bench", help="time against the published recipe's shape")
@@ -142,7 +142,7 @@ def _data(options: argparse.Namespace) -> None:
     from . import datasets, splits
 
     if options.action == "draw":
-        splits.draw_own(options.name, options.root)
+        splits.draw_own(options.name, options.root, options.source)
     elif options.action == "get":
         datasets.get(options.name, options.root, options.source)
     else:

@@ -2,7 +2,8 @@
 
 A class is a silhouette filled with a texture; place, size, rotation, colours and background vary
 and say nothing about it. Each image has random numbers of its own, and its pixels meet only
-+ - * / sqrt and rounding, which are exact everywhere: it is the same alone and in any set.
++ - * / sqrt and rounding, which IEEE 754 fixes to the last bit: it is the same alone, in any set
+and on any machine.
 """
 
 from dataclasses import dataclass
@@ -157,9 +158,8 @@ def _background(u, d, frequency, fills):
     """Draws [n, 3, 32, 32]: grey-ish, sloping, cloudy, textured if so wished."""
     ground = _between((0.15, 0.9), u.ground_value)
     for fill in fills:  # keep a distance, or half of the object would be invisible
-        ground = np.where(
-            abs(ground - fill) < 0.12, fill + np.copysign(0.12, ground - fill), ground
-        )
+        gap = ground - fill
+        ground = np.where(abs(gap) < 0.12, fill + np.copysign(0.12, gap), ground)
     slope = _between((-0.15, 0.15), u.slope_x) * X + _between((-0.15, 0.15), u.slope_y) * Y
     image = _rgb(u.ground_hue, 0.15 * u.ground_saturation, ground) + slope[:, None]
     image += 0.104 * (u.clouds - 0.5)
@@ -172,6 +172,7 @@ def _background(u, d, frequency, fills):
 
 
 def _draw(labels, keys, d):
+    """Draws at most CHUNK images, uint8 [n, 3, 32, 32], of Difficulty d."""
     u = _random_numbers(keys)
     contrast = _between((0.45, 0.75), u.contrast)
     darkness = u.darkness * (1 - contrast)

@@ -197,15 +197,19 @@ def _from_file(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray |
     return read_split(path), counts
 
 
-def draw_own(name: str, root: str | Path | None = None, out: Path | None = None) -> None:
-    """Draw our own CIFAR-LT lists, five splits, in the published layout and sizes.
+def draw_own(
+    name: str, root: Path | None = None, source: str | None = None, out: Path | None = None
+) -> None:
+    """Draw our own lists for `name` (cifar10, cifar100; labels from `source`, another name for it).
+
+    Five splits, in the published layout and sizes, into data/splits/own or `out`.
 
     A tenth of each class is the validation list; the sets of every split come from the rest. With
     fixed seeds the files are always the same; the manifest holds their sha256.
     """
     if name == "splits":
         raise ConfigError("draw takes cifar10 or cifar100, the data whose lists are drawn")
-    labels, out = read_arrays(name, "train", root).labels, out or DATA / "splits" / "own"
+    labels, out = read_arrays(source or name, "train", root).labels, out or DATA / "splits" / "own"
     classes, prefix = int(labels.max()) + 1, f"{name}lt_"
     validation = few_shot(labels, len(labels) // classes // 10, seed=0)
     pool = np.setdiff1d(np.arange(len(labels)), validation)

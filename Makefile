@@ -1,0 +1,38 @@
+# Every step needs only Python 3.11+ with venv, make and a package index.
+PYTHON ?= python3
+BIN := .venv/bin
+LESSONS := $(filter-out notebooks/run_one.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
+export OMP_WAIT_POLICY := passive   # threads that wait do not fight other programs for the cores
+
+.PHONY: setup course test lint figures site clean
+
+setup: .venv/done
+
+.venv/done: requirements.lock pyproject.toml
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { echo "Python's venv module is missing: apt install python3-venv"; rm -rf .venv; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -e .
+	@touch $@
+
+course: setup
+	@mkdir -p course
+	@for lesson in $(LESSONS); do echo "$$lesson"; $(BIN)/papermill --no-progress-bar $$lesson course/$$(basename $$lesson) || exit 1; done
+	@echo "Done. Executed lessons: course/  figures: figures/  tables: README.md and docs/  (quick results, see each lesson)"
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify $(wildcard notebooks/*.ipynb)
+
+figures: setup
+	$(BIN)/ltcl figures
+
+site: course
+	$(BIN)/jupyter nbconvert --to html --output-dir site course/*.ipynb
+
+clean:
+	rm -rf .venv course site build *.egg-info .pytest_cache .ruff_cache

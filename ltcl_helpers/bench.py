@@ -1,0 +1,159 @@
+"""Times a quick SimCLR epoch against the published recipe's shape: same call, same machine.
+
+The reference has the published trainer's shape (SPEC 2.1, 3, 6): PIL transforms of one image after
+the other in workers that start anew each epoch, float32, a Python loop over samples for the
+momentum loss. Network, loss, optimiser, images, batch size and torch's threads are the kit's.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn, optim
+from torch.utils.data import DataLoader
+from torchvision import transforms
+
+from . import augment, encoders, methods, pretrain, report, splits, store
+from .config import ConfigError, RunConfig
+from .losses import nt_xent
+from .memory import MomentumLoss
+
+log = logging.getLogger(__name__)
+CAP = 3000  # at most so many images of a split, to keep the call short; shapes has 2,609
+
+
+class Reference:
+    """A trainer of the published shape for images uint8 [N, 3, H, W]."""
+
+    def __init__(self, config: RunConfig, images: np.ndarray, device: torch.device) -> None:
+        self.config, self.device, self.epochs = config, device, 0
+        stored = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # as CIFAR is
+        bicubic = transforms.InterpolationMode.BICUBIC
+        view = transforms.Compose([
+            transforms.RandomResizedCrop(images.shape[2:], augment.AREA, augment.RATIO, bicubic),
+            transforms.RandomHorizontalFlip(augment.FLIP_CHANCE),
+            transforms.RandomApply([transforms.ColorJitter(*augment.JITTER)], augment.JITTER_CHANCE),
+            transforms.RandomGrayscale(augment.GRAY_CHANCE),
+            transforms.ToTensor(),
+        ])  # fmt: skip
+        self.loader = DataLoader(
+            range(len(images)), config.batch_size, shuffle=True, num_workers=2,
+            collate_fn=functools.partial(pil_views, stored, view),
+            generator=pretrain.generator(config.seed, "reference", 0),
+            multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
+        )  # fmt: skip
+        self.network = nn.Sequential(*encoders.build(config.blocks, config.width, config.seed))
+        self.optimizer = _sgd(self.network.to(device), config)
+        self.momentum_loss = torch.zeros(len(images), device=device)
+
+    def epoch(self) -> None:
+        """One pass over the images; a small last batch is kept."""
+        for views, index in self.loader:
+            self.step(views.to(self.device), index)
+        self.epochs += 1
+
+    def step(self, views: Tensor, index: list[int]) -> Tensor:
+        """Update with interleaved views [2B, 3, H, W] of samples `index`; their losses [B]."""
+        projections = self.network(views)  # [2B, 128]
+        losses = nt_xent(projections[0::2], projections[1::2], self.config.temperature)
+        beta, past = self.config.momentum_beta, self.momentum_loss
+        for sample, loss in zip(index, losses.detach(), strict=True):
+            past[sample] = beta * past[sample] + (1 - beta) * loss if self.epochs else loss
+        self.optimizer.zero_grad()
+        losses.mean().backward()
+        self.optimizer.step()
+        return losses.detach()
+
+
+def pil_views(stored: np.ndarray, view: transforms.Compose, index: list[int]) -> tuple:
+    """Views 1, 2, 1, 2, ... [2B, 3, H, W] of the images `index` of uint8 [N, H, W, 3]; `index`."""
+    images = [Image.fromarray(stored[i]) for i in index]
+    return torch.stack([view(image) for image in images for _ in range(2)]), index
+
+
+def _sgd(network: nn.Module, config: RunConfig) -> optim.SGD:
+    return optim.SGD(network.parameters(), config.lr, 0.9, weight_decay=config.weight_decay)
+
+
+def _tasks(config: RunConfig, inputs: splits.Inputs, device: torch.device) -> dict:
+    """What is timed: functions without arguments by name, warmed up."""
+    images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
+    draw = pretrain.generator(config.seed, "bench", 0, device)
+    batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
+    ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
+    reference = Reference(config, inputs.images, device)
+    for index in batches[:3]:
+        reference.step(ready[index].flatten(0, 1), index.tolist())
+    trained = pretrain.pretrain(config, inputs=inputs)
+    precision = pretrain.pick_precision(config.precision, device)
+    simclr = methods.SimCLR(trained.encoder, trained.head, config.temperature, precision).to(device)
+    memory = MomentumLoss(len(labels), config.momentum_beta, device)
+    parts = simclr, _sgd(simclr, config), itertools.repeat(config.lr), memory, batches
+    return {
+        "reference epoch": reference.epoch,
+        "kit epoch": lambda: pretrain.pretrain(config, inputs=inputs),  # and all that is round it
+        "kit views alone": lambda: [augment.simclr_view(images[i], draw) for i in batches * 2],
+        "kit step alone": lambda: pretrain.train_epoch(
+            *parts, ready, labels, lambda pair, scores: pair.unbind(1)
+        ),
+    }
+
+
+def run(device: str, data: str, out: Path | None = None, repeats: int = 3, cap: int = CAP) -> None:
+    """Time the quick preset on at most `cap` images of a long-tail split; print a table.
+
+    A ConfigError says before anything is timed that the data, GPU or folder is missing.
+    """
+    if device == "gpu" and not torch.cuda.is_available():
+        raise ConfigError("torch finds no GPU here; `ltcl bench cpu` times this machine's CPU")
+    if out and not out.parent.is_dir():
+        raise ConfigError(f"--out {out}: its folder does not exist; make it first")
+    config = RunConfig(data=data, epochs=1, device="cuda" if device == "gpu" else "cpu")
+    place = pretrain.pick_device(config.device)
+    split = splits.select(config)
+    pick = np.random.default_rng(0).permutation(len(split.index))[:cap]
+    arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
+    machine = pretrain.describe_machine(place, pretrain.pick_precision(config.precision, place))
+    machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
+    machine["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "not set")
+    seconds = _time(_tasks(config, split._replace(**arrays), place), repeats)
+    peak = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    result = {
+        "data": Path(data).name, "images": len(pick), "split": len(split.index),
+        "machine": machine, "git_commit": store.git_commit(), "seconds": seconds,
+        "ratios": np.divide(seconds["reference epoch"], seconds["kit epoch"]).tolist(),
+        "peak_mib": _peak
+    }  # fmt: skip
+    print(table(result))
+    if out:
+        store.write_json(out, result)
+
+
+def _time(tasks: dict, repeats: int) -> dict[str, list[float]]:
+    """Seconds of every call; the tasks take turns."""
+    seconds = {name: [] for name in tasks}
+    for name in list(tasks) * repeats:
+        start = time.perf_counter()
+        tasks[name]()
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds[name].append(time.perf_counter() - start)
+        log.info("%s: %.2f s", name, seconds[name][-1])
+    return seconds
+
+
+def table(result: dict) -> str:
+    """What `run` found, as Markdown: median (smallest-largest) of each measurement."""
+    times = result["seconds"] | {"ratio": result["ratios"]}
+    low, median, high = np.quantile(list(times.values()), [0, 0.5, 1], axis=1)
+    ...
