@@ -29,7 +29,7 @@ lint: setup
 	$(BIN)/nbstripout --verify $(wildcard notebooks/*.ipynb)
 
 figures: setup
-	$(BIN)/ltcl figures
+	$(BIN)/python experiments/figures.py
 
 site: course
 	$(BIN)/jupyter nbconvert --to html --output-dir site course/*.ipynb

@@ -4,15 +4,13 @@
 value to Python: it can be compiled or graph-captured, and treats each image as if it were alone.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-AREA = (0.1, 1.0)  # share of the image that a crop covers
-RATIO = (3 / 4, 4 / 3)  # width / height of a crop
+AREA, RATIO = (0.1, 1.0), (3 / 4, 4 / 3)  # of a crop: share of the image; width / height
 ATTEMPTS = 10  # boxes tried before the fallback
 FACTOR_REACH, HUE_REACH = 0.4, 0.1  # of the jitter: factors 1 +- 0.4, hue +- 0.1 turns
 FLIP_CHANCE, JITTER_CHANCE, GRAY_CHANCE = 0.5, 0.8, 0.2
@@ -36,9 +34,9 @@ def simclr_view(
 ) -> Tensor:
     """One SimCLR view of each image (Chen et al. 2020, set for 32x32 as in SDCLR and BCL).
 
-    Images [B, 3, H, W], uint8 or float32 in [0, 1], to float32 [B, 3, H, W] in [0, 1], not
-    normalised. `crop=False` leaves out crop and flip, `colour=False` jitter and grayscale; what
-    stays is the same for the same seed. Wrong shape, dtype or generator device: ValueError.
+    Images [B, 3, H, W], uint8 or float32 in [0, 1]; the view is float32 in [0, 1], not normalised.
+    `crop=False` leaves out crop and flip, `colour=False` jitter and grayscale; what stays is the
+    same for the same seed. A wrong shape, dtype or generator device is a ValueError.
     """
     _check_images(images)
     if generator.device.type != images.device.type:
@@ -50,32 +48,23 @@ def simclr_view(
 def draw_view_parameters(
     count: int, height: int, width: int, generator: torch.Generator
 ) -> ViewParameters:
-    """Draw one view's parameters for `count` images of height x width pixels.
-
-    The laws are those of torchvision's RandomResizedCrop, RandomHorizontalFlip, ColorJitter inside
-    RandomApply, and RandomGrayscale. The generator is called once, for all numbers.
-    """
+    """Draw for `count` images, by the laws of torchvision's transforms, in one generator call."""
     if min(count, height, width) < 1:
         raise ValueError(f"count, height, width are {count}, {height}, {width}: each must be >= 1")
     sizes = [ATTEMPTS, ATTEMPTS, 2, 3, 4, 4]
     uniform = torch.rand(count, sum(sizes), generator=generator, device=generator.device)
     area, ratio, place, chance, jitter, order = uniform.split(sizes, dim=1)
     jitter = (2 * jitter - 1) * (chance[:, 1:2] < JITTER_CHANCE)  # [B, 4] in [-1, 1)
-    return ViewParameters(
-        box=_choose_boxes(area, ratio, place, height, width),
-        flip=chance[:, 0] < FLIP_CHANCE,
-        factors=1 + FACTOR_REACH * jitter[:, :3],
-        hue=HUE_REACH * jitter[:, 3],
-        order=order.argsort(dim=1),
-        gray=chance[:, 2] < GRAY_CHANCE,
-    )
+    box = _choose_boxes(area, ratio, place, height, width)
+    flip, gray = chance[:, 0] < FLIP_CHANCE, chance[:, 2] < GRAY_CHANCE
+    factors, hue = 1 + FACTOR_REACH * jitter[:, :3], HUE_REACH * jitter[:, 3]
+    return ViewParameters(box, flip, factors, hue, order.argsort(dim=1), gray)
 
 
 def _choose_boxes(area: Tensor, ratio: Tensor, place: Tensor, height: int, width: int) -> Tensor:
-    """Boxes [B, 4], the first of each image's attempts that fits; uniform numbers in [0, 1) in."""
+    """Boxes [B, 4] as RandomResizedCrop's, the first attempt that fits, from uniform numbers."""
     pixels = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)  # [B, ATTEMPTS]
-    low, high = map(math.log, RATIO)
-    ratio = (low + (high - low) * ratio).exp()
+    ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** ratio  # its logarithm is uniform
     # One more box, which always fits, for when no other does: the largest of an allowed ratio.
     tallest, widest = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
     heights = pad((pixels / ratio).sqrt().round().long(), (0, 1), value=tallest)
@@ -99,14 +88,13 @@ def apply_view(
     scale = 1 / 255 if images.dtype == torch.uint8 else 1.0
     if crop:
         top, left, box_height, box_width = parameters.box[:, :, None].unbind(1)  # [B, 1]
-        flip = parameters.flip[:, None]
-        rows = _bicubic_weights(top, box_height, torch.zeros_like(flip), height)
-        columns = _bicubic_weights(left, box_width, flip, width) * scale
+        rows = _bicubic_weights(top, box_height, torch.zeros_like(top, dtype=torch.bool), height)
+        columns = _bicubic_weights(left, box_width, parameters.flip[:, None], width) * scale
         # Bicubic overshoots at edges; PIL, too, clips after each of the two passes.
         view = (images.float().flatten(1, 2) @ columns.mT).clamp_(0, 1)  # [B, 3 * H, W]
         view = (rows[:, None] @ view.view(images.shape)).clamp_(0, 1)
     else:
-        view = images * scale
+        view = images.contiguous() * scale
     if colour:
         view = _change_colours(view.view(count, 3, -1), parameters)
     return view.view(images.shape)
@@ -122,12 +110,11 @@ def _bicubic_weights(start: Tensor, length: Tensor, flip: Tensor, size: int) -> 
     output = torch.where(flip, size - 1 - pixel, pixel)
     centre = start - 0.5 + (output + 0.5) * (length / size)  # [B, size], in pixels
     outside = (pixel < start) | (pixel >= start + length)
-    pixel = pixel.float().masked_fill(outside, math.inf)  # out of the kernel's reach
-    distance = (pixel[:, None] - centre[:, :, None]).abs_()  # [B, size (output), size (pixel)]
-    inner = (1 - distance).clamp_(min=-1)  # 1 at the centre, -1 from distance 2 on
-    core = inner.clamp(min=0)
-    # Twice the kernel: its outer piece, and what the inner piece (distance < 1) has more.
-    weight = (inner + 1).square_().mul_(inner).addcmul_(core.square(), 2 - 4 * core)
+    pixel = pixel.float().masked_fill(outside, torch.inf)  # out of the kernel's reach
+    near = 1 - (pixel[:, None] - centre[:, :, None]).abs_()  # [B, size, size], 1 - distance
+    # Twice the kernel: its outer piece (distance < 2), and what the inner one (< 1) has more.
+    near, core = near.clamp_(min=-1), near.clamp(min=0)
+    weight = (near + 1).square_().mul_(near).addcmul_(core.square(), 2 - 4 * core)
     return weight.div_(weight.sum(dim=2, keepdim=True))
 
 
@@ -144,8 +131,7 @@ def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     early, late = factors.masked_fill(late, 1)[:, :3], factors.masked_fill(~late, 1)[:, 1:]
     factors = torch.cat([early, late, 1 - parameters.gray[:, None].float()], dim=1)  # [B, 7]
     kinds = torch.cat([order[:, :3], order[:, 1:], torch.full_like(order[:, :1], SATURATION)], 1)
-    to_mean = (1 - factors) * (kinds == CONTRAST)
-    to_luminance = (1 - factors) * (kinds == SATURATION)
+    to_mean, to_luminance = ((1 - factors) * (kinds == kind) for kind in (CONTRAST, SATURATION))
     # Filled on the device: a copy from the host could not be captured in a CUDA graph.
     weights = torch.cat([view.new_full((1,), weight) for weight in LUMINANCE])
     for k in range(7):
@@ -163,23 +149,20 @@ def _shift_hue(view: Tensor, turns: Tensor) -> Tensor:
 
     A pixel keeps its largest and smallest value; the middle one moves by 6 * turns * their
     difference. Where that leaves their range it stops, and the value at that end takes up the rest.
+    So one formula does for all: 2 * value - middle is the middle value itself, and as far out of
+    the range, for the other two, as the middle one has to go before they move.
     """
     red, green, blue = view.unbind(1)  # [B, H * W]
     low, high = torch.minimum(red, green), torch.maximum(red, green)
     smallest, largest = torch.minimum(low, blue), torch.maximum(high, blue)
     middle = torch.maximum(low, torch.minimum(high, blue))
     step = (largest - smallest).mul_(-6 * turns[:, None])
-    # 2 * value - middle is the middle value itself, and for the others as far out of the range as
-    # the middle one has to go before they move: one formula for all three.
-    shifted = []
-    for value, after, before in ((red, green, blue), (green, blue, red), (blue, red, green)):
-        moved = (after - before).sign_().mul_(step).sub_(middle).add_(value, alpha=2)
-        shifted.append(moved.clamp_(smallest, largest))
-    return torch.stack(shifted, dim=1)
+    circle = ((red, green, blue), (green, blue, red), (blue, red, green))
+    moved = [(b - c).sign_().mul_(step).sub_(middle).add_(a, alpha=2) for a, b, c in circle]
+    return torch.stack([value.clamp_(smallest, largest) for value in moved], dim=1)
 
 
 def _check_images(images: Tensor) -> None:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"images have shape {list(images.shape)}: [B, 3, H, W] is expected")
-    if images.dtype not in (torch.uint8, torch.float32):
-        raise ValueError(f"images are {images.dtype}: torch.uint8 or torch.float32 is allowed")
+    if images.dtype not in (torch.uint8, torch.float32) or images.ndim != 4 or images.shape[1] != 3:
+        given = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"images are {given}: uint8 or float32 [B, 3, H, W] is allowed")

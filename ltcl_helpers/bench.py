@@ -8,12 +8,11 @@ momentum loss. Network, loss, optimiser, images, batch size and torch's threads 
 from __future__ import annotations
 
 import functools
-import itertools
-import logging
 import os
 import resource
 import sys
 import time
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +20,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn, optim
 from torch.utils.data import DataLoader
-from torchvision import transforms
+from torchvision import transforms as tv
 
 from . import augment, encoders, methods, pretrain, report, splits, store
 from .config import ConfigError, RunConfig
 from .losses import nt_xent
 from .memory import MomentumLoss
-
-log = logging.getLogger(__name__)
-CAP = 3000  # at most so many images of a split, to keep the call short; shapes has 2,609
 
 
 class Reference:
@@ -38,13 +34,12 @@ class Reference:
     def __init__(self, config: RunConfig, images: np.ndarray, device: torch.device) -> None:
         self.config, self.device, self.epochs = config, device, 0
         stored = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # as CIFAR is
-        bicubic = transforms.InterpolationMode.BICUBIC
-        view = transforms.Compose([
-            transforms.RandomResizedCrop(images.shape[2:], augment.AREA, augment.RATIO, bicubic),
-            transforms.RandomHorizontalFlip(augment.FLIP_CHANCE),
-            transforms.RandomApply([transforms.ColorJitter(*augment.JITTER)], augment.JITTER_CHANCE),
-            transforms.RandomGrayscale(augment.GRAY_CHANCE),
-            transforms.ToTensor(),
+        view = tv.Compose([
+            tv.RandomResizedCrop(images.shape[2:], (0.1, 1), interpolation=Image.BICUBIC),
+            tv.RandomHorizontalFlip(),
+            tv.RandomApply([tv.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+            tv.RandomGrayscale(0.2),
+            tv.ToTensor(),
         ])  # fmt: skip
         self.loader = DataLoader(
             range(len(images)), config.batch_size, shuffle=True, num_workers=2,
@@ -52,8 +47,9 @@ class Reference:
             generator=pretrain.generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
         )  # fmt: skip
-        self.network = nn.Sequential(*encoders.build(config.blocks, config.width, config.seed))
-        self.optimizer = _sgd(self.network.to(device), config)
+        networks = encoders.build(config.blocks, config.width, config.seed)
+        self.network = nn.Sequential(*networks).to(device)
+        self.optimizer = _sgd(self.network, config)
         self.momentum_loss = torch.zeros(len(images), device=device)
 
     def epoch(self) -> None:
@@ -75,7 +71,7 @@ class Reference:
         return losses.detach()
 
 
-def pil_views(stored: np.ndarray, view: transforms.Compose, index: list[int]) -> tuple:
+def pil_views(stored: np.ndarray, view: tv.Compose, index: list[int]) -> tuple:
     """Views 1, 2, 1, 2, ... [2B, 3, H, W] of the images `index` of uint8 [N, H, W, 3]; `index`."""
     images = [Image.fromarray(stored[i]) for i in index]
     return torch.stack([view(image) for image in images for _ in range(2)]), index
@@ -92,68 +88,64 @@ def _tasks(config: RunConfig, inputs: splits.Inputs, device: torch.device) -> di
     batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
     ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
     reference = Reference(config, inputs.images, device)
-    for index in batches[:3]:
-        reference.step(ready[index].flatten(0, 1), index.tolist())
+    reference.step(ready[batches[0]].flatten(0, 1), batches[0].tolist())
     trained = pretrain.pretrain(config, inputs=inputs)
     precision = pretrain.pick_precision(config.precision, device)
     simclr = methods.SimCLR(trained.encoder, trained.head, config.temperature, precision).to(device)
     memory = MomentumLoss(len(labels), config.momentum_beta, device)
-    parts = simclr, _sgd(simclr, config), itertools.repeat(config.lr), memory, batches
+    parts = simclr, _sgd(simclr, config), repeat(config.lr), memory, batches, ready, labels
     return {
         "reference epoch": reference.epoch,
         "kit epoch": lambda: pretrain.pretrain(config, inputs=inputs),  # and all that is round it
         "kit views alone": lambda: [augment.simclr_view(images[i], draw) for i in batches * 2],
-        "kit step alone": lambda: pretrain.train_epoch(
-            *parts, ready, labels, lambda pair, scores: pair.unbind(1)
-        ),
+        "kit step alone": lambda: pretrain.train_epoch(*parts, lambda pair, _: pair.unbind(1)),
     }
 
 
-def run(device: str, data: str, out: Path | None = None, repeats: int = 3, cap: int = CAP) -> None:
-    """Time the quick preset on at most `cap` images of a long-tail split; print a table.
+def run(device: str, data: str, out: Path | None = None, repeats: int = 3, cap: int = 3000) -> None:
+    """Time a quick epoch on at most `cap` images of a long-tail split; print and record the times.
 
-    A ConfigError says before anything is timed that the data, GPU or folder is missing.
+    Bad data, a missing GPU or a missing folder is a ConfigError before anything is timed.
     """
     if device == "gpu" and not torch.cuda.is_available():
         raise ConfigError("torch finds no GPU here; `ltcl bench cpu` times this machine's CPU")
     if out and not out.parent.is_dir():
-        raise ConfigError(f"--out {out}: its folder does not exist; make it first")
+        raise ConfigError(f"--out {out}: {out.parent} does not exist; make it first")
     config = RunConfig(data=data, epochs=1, device="cuda" if device == "gpu" else "cpu")
-    place = pretrain.pick_device(config.device)
-    split = splits.select(config)
+    place, split = torch.device(config.device), splits.select(config)
     pick = np.random.default_rng(0).permutation(len(split.index))[:cap]
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
     machine = pretrain.describe_machine(place, pretrain.pick_precision(config.precision, place))
     machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
     machine["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "not set")
-    seconds = _time(_tasks(config, split._replace(**arrays), place), repeats)
-    peak = [resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    result = {
-        "data": Path(data).name, "images": len(pick), "split": len(split.index),
-        "machine": machine, "git_commit": store.git_commit(), "seconds": seconds,
-        "ratios": np.divide(seconds["reference epoch"], seconds["kit epoch"]).tolist(),
-        "peak_mib": _peak
-    }  # fmt: skip
+    tasks = _tasks(config, split._replace(**arrays), place)
+    seconds = {name: [] for name in tasks}
+    for name in list(tasks) * repeats:  # by turns
+        start = time.perf_counter()
+        tasks[name]()
+        if device == "gpu":
+            torch.cuda.synchronize()
+        seconds[name].append(time.perf_counter() - start)
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
+    for name, who in (("peak", resource.RUSAGE_SELF), ("worker", resource.RUSAGE_CHILDREN)):
+        machine[f"{name} MiB"] = resource.getrusage(who).ru_maxrss // unit
+    ratios = np.divide(seconds["reference epoch"], seconds["kit epoch"]).tolist()
+    result = {"data": Path(data).name, "images": len(pick), "split": len(split.index)}
+    result |= {"ratio": float(np.median(ratios)), "ratios": ratios, "seconds": seconds}
+    result |= {"machine": machine, "git_commit": store.git_commit()}
     print(table(result))
     if out:
         store.write_json(out, result)
 
 
-def _time(tasks: dict, repeats: int) -> dict[str, list[float]]:
-    """Seconds of every call; the tasks take turns."""
-    seconds = {name: [] for name in tasks}
-    for name in list(tasks) * repeats:
-        start = time.perf_counter()
-        tasks[name]()
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        seconds[name].append(time.perf_counter() - start)
-        log.info("%s: %.2f s", name, seconds[name][-1])
-    return seconds
-
-
 def table(result: dict) -> str:
-    """What `run` found, as Markdown: median (smallest-largest) of each measurement."""
-    times = result["seconds"] | {"ratio": result["ratios"]}
-    low, median, high = np.quantile(list(times.values()), [0, 0.5, 1], axis=1)
-    ...
+    """The numbers of `run` as Markdown: medians (smallest-largest)."""
+    rows = []
+    for name, values in (result["seconds"] | {"reference / kit": result["ratios"]}).items():
+        low, median, high = np.quantile(values, [0, 0.5, 1])
+        rate = 2 * result["images"] / median
+        rows.append([name, f"{median:.2f} ({low:.2f}-{high:.2f})", f"{rate:,.0f}"])
+    rows[-1][-1] = ""  # a ratio has no rate
+    what = f"{result['data']}: {result['images']:,} of {result['split']:,} images"
+    machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
+    return f"{report.markdown([what, 'seconds', 'views/s'], rows)}\n\nmachine: {machine}"

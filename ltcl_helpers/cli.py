@@ -65,11 +65,11 @@ def _parser() -> Parser:
     record.add_argument("target", type=Path)
     record.set_defaults(command=_record)
 
-    data = commands.add_parser("data", help="get or verify data, or draw our own split lists")
-    data.add_argument("action", choices=("get", "verify", "draw"))
+    data = commands.add_parser("data", help="get or verify data and published lists")
+    data.add_argument("action", choices=("get", "verify"))
     data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
     data.add_argument("--root", type=Path, help="folder of the data; default data/")
-    data.add_argument("--source", help="get splits: a folder or address that has them; draw: npz:PATH")
+    data.add_argument("--source", help="a folder or address that has the published lists")
     data.set_defaults(command=_data)
 
     bench = commands.add_parser("bench", help="time against the published recipe's shape")
@@ -77,9 +77,6 @@ def _parser() -> Parser:
     bench.add_argument("--data", default="shapes")
     bench.add_argument("--out", type=Path, help="write the numbers as JSON, too")
     bench.set_defaults(command=_bench)
-
-    figures = commands.add_parser("figures", help="make figures and tables from data/results")
-    figures.set_defaults(command=_figures)
     return parser
 
 
@@ -139,11 +136,9 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
-    from . import datasets, splits
+    from . import datasets
 
-    if options.action == "draw":
-        splits.draw_own(options.name, options.root, options.source)
-    elif options.action == "get":
+    if options.action == "get":
         datasets.get(options.name, options.root, options.source)
     else:
         print(datasets.verify(options.name, options.root))
@@ -153,9 +148,3 @@ def _bench(options: argparse.Namespace) -> None:
     from . import bench
 
     bench.run(options.device, options.data, options.out)
-
-
-def _figures(options: argparse.Namespace) -> None:
-    from . import report
-
-    report.write_all()

@@ -31,38 +31,25 @@ from .memory import MomentumLoss
 from .methods import Batch, SimCLR
 
 log = logging.getLogger(__name__)
+GO_ON = "`ltcl run --resume {}` goes on with it"
 Views = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclasses.dataclass
 class Run:
-    """A pre-training run, finished or loaded.
+    """A pre-training run, finished or loaded; networks on the CPU, in eval mode."""
 
-    Attributes:
-        folder: where its files are, or None.
-        config: its parameters.
-        encoder: the frozen result, on the CPU, in eval mode.
-        history: one row per epoch: epoch, loss, lr, seconds.
-        momentum_loss: float16 [epochs kept, N].
-        epochs_kept: the epochs (from 1) of its rows.
-        labels: int64 [N], of the training images, for looking at results only.
-        index: int64 [N], their positions in the train part.
-        class_counts: int64 [C], images per class.
-        group_counts: int64 [C], the counts that define many, medium and few.
-        head: the projection head, when the run was made in this process.
-    """
-
-    folder: Path | None
+    folder: Path | None  # where its files are
     config: RunConfig
     encoder: nn.Module
-    history: pd.DataFrame
-    momentum_loss: Tensor
-    epochs_kept: list[int]
-    labels: Tensor
-    index: Tensor
-    class_counts: Tensor
-    group_counts: Tensor
-    head: nn.Module | None = None
+    history: pd.DataFrame  # one row per epoch: epoch, loss, lr, seconds
+    momentum_loss: Tensor  # float16 [epochs kept, N]
+    epochs_kept: list[int]  # the epochs, from 1, of its rows
+    labels: Tensor  # int64 [N], for looking at results only
+    index: Tensor  # int64 [N], positions in the train part
+    class_counts: Tensor  # int64 [C], images per class
+    group_counts: Tensor  # int64 [C], the counts that define many, medium and few
+    head: nn.Module | None = None  # when the run was made in this process
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -88,41 +75,27 @@ def pretrain(
         out: a folder that does not exist yet, or None to keep everything in memory.
         inputs: what `splits.select(config)` gave, when the caller has it already.
 
-    Raises:
-        ConfigError: for data, split, device or folder, before anything is created.
-        FloatingPointError: when the loss stops being finite.
+    Raises ConfigError before anything is created, FloatingPointError when the loss is not finite.
     """
     inputs = inputs or splits.select(config)
     device = pick_device(config.device)
     if out is None:
         return _train(config, inputs, device, None)
-    folder = new_folder(out)
+    folder = Path(out)
+    if folder.exists():
+        raise ConfigError(f"{folder} exists; {GO_ON.format(folder)}, or name another --out")
+    folder.mkdir(parents=True)
     store.write_json(folder / "config.json", config.model_dump(mode="json"))
     return _train(config, inputs, device, folder)
 
 
 def resume(folder: str | Path) -> Run:
-    """Finish a run that was stopped; a finished one is checked and loaded.
-
-    Raises:
-        ConfigError: when the folder is no run, or its data changed since.
-    """
+    """Finish a run that was stopped; a finished one is checked and loaded."""
     folder = Path(folder)
     config = RunConfig(**store.read_json(folder / "config.json"))
     if (folder / "DONE.json").exists():
         return Run.load(folder)
     return _train(config, splits.select(config), pick_device(config.device), folder)
-
-
-def new_folder(out: str | Path) -> Path:
-    """Create the folder of a run; one that is there already is never written into."""
-    folder = Path(out)
-    if folder.exists():
-        raise ConfigError(
-            f"{folder} exists; `ltcl run --resume {folder}` goes on with it, or name another --out"
-        )
-    folder.mkdir(parents=True)
-    return folder
 
 
 def pick_device(name: str) -> torch.device:
@@ -179,7 +152,7 @@ def train_epoch(
     images: Tensor,
     labels: Tensor,
     views: Views,
-) -> tuple[Tensor, float]:
+) -> Tensor:
     """One pass over the data.
 
     Args:
@@ -188,29 +161,26 @@ def train_epoch(
         lrs: the learning rate of each update, one after the other.
         memory: takes in every sample's loss; its scores steer the views.
         batches: index int64 [B] each.
-        images: what `views` takes, [N, ...], on the method's device.
+        images: [N, ...], what `views` takes.
         labels: int64 [N].
         views: (images[index], scores[index]) to the two views of the batch.
 
-    Returns:
-        The mean loss over the samples (a tensor: reading it waits for the device), the last lr.
+    Returns the mean loss over the samples, as a tensor: nothing here waits for the device.
     """
     method.train()
     method.start_epoch()
-    total, lr = torch.zeros((), device=images.device, dtype=memory.value.dtype), 0.0
+    total = torch.zeros((), device=images.device, dtype=memory.value.dtype)
     for index in batches:
         index = index.to(images.device)
         batch = Batch(index, labels[index], views(images[index], memory.scores[index]))
         loss = method(batch)  # [B], one value per sample
         memory.update(index, loss)
-        lr = next(lrs)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        optimizer.param_groups[0]["lr"] = next(lrs)
         optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()
         optimizer.step()
         total += loss.detach().sum()
-    return total / len(labels), lr
+    return total / len(labels)
 
 
 def _train(
@@ -235,7 +205,9 @@ def _train(
     warmup = round(config.warmup * per_epoch)
     updates = config.epochs * per_epoch
     saved = time.monotonic()
-    for epoch in progress(range(len(rows) + 1, config.epochs + 1), config):
+    watched = sys.stdout.isatty() or "ipykernel" in sys.modules  # a log needs no bar
+    epochs = range(len(rows) + 1, config.epochs + 1)
+    for epoch in tqdm(epochs, "epochs", file=sys.stdout, disable=not watched):
         start = time.monotonic()
         view = generator(config.seed, "views", epoch, device)
         done = (epoch - 1) * per_epoch
@@ -243,15 +215,16 @@ def _train(
             config.lr * lr_factor(g, updates, warmup, 1e-6 / config.lr)
             for g in range(done + 1, updates + 1)
         )
-        loss, lr = train_epoch(
+        loss = train_epoch(
             method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
             lambda x, _, view=view: (simclr_view(x, view), simclr_view(x, view)),
         )  # fmt: skip
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
         memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
-        rows.append([epoch, float(loss), lr, time.monotonic() - start])
-        log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, rows[-1][-1])
+        lr, seconds = optimizer.param_groups[0]["lr"], time.monotonic() - start
+        rows.append([epoch, float(loss), lr, seconds])
+        log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, seconds)
         if folder and time.monotonic() - saved >= config.checkpoint_seconds:
             state = {name: part.state_dict() for name, part in parts.items()}
             state |= {"rows": rows, "machines": machines, "split": split}
@@ -324,10 +297,3 @@ def describe_machine(device: torch.device, precision: torch.dtype | None) -> dic
         "precision": "float32" if precision is None else "bf16",
         "torch": torch.__version__,
     }
-
-
-def progress(epochs: Iterable[int], config: RunConfig) -> Iterable[int]:
-    """A bar for people (terminal or notebook), nothing in a log."""
-    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-    name = f"{config.method} on {config.data}"
-    return tqdm(epochs, name, unit="epoch", disable=not watched, mininterval=1)

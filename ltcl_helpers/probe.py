@@ -1,4 +1,4 @@
-"""Is the frozen encoder any good, and for whom? Linear probes and the many / medium / few report."""
+"""Is the frozen encoder any good, and for whom? Linear probes, reports by group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from . import splits
 from .config import ConfigError, RunConfig
-from .datasets import DATA, load_images
+from .datasets import load_images, published_lists
 from .pretrain import Run, pick_device
-from .store import add_table, read_json, read_parquet, sha256
+from .store import add_table, read_parquet, sha256
 
 log = logging.getLogger(__name__)
 PROTOCOLS = ("bcl", "logistic")
@@ -25,7 +25,7 @@ DRAWN_LISTS = 5  # as many as are published for each number of shots
 
 
 class ProbeResult(NamedTuple):
-    """Accuracies as fractions in [0, 1]; per_class is [C] and NaN for a class without test image."""
+    """Fractions in [0, 1]; per_class is [C], NaN for a class without a test image."""
 
     top1: float
     top5: float
@@ -54,7 +54,10 @@ def linear_probe(
     """Fit a linear classifier on frozen features and test it.
 
     Args:
-        train_features: [N, D]; train_labels: [N]; test_features: [M, D]; test_labels: [M].
+        train_features: [N, D].
+        train_labels: [N].
+        test_features: [M, D].
+        test_labels: [M].
         protocol: "bcl", the probe behind the published table (SPEC 7.2: Adam, 500 epochs, batch
             1000, learning rate 1e-2 to 1e-6), or "logistic" (scikit-learn, standardised; fast).
         seed: of the initial weights and the order of the "bcl" probe.
@@ -171,8 +174,7 @@ def _find_lists(config: RunConfig, shots: str, where: Path | None) -> list[Label
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
     if where and not paths:
         raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
-    published = read_json(DATA / "splits" / "published.json")["files"].values()
-    known = {entry["sha256"] for entry in published}
+    known = {entry["sha256"] for entry in published_lists().values()}
     return [
         LabelledList(p.name, splits.read_split(p), "published" if sha256(p) in known else "drawn")
         for p in paths

@@ -6,7 +6,6 @@ class lies inside its balanced set and its long-tail set, as in the published fi
 
 from __future__ import annotations
 
-import io
 import math
 from pathlib import Path
 from typing import NamedTuple
@@ -14,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from .config import ConfigError, RunConfig
-from .datasets import DATA, Arrays, read_arrays
-from .store import sha256, write_bytes, write_json
+from .datasets import ImageSet, read_arrays
+from .store import sha256
 
 GROUPS = ("many", "medium", "few")
 DRAWN = ("long-tail", "balanced", "all")
@@ -174,7 +173,7 @@ def select(config: RunConfig) -> Inputs:
     return Inputs(data.images[index], labels, index, counts, group_counts)
 
 
-def _positions(config: RunConfig, data: Arrays) -> tuple[np.ndarray, np.ndarray | None]:
+def _positions(config: RunConfig, data: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
     """The split's positions, and the class counts that define its groups if not its own."""
     if config.split == "all":
         return np.arange(len(data.labels)), None
@@ -195,40 +194,3 @@ def _from_file(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray |
     tail = read_split(partner) if partner != path and partner.exists() else None
     counts = None if tail is None else np.bincount(labels[tail], minlength=labels.max() + 1)
     return read_split(path), counts
-
-
-def draw_own(
-    name: str, root: Path | None = None, source: str | None = None, out: Path | None = None
-) -> None:
-    """Draw our own lists for `name` (cifar10, cifar100; labels from `source`, another name for it).
-
-    Five splits, in the published layout and sizes, into data/splits/own or `out`.
-
-    A tenth of each class is the validation list; the sets of every split come from the rest. With
-    fixed seeds the files are always the same; the manifest holds their sha256.
-    """
-    if name == "splits":
-        raise ConfigError("draw takes cifar10 or cifar100, the data whose lists are drawn")
-    labels, out = read_arrays(source or name, "train", root).labels, out or DATA / "splits" / "own"
-    classes, prefix = int(labels.max()) + 1, f"{name}lt_"
-    validation = few_shot(labels, len(labels) // classes // 10, seed=0)
-    pool = np.setdiff1d(np.arange(len(labels)), validation)
-    sizes = class_sizes(len(pool) // classes, classes, 100)
-    lists = {"trainIdxList": pool, "valIdxList": validation}
-    for split in range(1, 6):
-        sets = {
-            "D_i": long_tail(labels[pool], sizes, split),
-            "D_b": balanced(labels[pool], sum(sizes) // classes, split),
-            "S_b": few_shot(labels[pool], len(pool) // classes // 100, split),
-            "test_100shot": few_shot(labels[pool], 100, 100 + split),
-            "test_50shot": few_shot(labels[pool], 50, 200 + split),
-        }
-        lists |= {f"split{split}_{kind}": pool[index] for kind, index in sets.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    manifest = {}
-    for kind, index in lists.items():
-        buffer = io.BytesIO()
-        np.save(buffer, index.astype(np.uint16))  # positions below 50,000
-        write_bytes(out / f"{prefix}{kind}.npy", buffer.getvalue())
-        manifest[f"{prefix}{kind}.npy"] = {"images": len(index), "sha256": split_digest(index)}
-    write_json(out / f"{name}lt_manifest.json", {"data": name, "imbalance": 100, "lists": manifest})

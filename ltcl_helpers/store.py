@@ -1,7 +1,8 @@
 """The only code that writes or loads result files: atomic, checksummed, no pickle.
 
 A file is written beside its name, flushed to the disk and renamed, so that it is the old one or the
-new one, never half of either. A run is done when `DONE.json`, written last, holds.
+new one, never half of either. A run is done when `DONE.json`, written last, holds. Every reader
+raises DamagedFile, which says which file is missing or damaged and what to do.
 """
 
 from __future__ import annotations
@@ -31,13 +32,12 @@ NOT_RECORDED = "encoder.safetensors"  # weights are large, and can be made again
 
 
 class DamagedFile(ConfigError):
-    """A file is not what was written; the message says which and what to do."""
+    """A file is not what was written."""
 
 
 def sha256(data: bytes | Path) -> str:
     """Hex digest of bytes, or of a file's content."""
-    content = data.read_bytes() if isinstance(data, Path) else data
-    return hashlib.sha256(content).hexdigest()
+    return hashlib.sha256(data.read_bytes() if isinstance(data, Path) else data).hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -77,67 +77,51 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        DamagedFile: when the file is missing or is no JSON object.
-    """
+def _read(path: Path) -> io.BytesIO:
     try:
-        content = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DamagedFile(f"{path} does not exist; is {path.parent} the folder of a run?") from None
-    except ValueError as error:
-        raise DamagedFile(f"{path} is not readable JSON ({error}); run it again") from None
-    if not isinstance(content, dict):
-        raise DamagedFile(f"{path} holds {type(content).__name__}, not a JSON object")
-    return content
+        return io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise DamagedFile(f"{path} does not exist or is not readable ({error.strerror})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        return dict(json.load(_read(path)))
+    except (ValueError, TypeError) as error:
+        raise DamagedFile(f"{path} is not a JSON object ({error}); run it again") from None
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz; nothing in it can run code.
-
-    Raises:
-        DamagedFile: when the file is missing, truncated, damaged, or holds Python objects.
-    """
+    """Read all arrays of an .npz; nothing in it can run code."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(_read(path), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except FileNotFoundError:
-        raise DamagedFile(f"{path} does not exist; check the path") from None
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedFile(f"{path} is not a whole .npz ({reason}); copy it again") from None
 
 
 def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table.
-
-    Raises:
-        DamagedFile: when the file is missing or damaged.
-    """
+    """Read a table."""
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
-    except FileNotFoundError:
-        raise DamagedFile(f"{path} does not exist; was the run probed?") from None
+        return pd.read_parquet(_read(path))
     except (ValueError, OSError) as error:
         raise DamagedFile(f"{path} is not readable ({error}); restore it or run again") from None
 
 
-def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> Path:
+def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     """Save `state` after `epoch` epochs and keep the one before it; its name holds its digest."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    path = folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt"
-    write_bytes(path, content)
+    write_bytes(folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt", content)
     for old in checkpoints(folder)[2:]:
         old.unlink()
-    return path
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -146,11 +130,7 @@ def checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, or None when no checkpoint was written yet.
-
-    Raises:
-        DamagedFile: when there are checkpoints and every one is damaged.
-    """
+    """The newest checkpoint that is whole, or None when none was written yet."""
     import torch
 
     found = checkpoints(folder)
@@ -169,21 +149,16 @@ def seal(folder: Path, **facts: Any) -> None:
     done = folder / "DONE.json"
     before = read_json(done) if done.exists() else {}
     digests = {
-        str(path.relative_to(folder)): sha256(path)
-        for path in sorted(folder.rglob("*"))
+        path.name: sha256(path)
+        for path in sorted(folder.iterdir())
         if path.is_file() and path != done and path.suffix not in (".pt", ".part")
     }
-    versions = {name: version(name) for name in PACKAGES}
-    content = {"versions": versions, "git_commit": git_commit(), **before, **facts}
-    write_json(done, {**content, "files": digests})
+    about = {"versions": {name: version(name) for name in PACKAGES}, "git_commit": git_commit()}
+    write_json(done, {**about, **before, **facts, "files": digests})
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Check a finished (or recorded) run against its DONE.json and return that.
-
-    Raises:
-        DamagedFile: when the run is not done, or a file is missing or is not what was written.
-    """
+    """Check a finished (or recorded) run against its DONE.json and return that."""
     if not (folder / "DONE.json").exists():
         raise DamagedFile(
             f"{folder} is not a finished run (no DONE.json); ltcl run --resume {folder} finishes it"
@@ -193,9 +168,7 @@ def verify(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.exists() and name in done.get("left_out", []):
             continue
-        if not path.exists():
-            raise DamagedFile(f"{path} is named in DONE.json but is missing; restore it")
-        found = sha256(path)
+        found = sha256(_read(path).getvalue())
         if found != digest:
             raise DamagedFile(
                 f"{path} has sha256 {found[:12]}..., DONE.json says {digest[:12]}...; restore it"
@@ -213,7 +186,7 @@ def add_table(folder: Path, name: str, table: pd.DataFrame) -> None:
 
 
 def record(folder: Path, target: Path) -> None:
-    """Copy a finished run without its weights; DONE.json keeps the digests of what is left out."""
+    """Copy a finished run without its weights; DONE.json keeps the digest of what is left out."""
     done = verify(folder)
     if target.exists():
         raise ConfigError(f"{target} exists; name a new folder or delete that one first")
@@ -233,12 +206,9 @@ def version(package: str) -> str:
 
 def git_commit() -> str:
     """The commit of the kit's checkout ("+" when files differ from it), or "unknown"."""
-    here = Path(__file__).parent
+    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match", ""]
     try:
-        run = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match", ""],
-            cwd=here, capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired):
+        run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
         return "unknown"
     return run.stdout.strip() or "unknown"

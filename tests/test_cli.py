@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -87,11 +88,11 @@ WRONG_RUNS = {
     "--data npz:{bad}/text.npz": "text.npz is not a whole .npz",
     "--data npz:{bad}/nolabels.npz": "lacks labels",
     "--data npz:{bad}/fewer.npz": r"\(60,\) for 64 images",
-    "--data npz:{bad}/negative.npz": "label -1 is below 0",
+    "--data npz:{bad}/negative.npz": "labels from -1 to 2; allowed are 0",
     "--data npz:{bad}/fractions.npz": "labels are float64",
     "--data npz:{bad}/float.npz": "images are float64",
     "--data npz:{bad}/grey.npz": r"shape \(64, 8, 8\)",
-    "--data npz:{bad}/names.npz": "2 class_names but label 3",
+    "--data npz:{bad}/names.npz": "labels from 0 to 3; allowed are 0 to 1",
     "--data npz:{bad}/empty.npz": "holds no image",
     "--data npz:{bad}/objects.npz": "objects.npz is not a whole .npz",
     GOOD + " --split {bad}/beyond.npy": "position 64",
@@ -126,8 +127,6 @@ def test_a_wrong_run_ends_soon_with_one_clear_line_and_creates_nothing(
     assert process.returncode == 2, process.stderr
     (line,) = process.stderr.strip().splitlines()
     assert line.startswith("ltcl: ") and process.stdout == ""
-    import re
-
     assert re.search(WRONG_RUNS[arguments], line), line
     assert list(tmp_path.iterdir()) == [] and sorted(bad_files.rglob("*")) == before
     assert used < 3, f"{used:.1f} s of processor time; torch must not be loaded for this"
@@ -159,7 +158,7 @@ def test_other_wrong_calls(call, says, ltcl, tmp_path):
 def test_help_says_what_there_is(ltcl):
     process = ltcl("--help")
     assert process.returncode == 0
-    for command in ("run", "probe", "data", "bench", "record", "figures"):
+    for command in ("run", "probe", "data", "bench", "record"):
         assert command in process.stdout
 
 

@@ -114,7 +114,7 @@ def test_self_supervised_training_never_reads_labels():
 
     method = SimCLR(*encoders.build((1,), 4, seed=0))
     optimizer = torch.optim.SGD(method.parameters(), 0.1)
-    loss, _ = pretrain.train_epoch(
+    loss = pretrain.train_epoch(
         method, optimizer, iter([0.1] * 2), MomentumLoss(8), torch.arange(8).split(4),
         torch.rand(8, 3, 8, 8), Forbidden(), lambda x, s: (x, x.flip(3)),
     )  # fmt: skip

@@ -1,0 +1,172 @@
+"""Make every figure, and every generated table of README and docs, from the recorded rows.
+
+    make figures
+
+A figure is a PNG in figures/ with a .json beside it that names its rows and their sha256. A test
+makes the tables again and compares.
+"""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import torch
+
+from ltcl_helpers import augment, plots, report, shapes, splits, store
+from ltcl_helpers.config import QUICK_DIFFERENCES
+from ltcl_helpers.report import RESULTS, SHOWN, markdown, spread
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIGURES = ROOT / "figures"
+
+
+def about(rows: pd.DataFrame, study: str) -> str:
+    """What every table must say: n, device, versions, where the rows are."""
+    machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
+    return f"Machine: {machines}. Rows: `data/results/{study}`."
+
+
+def quick_cifar100() -> str:
+    """SimCLR on real images, beside an untrained encoder."""
+    rows = report.load_rows("cifar100-quick")
+    body = []
+    for (epochs, shots), part in rows.groupby(["epochs", "shots"], sort=False):
+        runs = part.groupby(["run", "group"])["accuracy"].mean().unstack()
+        name = f"SimCLR, {epochs} epochs" if epochs else "untrained encoder"
+        body.append([name, shots, str(len(runs)), *(spread(runs[g]) for g in SHOWN)])
+    sources = " and ".join(sorted(set(rows["list_source"])))
+    table = markdown(["features", "shots", "n", *SHOWN], body[::-1])
+    note = (
+        "Accuracy in percent, mean ± sd over n runs that differ in their seed; 100-shot and "
+        f"50-shot are means over five lists ({sources}); std is the balancedness. This is a "
+        f"{QUICK_DIFFERENCES}. {about(rows, 'cifar100-quick')}"
+    )
+    return f"{table}\n\n{note}"
+
+
+def shapes_pairs() -> dict[str, pd.DataFrame]:
+    """Per seed and group, the 100-shot accuracies (protocol "bcl") of each kind of features."""
+    rows = report.load_rows("shapes-simclr")
+    rows = rows[(rows["shots"] == "100") & (rows["protocol"] == "bcl")]
+    mean = rows.groupby(["run", "method", "group"])["accuracy"].mean().unstack()
+    kinds = {
+        "raw pixels": ("untrained", "pixels"),
+        "untrained encoder": ("untrained", "simclr"),
+        "SimCLR, balanced set": ("balanced", "simclr"),
+        "SimCLR, long-tail set": ("long-tail", "simclr"),
+    }
+    found = {}
+    for name, (kind, method) in kinds.items():
+        part = mean.xs(method, level="method")
+        found[name] = part[part.index.str.startswith(f"{kind}-")].reset_index(drop=True)
+    return found
+
+
+def shapes_table() -> str:
+    """What a quick run shows on the embedded data, and what it does not."""
+    kinds = shapes_pairs()
+    tail, flat = kinds["SimCLR, long-tail set"], kinds["SimCLR, balanced set"]
+    body = [[n, *(spread(t[g]) for g in SHOWN), each(t["all"])] for n, t in kinds.items()]
+    paired = tail - flat
+    body.append(
+        ["long-tail minus balanced", *(spread(paired[g]) for g in SHOWN), each(paired["all"])]
+    )
+    gap, blank = paired["many"] - paired["few"], ["", "", "", ""]
+    body.append(["paired many-few gap", *blank, spread(gap), each(gap)])
+    raw = tail["many"] - tail["few"]
+    body.append(["many-few gap of the long-tail runs alone", *blank, spread(raw), each(raw)])
+    auroc = {}
+    for kind in ("long-tail", "balanced"):
+        folders = sorted((RESULTS / "shapes-simclr").glob(f"{kind}-*"))
+        auroc[kind] = np.array([report.group_auroc(folder) for folder in folders])
+    for name, values in (
+        ("AUROC of the momentum loss for few, long-tail set", auroc["long-tail"]),
+        ("the same in the balanced control", auroc["balanced"]),
+        ("AUROC, long-tail minus balanced", auroc["long-tail"] - auroc["balanced"]),
+    ):
+        body.append([name, *blank, spread(values, 1, 3), each(values, 1, 3)])
+    rows = report.load_rows("shapes-simclr")
+    count = {"n": len(tail), "gap": int((gap > 0).sum()), "all": int((paired["all"] < 0).sum())}
+    above = int((auroc["long-tail"] > auroc["balanced"]).sum())
+    reading = (
+        f"Shown: the paired many-few gap is positive in {count['gap']} of {count['n']} seeds; the "
+        f"AUROC is above its control in {above} of {count['n']}. Not shown: a loss of overall "
+        f"accuracy on the long tail (lower in {count['all']} of {count['n']} seeds); the raw "
+        f"many-few gap of one run, which class difficulty alone moves by as much. "
+        f"Chance is {spread([1 / 12])} %."
+    )
+    head = ["features", *SHOWN, "all, or the value, of seeds 0 to 5"]
+    note = f"{QUICK_DIFFERENCES[0].upper()}{QUICK_DIFFERENCES[1:]}. {about(rows, 'shapes-simclr')}"
+    return "\n\n".join([markdown(head, body), reading, note])
+
+
+def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) -> str:
+    """The value of every run."""
+    return ", ".join(f"{scale * v:.{digits}f}" for v in values)
+
+
+def bench_cpu() -> str:
+    """Seconds per epoch against the published recipe's shape."""
+    return store.read_json(RESULTS / "bench-cpu.json")["table"]
+
+
+TABLES = {"quick-cifar100": quick_cifar100, "shapes": shapes_table, "bench-cpu": bench_cpu}
+
+
+def draw_figures() -> None:
+    """All figures of README, docs and lessons."""
+    code = {"ltcl_helpers/shapes.py": store.sha256(ROOT / "ltcl_helpers" / "shapes.py")}
+    labels, names = np.repeat(np.arange(12), 12), shapes.CLASS_NAMES
+    images = shapes.draw_images(labels, np.tile(np.arange(12), 12))
+    plots.save(plots.image_grid(images, 12, names), FIGURES / "shapes.png", code)
+
+    some = torch.from_numpy(images[::13])
+    views = [augment.simclr_view(some, torch.Generator().manual_seed(s)) for s in range(7)]
+    grid = torch.cat([some[:, None].float() / 255, torch.stack(views, 1)], 1).flatten(0, 1)
+    picture = plots.image_grid(grid.numpy(), 8, [names[c] for c in labels[::13]])
+    plots.save(picture, FIGURES / "views.png", code)
+
+    ax = plots.class_sizes(np.array(splits.class_sizes(450, 100, 100)))
+    plots.save(ax.figure, FIGURES / "class_sizes.png", {"splits.class_sizes(450, 100, 100)": ""})
+    long_tail_effect()
+
+
+def long_tail_effect() -> None:
+    """Accuracy by group, long-tail against balanced pre-training, and the paired differences."""
+    kinds = shapes_pairs()
+    tail, flat = kinds["SimCLR, long-tail set"], kinds["SimCLR, balanced set"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), width_ratios=(3, 2))
+    means = {"balanced set": flat.mean(), "long-tail set": tail.mean()}
+    plots.group_bars(means, left)
+    left.set(ylabel="100-shot accuracy, %", ylim=(0, 100))
+    for i, group in enumerate(splits.GROUPS):
+        paired = 100 * (tail[group] - flat[group])
+        jitter = np.linspace(-0.15, 0.15, len(paired))
+        right.plot(i + jitter, paired, plots.MARKERS[group], color=plots.COLOURS[group], ms=6)
+        right.hlines(paired.mean(), i - 0.3, i + 0.3, color=plots.COLOURS[group])
+    right.axhline(0, color="black", lw=0.8)
+    right.set_xticks(range(3), splits.GROUPS)
+    right.set(ylabel="long-tail minus balanced, points", title=f"{len(tail)} seeds, quick runs")
+    figure.tight_layout()
+    folder = RESULTS / "shapes-simclr"
+    rows = {
+        f"data/results/shapes-simclr/{path.parent.name}/probe.parquet": store.sha256(path)
+        for path in sorted(folder.glob("*/probe.parquet"))
+    }
+    plots.save(figure, FIGURES / "long_tail_effect.png", rows)
+
+
+if __name__ == "__main__":
+    FIGURES.mkdir(exist_ok=True)
+    for page in PAGES:
+        before = page.read_text()
+        after = report.regenerate(before, TABLES)
+        if after != before:
+            store.write_bytes(page, after.encode())
+    draw_figures()

@@ -1,0 +1,92 @@
+"""The reference of `ltcl bench` computes what the kit computes; the call measures and records."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ltcl_helpers import bench
+from ltcl_helpers.augment import simclr_view
+from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.losses import nt_xent
+from ltcl_helpers.memory import MomentumLoss
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 and on
+
+
+def random_images(count):
+    """Smooth enough that crops of them look alike."""
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 3, 4, 4), dtype=np.uint8)
+    return coarse.repeat(8, axis=2).repeat(8, axis=3)
+
+
+def make_reference(count):
+    config = RunConfig(preset="tiny", lr=0.05, batch_size=16)
+    return bench.Reference(config, random_images(count), torch.device("cpu"))
+
+
+def test_reference_keeps_the_kits_losses_and_momentum_losses():
+    reference = make_reference(40)
+    config, network = reference.config, reference.network.double()
+    reference.momentum_loss = reference.momentum_loss.double()
+    memory = MomentumLoss(40, config.momentum_beta, dtype=torch.float64)
+    draw = torch.Generator().manual_seed(0)
+    for epoch in range(3):
+        reference.epochs = epoch
+        for index in torch.randperm(40, generator=draw).split(16):
+            pair = torch.rand(len(index), 2, 3, 32, 32, generator=draw, dtype=torch.float64)
+            with torch.no_grad():
+                first, second = network(torch.cat(pair.unbind(1))).chunk(2)
+            expected = nt_xent(first, second, config.temperature)
+            losses = reference.step(pair.flatten(0, 1), index.tolist())
+            torch.testing.assert_close(losses, expected)
+            memory.update(index, losses)
+        torch.testing.assert_close(reference.momentum_loss, memory.value)
+
+
+def test_reference_views_are_those_of_the_recipe():
+    reference = make_reference(40)
+    batches = list(reference.loader)
+    assert [len(index) for _, index in batches] == [16, 16, 8]  # the small last one is kept
+    order = [i for _, index in batches for i in index]
+    assert sorted(order) == list(range(40)) != order
+    assert not reference.loader.persistent_workers and reference.loader.num_workers == 2
+    views = torch.cat([views for views, _ in batches])
+    assert views.shape == (80, 3, 32, 32) and views.dtype == torch.float32
+    assert views.min() >= 0 and views.max() <= 1
+    images = torch.from_numpy(random_images(40))
+    kit = torch.cat([simclr_view(images, torch.Generator().manual_seed(s)) for s in (0, 1)])
+    for statistic in (torch.mean, torch.std):
+        assert statistic(views).item() == pytest.approx(statistic(kit).item(), abs=0.03)
+    pairs = views.unflatten(0, (40, 2)).mean((3, 4))  # [40, 2, 3], mean colours of both views
+    apart = (pairs[:, 0] - pairs[:, 1]).norm(dim=1).mean()
+    assert apart < 0.8 * (pairs[:, 0] - pairs[:, 1].roll(1, 0)).norm(dim=1).mean()  # interleaved
+
+
+def test_one_call_times_prints_and_records(tmp_path, capsys):
+    labels = np.arange(4).repeat(200)
+    np.savez(tmp_path / "small.npz", images=random_images(800), labels=labels)
+    bench.run("cpu", f"npz:{tmp_path}/small.npz", tmp_path / "bench.json", repeats=1, cap=32)
+    text = (tmp_path / "bench.json").read_text()
+    result, table = json.loads(text), capsys.readouterr().out
+    assert str(tmp_path) not in text + table and result["data"] == "small.npz"
+    assert (result["images"], result["split"]) == (32, 227)
+    assert [len(times) for times in result["seconds"].values()] == [1] * 4
+    seconds = {name: times[0] for name, times in result["seconds"].items()}
+    assert min(seconds.values()) > 0
+    assert result["ratio"] == pytest.approx(seconds["reference epoch"] / seconds["kit epoch"])
+    assert result["machine"]["threads"] >= 1 and result["machine"]["peak MiB"] > 100
+    assert table == bench.table(result) + "\n"
+    assert f"| kit epoch | {seconds['kit epoch']:.2f} (" in table and "32 of 227 images" in table
+
+
+def test_bad_calls_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(bench, "_tasks", lambda *inputs: pytest.fail("something was timed"))
+    with pytest.raises(ConfigError, match="no GPU here; `ltcl bench cpu`"):
+        bench.run("gpu", "shapes")
+    with pytest.raises(ConfigError, match="absent does not exist"):
+        bench.run("cpu", "shapes", tmp_path / "absent" / "bench.json")
+    with pytest.raises(ConfigError, match="data is 'shape'"):
+        bench.run("cpu", "shape")
