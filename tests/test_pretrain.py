@@ -48,7 +48,7 @@ def replay_simclr(values):
 
 def test_nine_steps_equal_the_published_trainer(golden):
     values = golden("h_train_simclr")
-    for epoch, method, expected, losses, memory, lrs in replay_simclr(values):
+    for epoch, method, expected, losses, memory, lrs in replay_simclr(values):  # noqa: B007
         assert len(losses) == 3 * (epoch + 1)
         torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
         np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)

@@ -1,0 +1,137 @@
+"""Probes and reports against the published ones; which labelled images a probe uses."""
+
+import numpy as np
+import pytest
+import torch
+
+from ltcl_helpers import probe, splits, store
+from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.datasets import DATA, load_images
+from ltcl_helpers.pretrain import pretrain
+
+
+def test_group_report_equals_the_published_summary(golden):
+    values = golden("g_probe_groups_lr")
+    report = probe.group_report(values["group_class_acc"], values["group_counts"])
+    expected = values["group_all_many_med_few_fullstd_groupstd"]
+    got = [report["all"], report["many"], report["medium"], report["few"]]
+    np.testing.assert_allclose(got, expected[:4], rtol=1e-12)
+    np.testing.assert_allclose(report["std"] / 100, expected[5], rtol=1e-6)  # published as fraction
+
+
+def test_equal_class_sizes_have_no_groups():
+    assert probe.group_report(np.array([0.2, 0.4]), np.array([5, 5])) == {"all": pytest.approx(0.3)}
+
+
+@pytest.mark.parametrize("protocol", ["bcl", "logistic"])
+def test_probe_reaches_the_published_accuracy_on_golden_features(golden, protocol):
+    values = golden("g_probe_groups_lr")
+    data = [torch.from_numpy(values[k]) for k in ("x_train", "y_train", "x_test", "y_test")]
+    result = probe.linear_probe(*data, protocol=protocol, seed=10)
+    low, high = (0.62, 0.65) if protocol == "bcl" else (0.64, 0.68)  # one batch of 1000 an epoch
+    assert low <= result.top1 <= high and 0.95 <= result.top5 <= 0.98
+    assert result.per_class.mean() == pytest.approx(result.top1)
+    assert probe.linear_probe(*data, protocol=protocol, seed=10).top1 == result.top1
+
+
+def test_probe_learning_rate_is_the_published_curve(golden, monkeypatch):
+    values, seen = golden("g_probe_groups_lr"), []
+    step = torch.optim.Adam.step
+
+    def watch(self):
+        seen.append(self.param_groups[0]["lr"])
+        return step(self)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watch)
+    x, y = torch.randn(20, 3), torch.arange(20) % 2
+    probe.linear_probe(x, y, x, y)
+    for epoch, expected in zip(values["probe_lr_epochs"], values["probe_lr"], strict=True):
+        if epoch < 500:  # the value after the last epoch is never used
+            assert seen[epoch] == pytest.approx(expected, rel=1e-9)
+    assert len(seen) == 500
+
+
+def test_a_class_without_labelled_images_is_never_predicted():
+    x, y = torch.randn(40, 4), torch.arange(40) % 3 + 1  # class 0 has no labelled image
+    for protocol in probe.PROTOCOLS:
+        result = probe.linear_probe(x, y, x[:4], torch.arange(4), protocol)
+        assert len(result.per_class) == 4 and result.per_class[0] == 0
+    with pytest.raises(ConfigError, match="protocol"):
+        probe.linear_probe(x, y, x, y, "svm")
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    return pretrain(RunConfig(preset="tiny", device="cpu"), folder)
+
+
+def test_drawn_lists_avoid_what_pre_training_saw(tiny_run):
+    labels = load_images("shapes").labels.numpy()
+    lists = probe.labelled_lists(tiny_run, labels, "20")
+    assert len(lists) == 5 and {x.source for x in lists} == {"drawn"}
+    for each in lists:
+        assert np.bincount(labels[each.index]).tolist() == [20] * 12
+        assert not set(each.index) & set(tiny_run.index.tolist())
+    assert lists[0].index.tolist() != lists[1].index.tolist()
+    (one,) = probe.labelled_lists(tiny_run, labels, "1%")  # of the lists of pre-training
+    first = splits.few_shot(labels, 4, tiny_run.config.drawn_with)
+    assert set(first) <= set(tiny_run.index.tolist()) and set(first) <= set(one.index)
+    (full,) = probe.labelled_lists(tiny_run, labels, "full")
+    assert len(full.index) == len(labels)
+    (wide, *_) = probe.labelled_lists(tiny_run, labels, "1000")  # not enough unseen: say so
+    assert wide.name.startswith("any")
+    for shots in ("0", "ten", "-5"):
+        with pytest.raises(ConfigError, match="shots"):
+            probe.labelled_lists(tiny_run, labels, shots)
+
+
+def test_published_lists_are_found_by_name_and_known_by_content(published_splits, tiny_run):
+    folder = published_splits / "cifar100_imbSub_with_subsets"
+    run = tiny_run
+    run = type(run)(
+        **{**vars(run), "config": RunConfig(split=str(folder / "cifar100_split2_D_i.npy"))}
+    )
+    labels = np.arange(50_000) % 100
+    found = {s: probe.labelled_lists(run, labels, s) for s in ("full", "100", "50", "1%")}
+    assert [len(v) for v in found.values()] == [1, 5, 5, 1]
+    assert [len(v[0].index) for v in found.values()] == [40_000, 10_000, 5_000, 400]
+    assert found["1%"][0].name == "cifar100_split2_S_b.npy"
+    assert {x.source for v in found.values() for x in v} == {"published"}
+    with pytest.raises(ConfigError, match="hold no"):
+        probe.labelled_lists(run, labels, "7", published_splits)
+
+
+def test_our_own_lists_are_called_drawn(tiny_run):
+    own = DATA / "splits" / "own" / "cifar10lt_split3_D_i.npy"
+    run = type(tiny_run)(**{**vars(tiny_run), "config": RunConfig(split=str(own))})
+    found = probe.labelled_lists(run, np.arange(50_000) % 10, "100")
+    assert [x.name for x in found] == [f"cifar10lt_split{k}_test_100shot.npy" for k in range(1, 6)]
+    assert {x.source for x in found} == {"drawn"}
+
+
+def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
+    rows = probe.probe_run(tiny_run.folder, ("10", "1%"), protocol="logistic")
+    for _ in range(2):
+        table = probe.save_probe(tiny_run.folder, rows)
+    assert len(table) == len(rows) == (5 + 1) * 6
+    stored = store.read_parquet(tiny_run.folder / "probe.parquet")
+    assert set(stored["group"]) == {"many", "medium", "few", "std", "all", "top5"}
+    one = stored.iloc[0]
+    assert (one["method"], one["boost"], one["data"]) == ("simclr", "none", "shapes")
+    assert len(one["list_sha256"]) == 64 and one["images"] == 120
+    assert stored["accuracy"].between(0, 1).all()
+    store.verify(tiny_run.folder)
+    raw = probe.probe_run(tiny_run.folder, ("10",), protocol="logistic", kind="pixels")
+    assert set(raw["method"]) == {"pixels"}
+    assert len(probe.save_probe(tiny_run.folder, raw)) == len(rows) + len(raw)
+    with pytest.raises(ConfigError, match="features"):
+        probe.probe_run(tiny_run.folder, kind="magic")
+
+
+def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run):
+    images = load_images("shapes", "test").images[:1100:9]
+    got = probe.features(tiny_run.encoder, images)
+    assert got.shape == (len(images), tiny_run.encoder.dim) and got.dtype == torch.float32
+    alone = probe.features(tiny_run.encoder, images[5:6])
+    torch.testing.assert_close(got[5:6], alone, rtol=1e-4, atol=1e-5)
