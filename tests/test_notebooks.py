@@ -1,0 +1,161 @@
+"""Lessons keep to the template and run without a warning; a batch's notebook fails when it must."""
+
+import ast
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ltcl_helpers import store
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+RUN_ONE = NOTEBOOKS / "run_one.ipynb"
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def read_cells(path):
+    """(kind, text, tags, outputs) of every cell."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        yield cell["cell_type"], "".join(cell["source"]), tags, cell.get("outputs", [])
+
+
+def execute(path, target, **parameters):
+    """Run a notebook in a kernel of this environment, from the folder of its target."""
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
+    return subprocess.run(
+        command, cwd=target.parent, env=os.environ | threads, capture_output=True, text=True
+    )
+
+
+# --- the template ---------------------------------------------------------------------------
+
+
+def test_there_are_lessons():
+    assert LESSONS and RUN_ONE.exists()
+
+
+@each_lesson
+def test_lesson_has_the_size_of_a_lesson(path):
+    cells = list(read_cells(path))
+    words = sum(len(text.split()) for kind, text, *_ in cells if kind == "markdown")
+    lines = [len(text.splitlines()) for kind, text, *_ in cells if kind == "code"]
+    assert 1500 <= words <= 3500, words
+    assert 15 <= len(lines) <= 25, len(lines)
+    assert max(lines) <= 30 and statistics.median(lines) <= 12, sorted(lines)
+
+
+@each_lesson
+def test_lesson_has_its_parts(path):
+    cells = list(read_cells(path))
+    assert cells[0][0] == "markdown" and cells[0][1].startswith("# ")
+    headings = [
+        line.lower()
+        for kind, text, *_ in cells
+        if kind == "markdown"
+        for line in text.splitlines()
+        if line.startswith("#")
+    ]
+    for part in ("exercise", "limit", "summary", "reference"):
+        assert any(part in heading for heading in headings), f"no heading with {part!r}"
+    tagged = [tag for _, _, tags, _ in cells for tag in tags]
+    assert tagged.count("parameters") == 1 and tagged.count("solution") >= 2, tagged
+    parameters = next(text for _, text, tags, _ in cells if "parameters" in tags)
+    assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(parameters).body)
+    assert "preset: str" in parameters
+
+
+@pytest.mark.parametrize("path", [*LESSONS, RUN_ONE], ids=lambda path: path.stem)
+def test_notebook_is_plain_python_without_outputs(path):
+    for kind, text, _, outputs in read_cells(path):
+        assert not outputs
+        if kind == "code":
+            ast.parse(text)  # neither "!" nor "%"
+            assert "sys.path" not in text and "download=True" not in text
+
+
+@each_lesson
+def test_lesson_runs_without_its_solutions(path):
+    """The student edition drops them: no later cell may use a name that only they define."""
+    code = [(ast.parse(text), "solution" in tags) for kind, text, tags, _ in read_cells(path)
+            if kind == "code"]  # fmt: skip
+    kept = set().union(*(defined(tree) for tree, solution in code if not solution))
+    missing = set()
+    for tree, solution in code:
+        if solution:
+            missing |= defined(tree) - kept
+        else:
+            assert not missing & used(tree)
+
+
+def defined(tree):
+    """Names that a cell assigns, defines or imports, at any depth."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and stores(node)}
+    names |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return names | {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def used(tree):
+    """Names that a cell reads."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not stores(node)}
+
+
+def stores(node):
+    return isinstance(node.ctx, ast.Store)
+
+
+# --- execution ------------------------------------------------------------------------------
+
+
+@each_lesson
+def test_lesson_runs_on_the_tiny_preset(path, tmp_path):
+    target = tmp_path / path.name
+    done = execute(path, target, preset="tiny")
+    assert done.returncode == 0, done.stderr[-3000:]
+    noise = [
+        "".join(output["text"])
+        for *_, outputs in read_cells(target)
+        for output in outputs
+        if output.get("name") == "stderr"
+    ]
+    assert noise == []
+
+
+def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
+    folder, tiny = tmp_path / "run", dict(preset="tiny", shots="50,1%", protocol="logistic")
+    for _ in range(2):  # the second call finds the finished run, and probes it again
+        done = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny)
+        assert done.returncode == 0, done.stderr[-3000:]
+        store.verify(folder)
+    rows = store.read_parquet(folder / "probe.parquet")
+    assert set(rows["shots"]) == {"50", "1%"} and {"many", "few", "all"} <= set(rows["group"])
+    assert not rows.duplicated(["shots", "list", "group"]).any()
+
+    other = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny, seed=1)
+    assert other.returncode != 0 and "other parameters" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", -1), ("preset", "huge"), ("shots", "ten"), ("protocol", "svm"), ("split", "a.npy")],
+)
+def test_run_one_refuses_a_bad_parameter(name, value, tmp_path):
+    folder = tmp_path / "run"
+    parameters = {"preset": "tiny", "out": folder, name: value}
+    done = execute(RUN_ONE, tmp_path / "one.ipynb", **parameters)
+    assert done.returncode != 0
+    assert "ConfigError" in done.stderr and name in done.stderr
+    assert not folder.exists()
