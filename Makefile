@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 LESSONS := $(filter-out notebooks/run_one.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
-export OMP_WAIT_POLICY := passive      # waiting threads do not fight other programs for the cores
-export JUPYTER_PREFER_ENV_PATH := 1   # the kernel of .venv, whatever else is installed
+# Waiting threads do not fight other programs for the cores; the kernel is the one of .venv.
+export OMP_WAIT_POLICY := passive
+export JUPYTER_PREFER_ENV_PATH := 1
 
 .PHONY: setup course test lint figures site clean
 

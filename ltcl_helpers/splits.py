@@ -154,8 +154,9 @@ def select(config: RunConfig) -> Inputs:
     Raises:
         ConfigError: for data, split, or a batch larger than the split, before torch is loaded.
     """
+    listed = None if config.split in DRAWN else read_split(config.split)  # fails before data loads
     data = read_arrays(config.data, "train", config.root)
-    index, group_counts = _positions(config, data)
+    index, group_counts = _positions(config, data) if listed is None else (listed, None)
     if index.max() >= len(data.labels):
         raise ConfigError(
             f"split {config.split} has position {index.max()}, but {config.data} has "
@@ -166,19 +167,20 @@ def select(config: RunConfig) -> Inputs:
             f"batch_size is {config.batch_size}, but split {config.split} of {config.data} has "
             f"{len(index)} images; use a batch of {len(index)} or fewer"
         )
-    labels = data.labels[index]
-    counts = np.bincount(labels, minlength=len(data.class_names))
-    if group_counts is None:
-        group_counts = counts
-    return Inputs(data.images[index], labels, index, counts, group_counts)
+    labels, classes = data.labels[index], len(data.class_names)
+    counts = np.bincount(labels, minlength=classes)
+    partner = Path(config.split.replace("_D_b", "_D_i"))  # the published naming
+    if listed is not None and partner != Path(config.split) and partner.exists():
+        group_counts = np.bincount(data.labels[read_split(partner)], minlength=classes)
+    return Inputs(
+        data.images[index], labels, index, counts, counts if group_counts is None else group_counts
+    )
 
 
 def _positions(config: RunConfig, data: ImageSet) -> tuple[np.ndarray, np.ndarray | None]:
     """The split's positions, and the class counts that define its groups if not its own."""
     if config.split == "all":
         return np.arange(len(data.labels)), None
-    if config.split not in DRAWN:
-        return _from_file(Path(config.split), data.labels)
     smallest = int(np.bincount(data.labels, minlength=len(data.class_names)).min())
     largest = config.largest_class or smallest * 9 // 10  # a tenth stays unseen, as published
     sizes = class_sizes(largest, len(data.class_names), config.imbalance)
@@ -187,10 +189,3 @@ def _positions(config: RunConfig, data: ImageSet) -> tuple[np.ndarray, np.ndarra
         return tail, None
     same_size = balanced(data.labels, sum(sizes) // len(sizes), config.drawn_with)
     return same_size, np.bincount(data.labels[tail], minlength=len(sizes))
-
-
-def _from_file(path: Path, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    partner = path.with_name(path.name.replace("_D_b", "_D_i"))  # the published naming
-    tail = read_split(partner) if partner != path and partner.exists() else None
-    counts = None if tail is None else np.bincount(labels[tail], minlength=labels.max() + 1)
-    return read_split(path), counts
