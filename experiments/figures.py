@@ -17,7 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 
-from ltcl_helpers import augment, plots, report, shapes, splits, store
+from ltcl_helpers import augment, bench, plots, report, shapes, splits, store
 from ltcl_helpers.config import QUICK_DIFFERENCES
 from ltcl_helpers.report import RESULTS, SHOWN, markdown, spread
 
@@ -123,7 +123,8 @@ def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) ->
 
 def bench_cpu() -> str:
     """Seconds per epoch against the published recipe's shape."""
-    return store.read_json(RESULTS / "bench-cpu.json")["table"]
+    result = store.read_json(RESULTS / "bench-cpu.json")
+    return f"{bench.table(result)}\n\nRows: `data/results/bench-cpu.json`."
 
 
 TABLES = {"quick-cifar100": quick_cifar100, "shapes": shapes_table, "bench-cpu": bench_cpu}
