@@ -67,7 +67,7 @@ def shapes_pairs(protocol: str = "logistic", shots: str = "100") -> dict[str, pd
     }
     found = {}
     for name, (kind, method) in kinds.items():
-        part = mean.xs(method, level="method")
+        part = mean[mean.index.get_level_values("method") == method].droplevel("method")
         found[name] = part[part.index.str.startswith(f"{kind}-")].reset_index(drop=True)
     return found
 
