@@ -275,11 +275,12 @@ def _finish(
     store.write_npz(folder / "memory.npz", epochs_kept=memory.epochs, **arrays)
     weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     about = {
-        "input": "(x - mean) / std with x in [0, 1]",
-        "mean": json.dumps(encoders.MEAN), "std": json.dumps(encoders.STD),
+        "input": "(x - mean) / std with x in [0, 1]", "mean": encoders.MEAN, "std": encoders.STD,
         "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
         "conv1 3x3 stride 1 without bias, maxpool and fc identity",
     }  # fmt: skip
+    # One key: safetensors writes several in random order, and equal runs are equal files here.
+    about = {"encoder": json.dumps(about)}
     store.write_bytes(folder / "encoder.safetensors", save_tensors(weights, about))
     facts = {"config_sha256": config.digest(), "split_sha256": splits.split_digest(inputs.index)}
     store.seal(folder, **facts, machines=machines)
@@ -295,5 +296,5 @@ def describe_machine(device: torch.device, precision: torch.dtype | None) -> dic
         "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
         "precision": "float32" if precision is None else "bf16",
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain string: checkpoints hold nothing else
     }

@@ -190,8 +190,9 @@ def test_killed_at_five_random_moments_and_resumed_equals_never_killed(ltcl, tmp
                 break
         time.sleep(draw.uniform(0, 0.05 * seconds))
         process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
+        _, error = process.communicate()
+        assert process.returncode == -signal.SIGKILL, error  # neither finished nor failed
+        kills += 1
         assert not (tmp_path / "killed" / "DONE.json").exists(), "too fast to be killed"
         found = store.checkpoints(tmp_path / "killed")
         interrupted.append(found[0].name if found else None)
