@@ -28,7 +28,7 @@ def test_probe_reaches_the_published_accuracy_on_golden_features(golden, protoco
     values = golden("g_probe_groups_lr")
     data = [torch.from_numpy(values[k]) for k in ("x_train", "y_train", "x_test", "y_test")]
     result = probe.linear_probe(*data, protocol=protocol, seed=10)
-    low, high = (0.62, 0.65) if protocol == "bcl" else (0.64, 0.68)  # one batch of 1000 an epoch
+    low, high = (0.62, 0.65) if protocol == "bcl" else (0.64, 0.70)  # one batch an epoch
     assert low <= result.top1 <= high and 0.95 <= result.top5 <= 0.98
     assert result.per_class.mean() == pytest.approx(result.top1)
     assert probe.linear_probe(*data, protocol=protocol, seed=10).top1 == result.top1
