@@ -99,7 +99,9 @@ def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Te
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     model.fit(x.numpy(), y.numpy())
     logits = torch.full((len(test), classes), float("-inf"))
-    logits[:, model.classes_] = torch.from_numpy(model.predict_log_proba(test.numpy())).float()
+    score = model.decision_function(test.numpy())
+    score = np.stack([-score, score], 1) if score.ndim == 1 else score  # two classes give one score
+    logits[:, model.classes_] = torch.from_numpy(score).float()
     return logits
 
 
