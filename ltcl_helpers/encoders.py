@@ -28,8 +28,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        x = torch.relu(self.bn1(self.conv1(x)))
-        return torch.relu(self.bn2(self.conv2(x)) + shortcut)
+        x = self.bn1(self.conv1(x)).relu_()  # in place: batch norm's backward reads its input only
+        return self.bn2(self.conv2(x)).add_(shortcut).relu_()
 
 
 class ResNet(nn.Module):
@@ -64,7 +64,7 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
         x = (images - self.mean) / self.std
-        x = torch.relu(self.bn1(self.conv1(x)))
+        x = self.bn1(self.conv1(x)).relu_()
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
         return x.mean((2, 3))

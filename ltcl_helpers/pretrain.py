@@ -193,7 +193,7 @@ def _train(
     method = SimCLR(*networks, config.temperature, precision)
     method.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
-        method.parameters(), config.lr, momentum=0.9, weight_decay=config.weight_decay
+        method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, fused=True
     )
     memory = MomentumLoss(len(labels), config.momentum_beta, device)
     parts = {"method": method, "optimizer": optimizer, "memory": memory}
