@@ -60,7 +60,7 @@ def _parser() -> Parser:
     probe.add_argument("--lists", type=Path, help="folder of the labelled lists")
     probe.add_argument("--test", help="another test set, named as in --data")
     probe.add_argument("--protocol", default="bcl", help="bcl (as published) or logistic (fast)")
-    probe.add_argument("--features", default="encoder", help="encoder or pixels")
+    probe.add_argument("--features", default="encoder", help="encoder, pruned or pixels")
     probe.set_defaults(command=_probe)
 
     record = commands.add_parser("record", help="keep a finished run's rows, without its weights")

@@ -33,6 +33,20 @@ QUICK_DIFFERENCES = (
 )
 
 
+# Where each method's class is, as text, so that a wrong call fails before torch is loaded. One more
+# line makes a method of yours a parameter: METHODS["mine"] = "my_module:MyMethod".
+METHODS = {
+    "simclr": "ltcl_helpers.methods:SimCLR",
+    "sdclr": "ltcl_helpers.methods:SDCLR",
+}
+# BCL changes the views, not the loss, so its two published forms are a method with a boost.
+SHORTHANDS: dict[str, dict[str, Any]] = {
+    "bcl-i": dict(method="simclr", boost="memory", boost_k=1),
+    "bcl-d": dict(method="sdclr", boost="memory", boost_k=2),
+}
+WEIGHT_DECAY = {"simclr": 5e-4, "sdclr": 1e-4}  # as published; bcl-i and bcl-d have their method's
+
+
 class ConfigError(ValueError):
     """A wrong call or bad input: one line that says what, the value, what is allowed."""
 
@@ -47,7 +61,13 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     preset: Literal["tiny", "quick", "paper"] = "quick"
-    method: Literal["simclr"] = "simclr"
+    method: str = "simclr"  # one of METHODS, or a shorthand, which is spelled out
+    boost: Literal["none", "memory", "constant", "shuffled", "inverted"] = "none"
+    boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; 1, or 2 with sdclr
+    boost_rule: Literal["code", "paper"] = "code"  # how strength follows the score
+    prune_fraction: float = Field(0.9, ge=0, le=1)  # sdclr: share of the convolutions' weights
+    prune_random: float = Field(0.0, ge=0, le=1)  # sdclr: the part of it drawn by chance
+    head_layers: Literal[2, 3] = 2  # 3 as in the SDCLR repository's dual network
     data: str = Field("shapes", min_length=1)  # shapes[:SEED], cifar10, cifar100, npz:P, folder:P
     root: str | None = None  # where CIFAR lies, or is put; the default is data/
     split: str = Field("long-tail", min_length=1)  # long-tail, balanced, all, or a list file
@@ -61,7 +81,7 @@ class RunConfig(BaseModel):
     equal_batches: bool  # False keeps the published small last batch (SPEC 9, no. 6)
     lr: float = Field(gt=0, le=1000)
     warmup_epochs: float | None = Field(None, ge=0)  # None: 5 % of the run
-    weight_decay: float = Field(5e-4, ge=0, le=1)
+    weight_decay: float = Field(ge=0, le=1)  # default: the method's published one
     temperature: float = Field(0.2, ge=0.01, le=10)
     width: int = Field(ge=1, le=1024)  # channels of the first stage; it doubles per stage
     blocks: tuple[int, ...] = Field(min_length=1, max_length=4)  # residual blocks per stage
@@ -81,10 +101,34 @@ class RunConfig(BaseModel):
     @classmethod
     def _fill_from_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
         given = {name: _list_to_tuple(value) for name, value in given.items()}
-        return {**PRESETS.get(given.get("preset", "quick"), PRESETS["quick"]), **given}
+        spelled = SHORTHANDS.get(str(given.get("method")), {})
+        for name in spelled.keys() & given.keys() - {"method"}:
+            if given[name] != spelled[name]:
+                raise ValueError(
+                    f"method {given['method']} means {name} {spelled[name]}, not {given[name]!r}; "
+                    f"to change it, start from method {spelled['method']}"
+                )
+        given |= spelled
+        method = str(given.get("method", "simclr"))
+        filled = {"weight_decay": WEIGHT_DECAY.get(method, 5e-4)}
+        if given.get("boost", "none") != "none":
+            filled["boost_k"] = 2 if method == "sdclr" else 1
+        return {**PRESETS.get(given.get("preset", "quick"), PRESETS["quick"]), **filled, **given}
 
     @model_validator(mode="after")
     def _agree(self) -> RunConfig:
+        if self.method not in METHODS:
+            allowed = ", ".join([*METHODS, *SHORTHANDS])
+            raise ValueError(f"method is {self.method!r}; allowed are {allowed}")
+        if self.prune_random > self.prune_fraction:
+            raise ValueError(
+                f"prune_random is {self.prune_random:g}, a part of prune_fraction, "
+                f"which is {self.prune_fraction:g}; give at most that"
+            )
+        if self.boost == "none" and (self.boost_k is not None or self.boost_rule != "code"):
+            raise ValueError("boost_k and boost_rule need a boost; give boost=memory, for example")
+        if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
+            raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
         if any(count < 1 for count in self.blocks):
             raise ValueError(f"blocks is {self.blocks}; every stage needs 1 block or more")
         if self.warmup_epochs is not None and 0 < self.epochs < self.warmup_epochs:

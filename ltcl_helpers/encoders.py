@@ -71,23 +71,33 @@ class ResNet(nn.Module):
 
 
 class ProjectionHead(nn.Module):
-    """Linear, batch norm, ReLU, Linear, batch norm: used for the loss, dropped afterwards."""
+    """Linear, batch norm, ReLU, Linear, batch norm: used for the loss, dropped afterwards.
 
-    def __init__(self, dim: int, outputs: int = 128) -> None:
+    `layers=3` puts one more Linear, batch norm, ReLU before the end (SPEC 5, SDCLR's repository).
+    """
+
+    def __init__(self, dim: int, outputs: int = 128, layers: int = 2) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, dim)
-        self.bn1 = nn.BatchNorm1d(dim)
-        self.fc2 = nn.Linear(dim, outputs, bias=False)
-        self.bn2 = nn.BatchNorm1d(outputs)
+        self.layers = layers
+        for k in range(1, layers + 1):
+            size = outputs if k == layers else dim
+            self.add_module(f"fc{k}", nn.Linear(dim, size, bias=k == 1))
+            self.add_module(f"bn{k}", nn.BatchNorm1d(size))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [B, dim] to projections [B, outputs], not normalised."""
-        return self.bn2(self.fc2(torch.relu(self.bn1(self.fc1(features)))))
+        x = features
+        for k in range(1, self.layers + 1):
+            x = getattr(self, f"bn{k}")(getattr(self, f"fc{k}")(x))
+            x = x.relu_() if k < self.layers else x
+        return x
 
 
-def build(blocks: Sequence[int], width: int, seed: int) -> tuple[ResNet, ProjectionHead]:
+def build(
+    blocks: Sequence[int], width: int, seed: int, head_layers: int = 2
+) -> tuple[ResNet, ProjectionHead]:
     """Encoder and head whose initial weights depend on `seed` alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # module constructors know no generator argument
         encoder = ResNet(blocks, width)
-        return encoder, ProjectionHead(encoder.dim)
+        return encoder, ProjectionHead(encoder.dim, layers=head_layers)

@@ -7,14 +7,12 @@ continues exactly as if it had never stopped (on the same CPU and thread count).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import logging
 import math
-import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -24,15 +22,15 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from . import encoders, splits, store
-from .augment import simclr_view
+from . import encoders, methods, splits, store
+from .augment import Views, make_views
 from .config import ConfigError, RunConfig
+from .machine import describe_machine, generator, pick_device, pick_precision
 from .memory import MomentumLoss
 from .methods import Batch, SimCLR
 
 log = logging.getLogger(__name__)
 GO_ON = "`ltcl run --resume {}` goes on with it"
-Views = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclasses.dataclass
@@ -50,6 +48,7 @@ class Run:
     class_counts: Tensor  # int64 [C], images per class
     group_counts: Tensor  # int64 [C], the counts that define many, medium and few
     head: nn.Module | None = None  # when the run was made in this process
+    pruned: nn.Module | None = None  # SDCLR's pruned branch: masked weights, its own batch norms
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
@@ -57,12 +56,15 @@ class Run:
         folder = Path(folder)
         store.verify(folder)
         config = RunConfig(**store.read_json(folder / "config.json"))
-        encoder, _ = encoders.build(config.blocks, config.width, seed=0)
-        encoder.load_state_dict(load_tensors((folder / "encoder.safetensors").read_bytes()))
+        networks = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            encoder, _ = encoders.build(config.blocks, config.width, seed=0)
+            encoder.load_state_dict(load_tensors(path.read_bytes()))
+            networks[path.stem] = encoder.eval()
         arrays = {n: torch.from_numpy(a) for n, a in store.read_npz(folder / "memory.npz").items()}
         arrays["epochs_kept"] = arrays["epochs_kept"].tolist()
         history = store.read_parquet(folder / "history.parquet")
-        return cls(folder, config, encoder.eval(), history, **arrays)
+        return cls(folder, config, history=history, **networks, **arrays)
 
 
 def pretrain(
@@ -98,32 +100,6 @@ def resume(folder: str | Path) -> Run:
     return _train(config, splits.select(config), pick_device(config.device), folder)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"device is {name!r}, but torch finds no GPU here; use auto or cpu")
-    return torch.device(name)
-
-
-def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type: bf16 where asked for, or on "auto" where the hardware computes in it."""
-    if name != "auto":
-        return torch.bfloat16 if name == "bf16" else None
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else None
-
-
-def generator(
-    seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """A generator whose state is a function of (seed, purpose, epoch)."""
-    digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
-
-
 def lr_factor(update: int, updates: int, warmup: int, floor: float) -> float:
     """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine (SPEC 6).
 
@@ -152,27 +128,29 @@ def train_epoch(
     images: Tensor,
     labels: Tensor,
     views: Views,
+    scores: Tensor | None = None,
 ) -> Tensor:
-    """One pass over the data.
+    """One pass over the data; `method.start_epoch` comes before it.
 
     Args:
         method: gives one loss per sample for a `Batch`.
         optimizer: of the method's parameters.
         lrs: the learning rate of each update, one after the other.
-        memory: takes in every sample's loss; its scores steer the views.
+        memory: takes in every sample's loss.
         batches: index int64 [B] each.
         images: [N, ...], what `views` takes.
         labels: int64 [N].
         views: (images[index], scores[index]) to the two views of the batch.
+        scores: [N], what steers the views; the memory's own unless given.
 
     Returns the mean loss over the samples, as a tensor: nothing here waits for the device.
     """
     method.train()
-    method.start_epoch()
+    scores = memory.scores if scores is None else scores
     total = torch.zeros((), device=images.device, dtype=memory.value.dtype)
     for index in batches:
         index = index.to(images.device)
-        batch = Batch(index, labels[index], views(images[index], memory.scores[index]))
+        batch = Batch(index, labels[index], views(images[index], scores[index]))
         loss = method(batch)  # [B], one value per sample
         memory.update(index, loss)
         optimizer.param_groups[0]["lr"] = next(lrs)
@@ -189,8 +167,8 @@ def _train(
     """Train from the newest checkpoint of `folder`, or from the start."""
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
     precision = pick_precision(config.precision, device)
-    networks = encoders.build(config.blocks, config.width, config.seed)
-    method = SimCLR(*networks, config.temperature, precision)
+    networks = encoders.build(config.blocks, config.width, config.seed, config.head_layers)
+    method = methods.build(config, *networks, precision)
     method.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, fused=True
@@ -207,9 +185,9 @@ def _train(
     saved = time.monotonic()
     watched = sys.stdout.isatty() or "ipykernel" in sys.modules  # a log needs no bar
     epochs = range(len(rows) + 1, config.epochs + 1)
-    for epoch in tqdm(epochs, "epochs", file=sys.stdout, disable=not watched):
+    for epoch in tqdm(epochs, "epochs", file=sys.stdout, disable=not watched or not epochs):
         start = time.monotonic()
-        view = generator(config.seed, "views", epoch, device)
+        method.start_epoch(generator(config.seed, "pruning", epoch, device))
         done = (epoch - 1) * per_epoch
         lrs = (
             config.lr * lr_factor(g, updates, warmup, 1e-6 / config.lr)
@@ -217,7 +195,9 @@ def _train(
         )
         loss = train_epoch(
             method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
-            lambda x, _, view=view: (simclr_view(x, view), simclr_view(x, view)),
+            *make_views(config, memory.scores, *(
+                generator(config.seed, purpose, epoch, device) for purpose in ("views", "boost")
+            )),
         )  # fmt: skip
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
@@ -261,19 +241,20 @@ def _finish(
 ) -> Run:  # fmt: skip
     """Build the Run and, with a folder, write its files, DONE.json last."""
     history = pd.DataFrame(rows, columns=["epoch", "loss", "lr", "seconds"])
-    encoder, head = method.encoder.cpu().eval(), method.head.cpu().eval()
+    networks = {name: network.cpu().eval() for name, network in method.trained().items()}
     arrays = {
         "momentum_loss": memory.history.half().numpy(),
         "labels": inputs.labels, "index": inputs.index,
         "class_counts": inputs.class_counts, "group_counts": inputs.group_counts,
     }  # fmt: skip
     tensors = {name: torch.from_numpy(a) for name, a in arrays.items()}
-    run = Run(folder, config, encoder, history, epochs_kept=memory.epochs, head=head, **tensors)
+    head = method.head.cpu().eval()
+    run = Run(folder, config, **networks, history=history, epochs_kept=memory.epochs, head=head,
+              **tensors)  # fmt: skip
     if folder is None:
         return run
     store.write_parquet(folder / "history.parquet", history)
     store.write_npz(folder / "memory.npz", epochs_kept=memory.epochs, **arrays)
-    weights = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
     about = {
         "input": "(x - mean) / std with x in [0, 1]", "mean": encoders.MEAN, "std": encoders.STD,
         "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
@@ -281,20 +262,11 @@ def _finish(
     }  # fmt: skip
     # One key: safetensors writes several in random order, and equal runs are equal files here.
     about = {"encoder": json.dumps(about)}
-    store.write_bytes(folder / "encoder.safetensors", save_tensors(weights, about))
+    for name, network in networks.items():
+        weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
+        store.write_bytes(folder / f"{name}.safetensors", save_tensors(weights, about))
     facts = {"config_sha256": config.digest(), "split_sha256": splits.split_digest(inputs.index)}
     store.seal(folder, **facts, machines=machines)
     for path in store.checkpoints(folder):
         path.unlink()  # a finished run needs none, and they are large
     return run
-
-
-def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:
-    """What a result's last digits depend on."""
-    on_gpu = device.type == "cuda"
-    return {
-        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}",
-        "threads": torch.get_num_threads(),
-        "precision": "float32" if precision is None else "bf16",
-        "torch": str(torch.__version__),  # a plain string: checkpoints hold nothing else
-    }

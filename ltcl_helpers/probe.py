@@ -20,7 +20,7 @@ from .store import add_table, read_parquet, sha256
 
 log = logging.getLogger(__name__)
 PROTOCOLS = ("bcl", "logistic")
-KINDS = ("encoder", "pixels")
+KINDS = ("encoder", "pruned", "pixels")
 DRAWN_LISTS = 5  # as many as are published for each number of shots
 
 
@@ -199,10 +199,11 @@ def probe_run(
         lists: where the list files are, if not beside the split.
         test: name of another test set (as for `load_images`).
         protocol: of `linear_probe`.
-        kind: "encoder", or "pixels" for the raw images, a baseline that has learned nothing.
+        kind: "encoder"; "pruned" for SDCLR's pruned branch; "pixels" for the raw images, a baseline
+            that has learned nothing.
     """
     if kind not in KINDS:
-        raise ConfigError(f"features is {kind!r}; allowed are {' and '.join(KINDS)}")
+        raise ConfigError(f"features is {kind!r}; allowed are {', '.join(KINDS)}")
     run = Run.load(folder)
     config = run.config
     train = load_images(config.data, "train", config.root)
@@ -213,10 +214,14 @@ def probe_run(
             raise ConfigError(f"{each.name} has positions beyond the {len(train.labels)} images")
     used = np.unique(np.concatenate([x.index for items in found.values() for x in items]))
     device = str(pick_device(config.device))
-    embed = (lambda images: features(run.encoder, images, device)) if kind == "encoder" else pixels
+    network = run.pruned if kind == "pruned" else run.encoder
+    if network is None:
+        raise ConfigError(f"features is 'pruned', but {folder} is a {config.method} run, not sdclr")
+    embed = pixels if kind == "pixels" else (lambda images: features(network, images, device))
     train_x, test_x = embed(train.images[used]), embed(held_out.images)
+    names = {"encoder": config.method, "pruned": config.method + " pruned", "pixels": "pixels"}
     about = {
-        "method": config.method if kind == "encoder" else "pixels", "boost": "none",
+        "method": names[kind], "boost": "none" if kind == "pixels" else config.boost,
         "preset": config.preset, "data": config.data, "epochs": config.epochs,
         "split": Path(config.split).name, "split_seed": config.drawn_with,
         "mirrored": config.mirrored, "seed": config.seed, "protocol": protocol,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
 
 log = logging.getLogger(__name__)
 PACKAGES = ("ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision")
-NOT_RECORDED = "encoder.safetensors"  # weights are large, and can be made again
+NOT_RECORDED = ("encoder.safetensors", "pruned.safetensors")  # large, and can be made again
 
 
 class DamagedFile(ConfigError):
@@ -191,9 +191,10 @@ def record(folder: Path, target: Path) -> None:
     if target.exists():
         raise ConfigError(f"{target} exists; name a new folder or delete that one first")
     target.mkdir(parents=True)
-    for name in set(done["files"]) - {NOT_RECORDED}:
+    left_out = sorted(set(done["files"]) & set(NOT_RECORDED))
+    for name in set(done["files"]).difference(left_out):
         shutil.copyfile(folder / name, target / name)
-    write_json(target / "DONE.json", {**done, "left_out": [NOT_RECORDED]})
+    write_json(target / "DONE.json", {**done, "left_out": left_out})
 
 
 def version(package: str) -> str:

@@ -1,5 +1,6 @@
 """The loop against the published trainer's numbers, and what a run promises."""
 
+import functools
 import json
 
 import numpy as np
@@ -7,24 +8,36 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import encoders, pretrain
+from ltcl_helpers import encoders, pretrain, pruning
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.memory import MomentumLoss
-from ltcl_helpers.methods import SimCLR
+from ltcl_helpers.methods import SDCLR, SimCLR
 
 TINY = dict(preset="tiny", device="cpu")
 
 
-def replay_simclr(values):
+NAMES = {
+    "backbone.fc.": "head.", "backbone.": "encoder.", "projector.": "head.",
+    "bn_list.0": "dense", "bn_list.1": "pruned", "downsample.conv": "downsample.0",
+    "downsample.bn": "downsample.1",
+}  # fmt: skip
+
+
+def replay(values, make):
     """The golden run through the project's own method, loss, memory and epoch function."""
-    encoder = encoders.ResNet(blocks=(1, 1), width=4)
-    method = SimCLR(encoder, encoders.ProjectionHead(8, 6), float(values["temperature"])).double()
-    names = {"backbone": "encoder", "projector": "head"}
+    encoder, head = encoders.ResNet(blocks=(1, 1), width=4), encoders.ProjectionHead(8, 6)
+    method = make(encoder, head, float(values["temperature"])).double()
 
     def state(prefix):
-        found = {k: v for k, v in values.items() if k.startswith(prefix) and "normalize" not in k}
-        renamed = {k.removeprefix(prefix + "."): torch.from_numpy(v) for k, v in found.items()}
-        return {names[k.split(".")[0]] + k[k.index(".") :]: v for k, v in renamed.items()}
+        wanted = {k: v for k, v in values.items() if k.startswith(prefix + ".")}
+        found = {}
+        for name, value in wanted.items():
+            name = name.removeprefix(prefix + ".")
+            for theirs, ours in NAMES.items():
+                name = name.replace(theirs, ours)
+            if not name.startswith("mask.") and "normalize" not in name:
+                found[name] = torch.from_numpy(value)
+        return found
 
     method.load_state_dict(state("init"))
     lr, batch = float(values["lr"]), int(values["batch"])
@@ -36,6 +49,7 @@ def replay_simclr(values):
     losses, remaining = [], iter(lrs)
     method.register_forward_hook(lambda *call: losses.append(call[-1].detach().numpy()))
     for epoch in range(3):
+        method.start_epoch()
         pretrain.train_epoch(
             method, optimizer, remaining, memory,
             torch.from_numpy(values["order"][epoch]).split(batch),
@@ -48,7 +62,7 @@ def replay_simclr(values):
 
 def test_nine_steps_equal_the_published_trainer(golden):
     values = golden("h_train_simclr")
-    for epoch, method, expected, losses, memory, lrs in replay_simclr(values):  # noqa: B007
+    for epoch, method, expected, losses, memory, lrs in replay(values, SimCLR):  # noqa: B007
         assert len(losses) == 3 * (epoch + 1)
         torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
         np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
@@ -57,6 +71,29 @@ def test_nine_steps_equal_the_published_trainer(golden):
     np.testing.assert_allclose(lrs, values["call_lr"], atol=1e-12)
     features = method.encoder.eval()(torch.from_numpy(values["eval_x"]))
     np.testing.assert_allclose(features.detach(), values["eval_features"], atol=1e-6)
+
+
+def test_nine_sdclr_steps_equal_the_published_trainer(golden):
+    values = golden("h_train_sdclr")
+    assert float(values["prune_percent"]) == 0.9
+    make = functools.partial(SDCLR, fraction=0.9, refresh_statistics=True)
+    for epoch, method, expected, losses, memory, lrs in replay(values, make):  # noqa: B007
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
+        for name, mask in method.masks.items():
+            theirs = name.removesuffix(".weight").replace("downsample.0", "downsample.conv")
+            np.testing.assert_array_equal(mask, values[f"epoch{epoch + 1}.mask.backbone.{theirs}"])
+    assert len(losses) == 9
+    for call, loss in enumerate(losses):  # the published step computes each loss twice
+        for twin in (2 * call, 2 * call + 1):
+            np.testing.assert_allclose(loss, values[f"call{twin}_per_sample_loss"], atol=1e-6)
+    images = torch.from_numpy(values["eval_x"])
+    dense = method.trained()["encoder"].eval()(images)
+    np.testing.assert_allclose(dense.detach(), values["eval_features_dense"], atol=1e-6)
+    method.eval()
+    left = pruning.pruned_forward(method.encoder, method.masks, images)
+    key = "eval_features_as_left_by_training(pruned)"
+    np.testing.assert_allclose(left.detach(), values[key], atol=1e-6)
 
 
 def test_learning_rate_curve_of_2000_epochs(golden):

@@ -1,0 +1,201 @@
+"""Boosted views: RandAugment whose strength and probability follow each sample's score (SPEC 2.2).
+
+Drawing is random, `apply_rand_augment` is a pure function with static shapes, as in `augment`.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d
+
+# The operations in the published order with their values at strength 0 and at strength 30. The odd
+# ranges are published: a larger value weakens Solarize and Posterize, 1 is no change for the four
+# blends, three operations have no use for theirs.
+OPERATIONS = {
+    "ShearX": (0, 0.6), "ShearY": (0, 0.6), "TranslateX": (0, 0.66), "TranslateY": (0, 0.66),
+    "Rotate": (0, 60), "AutoContrast": (0, 1), "Invert": (0, 1), "Equalize": (0, 1),
+    "Solarize": (0, 110), "Posterize": (4, 8), "Contrast": (0.1, 1.9), "Color": (0.1, 1.9),
+    "Brightness": (0.1, 1.9), "Sharpness": (0.1, 1.9), "Cutout": (0, 0.4),
+}  # fmt: skip
+CODE = {name: number for number, name in enumerate(OPERATIONS)}
+CUTOUT_COLOUR = (125, 123, 114)
+MOST = 30  # the largest strength
+
+
+class RandAugmentParameters(NamedTuple):
+    """The random choices of k operations on each of B images."""
+
+    operation: Tensor  # [B, k] int64, numbers of OPERATIONS, drawn with replacement
+    chance: Tensor  # [B, k] uniform; an operation is done where it is below the probability
+    sign: Tensor  # [B, k], -1 or 1, of shears, shifts and rotations
+    centre: Tensor  # [B, k, 2] uniform, of Cutout's square, x and y
+
+
+def boost_scores(scores: Tensor, boost: str, generator: torch.Generator) -> Tensor:
+    """The scores [N] that steer an epoch's views: "memory" keeps them, the rest are controls.
+
+    "constant" gives every sample the mean, "shuffled" permutes the scores, "inverted" is 1 - score.
+    Before the first scores, when all are 0, every boost leaves them at 0.
+    """
+    if boost == "constant":
+        return scores.mean().expand_as(scores)
+    if boost == "shuffled":
+        return scores[torch.randperm(len(scores), generator=generator, device=scores.device)]
+    if boost == "inverted":
+        return torch.where(scores.any(), 1 - scores, scores)
+    return scores
+
+
+def boost_strength(
+    scores: Tensor, k: int, rule: str, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Strength in [0, 30] and probability in [0, 1], [B] each, of samples with these scores [B].
+
+    Rule "code" is the published code's: strength 10 + 20 * score for k = 1, and for larger k
+    5 + 25 * score * zeta with zeta uniform, once per image. Rule "paper" is 30 * score * zeta.
+    """
+    zeta = torch.rand(len(scores), generator=generator, device=scores.device)
+    if rule == "paper":
+        return MOST * scores * zeta, scores
+    return (10 + 20 * scores if k == 1 else 5 + 25 * scores * zeta), scores
+
+
+def rand_augment(
+    images: Tensor, strength: Tensor, probability: Tensor, k: int, generator: torch.Generator
+) -> Tensor:
+    """RandAugment with one strength and one probability per image (Zhou et al. 2022).
+
+    Args:
+        images: float32 [B, 3, H, W] in [0, 1].
+        strength: [B] in [0, 30].
+        probability: [B] in [0, 1]; 0 leaves an image exactly as it is.
+        k: operations per image, each done or not by its own chance.
+        generator: on the images' device.
+
+    Returns images like the given ones. ValueError for a wrong shape or a k below 1.
+    """
+    check_images(images)
+    count = len(images)
+    if k < 1:
+        raise ValueError(f"k is {k}; allowed is k >= 1")
+    if strength.shape != (count,) or probability.shape != (count,):
+        given = f"{list(strength.shape)} and {list(probability.shape)}"
+        raise ValueError(f"strength and probability have shapes {given}, not [{count}]")
+    return apply_rand_augment(images, strength, probability, draw_rand_augment(count, k, generator))
+
+
+def draw_rand_augment(count: int, k: int, generator: torch.Generator) -> RandAugmentParameters:
+    """Draw the choices for `count` images in one generator call."""
+    uniform = torch.rand(count, k, 5, generator=generator, device=generator.device)
+    operation = (uniform[..., 0] * len(OPERATIONS)).long().clamp_(max=len(OPERATIONS) - 1)
+    sign = torch.where(uniform[..., 2] < 0.5, -1.0, 1.0)
+    return RandAugmentParameters(operation, uniform[..., 1], sign, uniform[..., 3:])
+
+
+def apply_rand_augment(
+    images: Tensor, strength: Tensor, probability: Tensor, parameters: RandAugmentParameters
+) -> Tensor:
+    """Apply drawn choices; as `apply_view`, a pure function with static shapes.
+
+    The operations work on whole grey levels, as PIL's do. All kinds run on all images, set to no
+    change where an image did not choose them: that costs less than sorting the images by kind.
+    """
+    low, high = (
+        torch.stack([images.new_full((), ends[side]) for ends in OPERATIONS.values()])
+        for side in (0, 1)
+    )
+    levels, touched = (images * 255).round_(), torch.zeros_like(probability, dtype=torch.bool)
+    for operation, chance, sign, centre in zip(*(p.unbind(1) for p in parameters), strict=True):
+        done = chance < probability
+        value = low[operation] + strength / MOST * (high - low)[operation]
+        operation = torch.where(done, operation, len(OPERATIONS))
+        levels = _move(levels, operation, value * sign)
+        levels = _look_up(levels, operation, value)
+        levels = _blend(levels, operation, value)
+        levels = _cut_out(levels, operation, value, centre)
+        touched |= done
+    return torch.where(touched[:, None, None, None], levels / 255, images)
+
+
+def _move(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
+    """Shear, shift or rotate [B, 3, H, W]: nearest neighbour, black where nothing comes from."""
+    height, width = levels.shape[2:]
+    shear_x, shear_y, shift_x, shift_y, angle = (
+        torch.where(operation == code, value, 0)[:, None, None] for code in range(5)
+    )
+    x = torch.arange(width, device=levels.device) + 0.5  # [W]
+    y = (torch.arange(height, device=levels.device) + 0.5)[:, None]  # [H, 1]
+    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
+    across, down = x - width / 2, y - height / 2
+    from_x = cos * across - sin * down + width / 2 + shear_x * y + shift_x * width
+    from_y = sin * across + cos * down + height / 2 + shear_y * x + shift_y * height
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)  # [B, H, W]
+    source = from_y.clamp(0, height - 1).long() * width + from_x.clamp(0, width - 1).long()
+    source = source[:, None].expand_as(levels).flatten(2)
+    return levels.flatten(2).gather(2, source).view_as(levels) * inside[:, None]
+
+
+def _look_up(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
+    """The operations that replace each grey level of a channel by another."""
+    pixels = levels.flatten(2).long()  # [B, 3, H * W]
+    level = torch.arange(256, device=levels.device, dtype=torch.float64)  # PIL counts in doubles
+    lowest, highest = (f(pixels, dim=2, keepdim=True).double() for f in (torch.amin, torch.amax))
+    scale = 255 / (highest - lowest)  # infinite in a channel of one level, which stays as it is
+    stretched = (level * scale - lowest * scale).trunc().clamp(0, 255)
+    stretched = torch.where(highest > lowest, stretched, level)
+    counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, pixels * 0 + 1)
+    step = (pixels.shape[2] - counts.gather(2, highest.long())) // 255
+    before = counts.cumsum(2) - counts + step // 2
+    equalized = torch.where(step > 0, before // step.clamp(min=1), level).clamp(max=255)
+    threshold, bits = value[:, None, None], (8 - value.trunc())[:, None, None]
+    tables = {
+        "AutoContrast": stretched,
+        "Invert": 255 - level,
+        "Equalize": equalized,
+        "Solarize": torch.where(level < threshold, level, 255 - level),
+        "Posterize": (level / 2**bits).floor() * 2**bits,
+    }
+    table = level.expand_as(stretched)
+    for name, entries in tables.items():
+        table = torch.where((operation == CODE[name])[:, None, None], entries, table)
+    return table.to(levels.dtype).gather(2, pixels).view_as(levels)
+
+
+def _blend(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
+    """The enhancements: value * image + (1 - value) * a weaker image; 1 changes nothing."""
+    red, green, blue = levels.unbind(1)
+    gray = ((19595 * red + 38470 * green + 7471 * blue + 2**15) / 2**16).floor()[:, None]  # as PIL
+    smooth = (avg_pool2d(levels, 3, 1) * 9 + 4 * levels[..., 1:-1, 1:-1]) / 13
+    blurred = levels.clone()
+    blurred[..., 1:-1, 1:-1] = (smooth + 0.5).floor()
+    weaker = {
+        "Contrast": (gray.mean((2, 3), keepdim=True) + 0.5).floor(),
+        "Color": gray,
+        "Brightness": torch.zeros_like(gray),
+        "Sharpness": blurred,
+    }
+    other = levels
+    for name, image in weaker.items():
+        other = torch.where((operation == CODE[name])[:, None, None, None], image, other)
+    return (other + value[:, None, None, None] * (levels - other)).clamp(0, 255).trunc()
+
+
+def _cut_out(levels: Tensor, operation: Tensor, value: Tensor, centre: Tensor) -> Tensor:
+    """A grey square; its centre is uniform from 1 to the image's size, as published."""
+    chosen = (operation == CODE["Cutout"])[:, None, None]
+    for axis, size in enumerate(levels.shape[:1:-1]):  # width, then height
+        side, middle = value * size, size - (size - 1) * centre[:, axis]
+        start = (middle - side / 2).clamp(min=0).trunc()
+        place = torch.arange(size, device=levels.device)
+        covered = (place >= start[:, None]) & (place <= (start + side).trunc()[:, None])
+        chosen = chosen & (covered[:, None, :] if axis == 0 else covered[:, :, None])
+    colour = torch.stack([levels.new_full((1, 1), c) for c in CUTOUT_COLOUR])  # [3, 1, 1]
+    return torch.where(chosen[:, None], colour, levels)
+
+
+def check_images(images: Tensor) -> None:
+    """Raise a ValueError unless images are uint8 or float32 [B, 3, H, W]."""
+    if images.dtype not in (torch.uint8, torch.float32) or images.ndim != 4 or images.shape[1] != 3:
+        given = f"{images.dtype} {list(images.shape)}"
+        raise ValueError(f"images are {given}: uint8 or float32 [B, 3, H, W] is allowed")

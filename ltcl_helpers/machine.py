@@ -1,0 +1,47 @@
+"""The machine a run is on, its device and precision; random numbers that depend on no machine."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+
+import torch
+
+from .config import ConfigError
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of a name; "auto" is the GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device is {name!r}, but torch finds no GPU here; use auto or cpu")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
+    """The autocast type: bf16 where asked for, or on "auto" where the hardware computes in it."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bf16" else None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    return torch.bfloat16 if torch.cpu.get_capabilities().get("avx512_bf16") else None
+
+
+def generator(
+    seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A generator whose state is a function of (seed, purpose, epoch)."""
+    digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
+
+
+def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:
+    """What a result's last digits depend on."""
+    on_gpu = device.type == "cuda"
+    return {
+        "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "precision": "float32" if precision is None else "bf16",
+        "torch": str(torch.__version__),  # a plain string: checkpoints hold nothing else
+    }
