@@ -10,7 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .config import PRESETS, QUICK_DIFFERENCES, ConfigError, RunConfig, parse_setting
+from .config import (
+    METHODS,
+    PRESETS,
+    QUICK_DIFFERENCES,
+    SHORTHANDS,
+    ConfigError,
+    RunConfig,
+    parse_setting,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -49,8 +57,9 @@ def _parser() -> Parser:
     run.add_argument("--out", help="the run's folder, new")
     run.add_argument("--resume", metavar="FOLDER", help="finish a run that was stopped")
     run.add_argument("--preset", help=f"{', '.join(PRESETS)}; default quick")
-    for name in ("method", "data", "split"):
-        run.add_argument(f"--{name}")
+    run.add_argument("--method", help=f"{', '.join([*METHODS, *SHORTHANDS])}; default simclr")
+    run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:PATH or folder:PATH")
+    run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     run.set_defaults(command=_run)
 

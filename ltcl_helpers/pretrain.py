@@ -100,6 +100,13 @@ def resume(folder: str | Path) -> Run:
     return _train(config, splits.select(config), pick_device(config.device), folder)
 
 
+def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.SGD:
+    """SGD as published: momentum 0.9, weight decay on all parameters, biases too."""
+    return torch.optim.SGD(
+        method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, fused=True
+    )
+
+
 def lr_factor(update: int, updates: int, warmup: int, floor: float) -> float:
     """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine (SPEC 6).
 
@@ -170,9 +177,7 @@ def _train(
     networks = encoders.build(config.blocks, config.width, config.seed, config.head_layers)
     method = methods.build(config, *networks, precision)
     method.to(device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = make_optimizer(method, config)
     memory = MomentumLoss(len(labels), config.momentum_beta, device)
     parts = {"method": method, "optimizer": optimizer, "memory": memory}
     split = splits.split_digest(inputs.index)

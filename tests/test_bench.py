@@ -72,13 +72,16 @@ def test_one_call_times_prints_and_records(tmp_path, capsys):
     result, table = json.loads(text), capsys.readouterr().out
     assert str(tmp_path) not in text + table and result["data"] == "small.npz"
     assert (result["images"], result["split"]) == (32, 227)
-    assert [len(times) for times in result["seconds"].values()] == [1] * 4
+    assert [len(times) for times in result["seconds"].values()] == [1] * 7
     seconds = {name: times[0] for name, times in result["seconds"].items()}
     assert min(seconds.values()) > 0
-    assert result["ratio"] == pytest.approx(seconds["reference epoch"] / seconds["kit epoch"])
+    expected = seconds["reference epoch"] / seconds["simclr epoch"]
+    assert result["ratios"]["reference / simclr"] == pytest.approx([expected])
+    assert {"sdclr / simclr", "bcl-i / simclr", "bcl-d / simclr"} < set(result["ratios"])
     assert result["machine"]["threads"] >= 1 and result["machine"]["peak MiB"] > 100
     assert table == bench.table(result) + "\n"
-    assert f"| kit epoch | {seconds['kit epoch']:.2f} (" in table and "32 of 227 images" in table
+    assert f"| simclr epoch | {seconds['simclr epoch']:.2f} (" in table
+    assert "32 of 227 images" in table
 
 
 def test_bad_calls_are_refused_before_anything_is_timed(tmp_path, monkeypatch):

@@ -72,6 +72,18 @@ WRONG_RUNS = {
     "--set keep_every=0": "keep_every is 0",
     "--set warmup_epochs=99": "warmup_epochs is 99",
     "--set weight_decay=-1": "weight_decay is -1",
+    "--method sdclr --set prune_fraction=1.5": "prune_fraction is 1.5",
+    "--method sdclr --set prune_fraction=NaN": "prune_fraction is nan",
+    "--method sdclr --set prune_fraction=0.3 --set prune_random=0.5": "prune_random is 0.5",
+    "--method bcl-i --set boost_k=0": "bcl-i means boost_k 1, not 0",
+    "--set boost=memory --set boost_k=0": "boost_k is 0",
+    "--set boost_k=2": "boost_k and boost_rule need a boost",
+    "--set boost=random": "boost is 'random'",
+    "--method bcl-d --set boost=shuffled": "bcl-d means boost memory, not 'shuffled'",
+    "--method bcl-d --set boost_rule=theirs": "boost_rule is 'theirs'",
+    "--method sdclr --set momentum_beta=1.2": "momentum_beta is 1.2",
+    "--method sdclr --set epochs=0": "epochs=0 is an untrained encoder",
+    "--set head_layers=4": "head_layers is 4",
     "--set precision=float8": "precision is 'float8'",
     "--set device=tpu": "device is 'tpu'",
     "--set mirrored=perhaps": "mirrored is 'perhaps'",
@@ -171,7 +183,7 @@ def digest_of(folder):
 
 
 def test_killed_at_five_random_moments_and_resumed_equals_never_killed(ltcl, tmp_path):
-    settings = ["--preset", "tiny", "--set", "epochs=40"]
+    settings = ["--preset", "tiny", "--method", "bcl-d", "--set", "epochs=40"]
     start = time.monotonic()
     whole = ltcl("run", *settings, "--out", "whole")
     seconds = time.monotonic() - start

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import encoders, pretrain, pruning
+from ltcl_helpers import encoders, pretrain, pruning, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.memory import MomentumLoss
 from ltcl_helpers.methods import SDCLR, SimCLR
@@ -177,6 +177,29 @@ def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
     ]  # fmt: skip
     with pytest.raises(ConfigError, match="exists"):
         pretrain.pretrain(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["simclr", "sdclr", "bcl-i", "bcl-d"])
+def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch):
+    extra = dict(prune_random=0.2) if method == "bcl-d" else {}
+    config = RunConfig(**TINY, method=method, epochs=4, **extra)
+    pretrain.pretrain(config, tmp_path / "whole")
+    save = store.save_checkpoint
+
+    def save_and_stop(folder, epoch, state):
+        save(folder, epoch, state)
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(store, "save_checkpoint", save_and_stop)
+        pretrain.pretrain(config, tmp_path / "stopped")
+    resumed = pretrain.resume(tmp_path / "stopped")
+    for name in ("memory.npz", "encoder.safetensors", "pruned.safetensors"):
+        whole = tmp_path / "whole" / name
+        if whole.exists():
+            assert whole.read_bytes() == (tmp_path / "stopped" / name).read_bytes()
+    assert whole.exists() == (method in ("sdclr", "bcl-d")) == (resumed.pruned is not None)
 
 
 def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
