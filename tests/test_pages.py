@@ -2,12 +2,14 @@
 
 import importlib.util
 import re
+import sys
+import types
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ltcl_helpers import report, store
+from ltcl_helpers import config, methods, report, store
 from ltcl_helpers.datasets import DATA
 
 ROOT = DATA.parent
@@ -47,8 +49,22 @@ def test_recorded_runs_hold_and_their_weights_are_left_out():
     assert runs
     for folder in runs:
         done = store.verify(folder)
-        assert done["left_out"] == ["encoder.safetensors"] and len(done["git_commit"]) == 40
+        assert "encoder.safetensors" in done["left_out"] and len(done["git_commit"]) == 40
         assert len(done["config_sha256"]) == 64 and done["machines"]
+
+
+def test_a_method_is_added_by_one_class_and_one_line(monkeypatch):
+    text = (ROOT / "docs" / "adding_a_method.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    page = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)
+    monkeypatch.setattr(config, "METHODS", dict(config.METHODS))
+    monkeypatch.setattr(methods, "METHODS", config.METHODS)
+    exec(compile(code, "adding_a_method.md", "exec"), page.__dict__)
+    losses = page.run.history["loss"]
+    assert page.run.config.method == "alignment" and (losses < 2).all() and (losses > 0).all()
+    with pytest.raises(config.ConfigError, match="allowed are simclr, sdclr, alignment, bcl-i"):
+        config.RunConfig(method="simsiam")
 
 
 def test_every_figure_names_its_rows_as_they_are(figures):
