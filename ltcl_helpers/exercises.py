@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import losses, memory, probe, splits
+from . import boost, losses, memory, probe, pruning, splits
 
 
 def check(name: str, got: Any, expected: Any, tolerance: float = 1e-6) -> None:
@@ -63,3 +63,34 @@ def check_balancedness(answer: Callable[[np.ndarray, np.ndarray], float]) -> Non
         accuracies, counts = draw.random(classes), draw.permutation(classes) + 1
         expected = probe.group_report(accuracies, counts)["std"]
         check(f"balancedness of {classes} classes", answer(accuracies, counts), expected)
+
+
+def check_magnitude_mask(answer: Callable[..., dict[str, torch.Tensor]]) -> None:
+    """Masks over all layers together; `answer(weights, fraction)` gives a bool tensor per name."""
+    draw = torch.Generator().manual_seed(5)
+    weights = {"wide": torch.randn(4, 3, 3, 3, generator=draw), "flat": torch.ones(2, 5)}
+    weights["narrow"] = 0.2 * torch.randn(7, generator=draw)
+    for fraction in (0.0, 0.5, 0.9, 1.0):
+        masks = answer(weights, fraction)
+        for name, expected in pruning.magnitude_masks(weights, fraction).items():
+            check(f"mask of {name!r}, fraction {fraction}", masks[name], expected)
+
+
+def check_boost_strength(answer: Callable[[float, int, str], tuple[float, float, float]]) -> None:
+    """Strengths at a score; `answer(score, k, rule)` gives the lowest, the mean and the highest."""
+    draw = torch.Generator().manual_seed(6)
+    for k, rule in ((1, "code"), (2, "code"), (2, "paper")):
+        for score in (0.0, 0.5, 1.0):
+            scores = torch.full((200_000,), score, dtype=torch.float64)
+            drawn = boost.boost_strength(scores, k, rule, draw)[0]
+            expected = [drawn.min(), drawn.mean(), drawn.max()]
+            check(f"{rule} rule, k {k}, score {score}", answer(score, k, rule), expected, 0.03)
+
+
+def check_reversed_control(answer: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """A control with the same scores in reversed order; `answer(scores)` gives [N]."""
+    for size in (2, 5, 200):
+        scores = torch.rand(size, generator=torch.Generator().manual_seed(size))
+        expected = torch.empty_like(scores)
+        expected[scores.argsort()] = scores.sort(descending=True).values
+        check(f"reversed control of {size} samples", answer(scores), expected)

@@ -148,8 +148,8 @@ def labelled_lists(
         return found
     if shots == "full":
         return [LabelledList("train part", np.arange(len(labels)), "drawn")]
-    if shots == "1%":  # a prefix of the lists of pre-training, as published
-        per_class = max(1, int(np.bincount(labels).min()) // 100)
+    if shots == "1%":  # a prefix of the lists of pre-training: 4 of 450, or 45 of 4500, as published
+        per_class = max(1, int(np.bincount(labels).min()) * 9 // 1000)
         drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
         return [LabelledList(f"first {per_class} per class", drawn, "drawn")]
     pool = np.setdiff1d(np.arange(len(labels)), run.index)
