@@ -32,22 +32,103 @@ def about(rows: pd.DataFrame, study: str) -> str:
     return f"Machine: {machines}. Rows: `data/results/{study}`."
 
 
-def quick_cifar100() -> str:
-    """SimCLR on real images, beside an untrained encoder."""
-    rows = report.load_rows("cifar100-quick")
+LABELS = {
+    "untrained": "untrained encoder", "simclr": "SimCLR", "sdclr": "SDCLR", "bcl-i": "BCL-I",
+    "bcl-d": "BCL-D", "simclr-constant": "SimCLR, boost constant (control)",
+    "simclr-shuffled": "SimCLR, boost shuffled (control)",
+    "simclr-inverted": "SimCLR, boost inverted (control)",
+    "sdclr-constant": "SDCLR, boost constant (control)",
+    "sdclr-shuffled": "SDCLR, boost shuffled (control)",
+    "sdclr-inverted": "SDCLR, boost inverted (control)",
+}  # fmt: skip
+PAIRS = [  # what is compared, seed by seed; a boosted method always with its shuffled control
+    ("sdclr", "simclr"), ("bcl-i", "simclr"), ("simclr-shuffled", "simclr"),
+    ("bcl-i", "simclr-shuffled"), ("bcl-i", "simclr-constant"), ("bcl-i", "simclr-inverted"),
+    ("bcl-d", "sdclr"), ("sdclr-shuffled", "sdclr"), ("bcl-d", "sdclr-shuffled"),
+    ("bcl-d", "sdclr-constant"), ("bcl-d", "sdclr-inverted"),
+]  # fmt: skip
+
+
+def by_run(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean accuracies over the lists: one row per (name, seed, shots), one column per group."""
+    name, seed = (rows["run"].str.rsplit("-", n=1).str[k] for k in (0, 1))
+    keys = [name.rename("name"), seed.astype(int).rename("seed"), "shots", "group"]
+    return rows.groupby(keys, sort=False)["accuracy"].mean().unstack()
+
+
+def methods_body(runs: pd.DataFrame) -> list[list[str]]:
+    """Lines of a table: each method and shots, its n runs, mean and sd of each group."""
     body = []
-    for (epochs, shots), part in rows.groupby(["epochs", "shots"], sort=False):
-        runs = part.groupby(["run", "group"])["accuracy"].mean().unstack()
-        name = f"SimCLR, {epochs} epochs" if epochs else "untrained encoder"
-        body.append([name, shots, str(len(runs)), *(spread(runs[g]) for g in SHOWN)])
-    sources = " and ".join(sorted(set(rows["list_source"])))
-    table = markdown(["features", "shots", "n", *SHOWN], body[::-1])
-    note = (
-        "Accuracy in percent, mean ± sd over n runs that differ in their seed; 100-shot and "
-        f"50-shot are means over five lists ({sources}); std is the balancedness. This is a "
-        f"{QUICK_DIFFERENCES}. {about(rows, 'cifar100-quick')}"
+    for name in (name for name in LABELS if name in runs.index.unique("name")):
+        for shots, part in runs.xs(name).groupby(level="shots", sort=False):
+            body.append([LABELS[name], shots, str(len(part)), *(spread(part[g]) for g in SHOWN)])
+    return body
+
+
+def paired_table(runs: pd.DataFrame, shots: str = "100") -> str:
+    """Differences seed by seed, and a sentence that says which exceed their spread."""
+    body, larger, within = [], [], []
+    runs = runs.xs(shots, level="shots")
+    found = runs.index.unique("name")
+    for first, second in (pair for pair in PAIRS if set(pair) <= set(found)):
+        difference = (runs.xs(first) - runs.xs(second)).dropna()
+        cells = [spread(difference[g]) for g in ("many", "few", "all")]
+        name = f"{LABELS[first]} minus {LABELS[second]}"
+        body.append([name, str(len(difference)), *cells, each(difference["all"])])
+        if len(difference) > 1:
+            values = difference["all"]
+            clear = abs(values.mean()) > values.std(ddof=1)
+            (larger if clear else within).append(f"{name} ({spread(values)})")
+    if not body:
+        return ""
+    reading = (
+        f"In all classes together, the mean difference exceeds its own sd for: "
+        f"{'; '.join(larger) or 'none'}. It does not for: {'; '.join(within) or 'none'}."
     )
-    return f"{table}\n\n{note}"
+    head = [f"paired differences, {shots}-shot", "n", "many", "few", "all", "all, each seed"]
+    return f"{markdown(head, body)}\n\n{reading}\n\n"
+
+
+def quick_cifar100() -> str:
+    """Methods and controls on real images, beside an untrained encoder."""
+    rows = report.load_rows("cifar100-quick")
+    runs = by_run(rows)
+    table = markdown(["features", "shots", "n", *SHOWN], methods_body(runs))
+    epochs = f"{rows['epochs'].max()} epochs"
+    sources = " and ".join(sorted(set(rows["list_source"])))
+    note = (
+        f"Accuracy in percent after {epochs}, mean ± sd over n runs that differ in their seed; "
+        f"100-shot and 50-shot are means over five lists ({sources}); std is the balancedness. "
+        f"This is a {QUICK_DIFFERENCES}. {about(rows, 'cifar100-quick')}"
+    )
+    return f"{table}\n\n{paired_table(runs)}{note}"
+
+
+def methods_table() -> str:
+    """Methods and controls on the embedded data."""
+    rows = report.load_rows("shapes-methods")
+    plain = report.load_rows("shapes-simclr")
+    plain = plain[plain["run"].str.startswith("long-tail-")]
+    plain = plain.assign(run=plain["run"].str.replace("long-tail", "simclr"))
+    rows = pd.concat([plain[plain["seed"].isin(rows["seed"].unique())], rows])
+    rows = rows[rows["protocol"] == "logistic"]
+    runs = by_run(rows)
+    folders = sorted((RESULTS / "shapes-methods").glob("*/"))
+    auroc = pd.Series({folder.name: report.group_auroc(folder) for folder in folders})
+    for seed in sorted(rows["seed"].unique()):
+        folder = RESULTS / "shapes-simclr" / f"long-tail-{seed}"
+        auroc[f"simclr-{seed}"] = report.group_auroc(folder)
+    auroc = auroc.groupby(auroc.index.str.rsplit("-", n=1).str[0])
+    seen = [name for name in LABELS if name in auroc.groups]
+    signal = [[LABELS[n], spread(auroc.get_group(n), 1, 3)] for n in seen]
+    note = (
+        f'Accuracy in percent, protocol "logistic", mean ± sd over n seeds in mirrored pairs. '
+        f"{QUICK_DIFFERENCES[0].upper()}{QUICK_DIFFERENCES[1:]}. "
+        f"{about(rows, 'shapes-methods` and `data/results/shapes-simclr')}"
+    )
+    table = markdown(["features", "shots", "n", *SHOWN], methods_body(runs))
+    second = markdown(["AUROC of the momentum loss for few", "mean ± sd"], signal)
+    return f"{table}\n\n{paired_table(runs)}{second}\n\n{note}"
 
 
 def shapes_pairs(protocol: str = "logistic", shots: str = "100") -> dict[str, pd.DataFrame]:
@@ -127,7 +208,10 @@ def bench_cpu() -> str:
     return f"{bench.table(result)}\n\nRows: `data/results/bench-cpu.json`."
 
 
-TABLES = {"quick-cifar100": quick_cifar100, "shapes": shapes_table, "bench-cpu": bench_cpu}
+TABLES = {
+    "quick-cifar100": quick_cifar100, "shapes": shapes_table, "shapes-methods": methods_table,
+    "bench-cpu": bench_cpu,
+}  # fmt: skip
 
 
 def draw_figures() -> None:

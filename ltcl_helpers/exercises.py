@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.metrics import roc_auc_score
 
 from . import boost, losses, memory, probe, pruning, splits
 
@@ -94,3 +95,21 @@ def check_reversed_control(answer: Callable[[torch.Tensor], torch.Tensor]) -> No
         expected = torch.empty_like(scores)
         expected[scores.argsort()] = scores.sort(descending=True).values
         check(f"reversed control of {size} samples", answer(scores), expected)
+
+
+def check_memorization_score(answer: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Memorization scores; `answer(losses)` takes and gives [N], equal losses give 0.5."""
+    draw = np.random.default_rng(5)
+    for size in (2, 9):
+        series = draw.normal(4, 1, size)
+        expected = memory.memorization_score(torch.from_numpy(series))
+        check(f"scores of {size} images", answer(series), expected)
+    check("scores of equal losses", answer(np.full(4, 3.0)), np.full(4, 0.5))
+
+
+def check_auroc(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """The AUROC, without and with ties; `answer(values, positive)`, [N] and bool [N]."""
+    draw = np.random.default_rng(6)
+    for name, values in (("distinct", draw.random(40)), ("tied", draw.integers(4, size=40))):
+        positive = draw.random(40) < 0.3
+        check(f"AUROC of {name} values", answer(values, positive), roc_auc_score(positive, values))
