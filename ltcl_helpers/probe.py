@@ -148,7 +148,7 @@ def labelled_lists(
         return found
     if shots == "full":
         return [LabelledList("train part", np.arange(len(labels)), "drawn")]
-    if shots == "1%":  # a prefix of the lists of pre-training: 4 of 450, or 45 of 4500, as published
+    if shots == "1%":  # a prefix of pre-training's lists, as published: 4 of 450, 45 of 4500
         per_class = max(1, int(np.bincount(labels).min()) * 9 // 1000)
         drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
         return [LabelledList(f"first {per_class} per class", drawn, "drawn")]

@@ -34,7 +34,7 @@ class Difficulty:
     frequency: tuple[float, float] = (1.4, 2.4)  # texture cycles per radius
     saturation: tuple[float, float] = (0.04, 0.40)  # of the two fill colours
     background_texture: float = 0.1  # contrast of a texture, of any class, behind the object
-    texture_swap: float = 0.15  # probability that the fill is another class's texture
+    texture_swap: float = 0.1  # probability that the fill is another class's texture
 
     def __post_init__(self) -> None:
         limits = {"rotation": (0, 180), "radius": (0.1, 2), "frequency": (0.1, 8)}
