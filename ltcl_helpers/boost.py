@@ -1,8 +1,9 @@
 """Boosted views: RandAugment whose strength and probability follow each sample's score (SPEC 2.2).
 
-Drawing is random, `apply_rand_augment` is a pure function with static shapes, as in `augment`.
+Drawing is random, `apply_rand_augment` is a pure function of what was drawn, as in `augment`.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -96,10 +97,10 @@ def draw_rand_augment(count: int, k: int, generator: torch.Generator) -> RandAug
 def apply_rand_augment(
     images: Tensor, strength: Tensor, probability: Tensor, parameters: RandAugmentParameters
 ) -> Tensor:
-    """Apply drawn choices; as `apply_view`, a pure function with static shapes.
+    """Apply drawn choices, each image as if it were alone.
 
-    The operations work on whole grey levels, as PIL's do. All kinds run on all images, set to no
-    change where an image did not choose them: that costs less than sorting the images by kind.
+    The operations work on whole grey levels, as PIL's do. On a GPU nothing here waits for a value
+    or has a shape that depends on one, so that the function can be compiled or graph-captured.
     """
     low, high = (
         torch.stack([images.new_full((), ends[side]) for ends in OPERATIONS.values()])
@@ -109,13 +110,28 @@ def apply_rand_augment(
     for operation, chance, sign, centre in zip(*(p.unbind(1) for p in parameters), strict=True):
         done = chance < probability
         value = low[operation] + strength / MOST * (high - low)[operation]
-        operation = torch.where(done, operation, len(OPERATIONS))
-        levels = _move(levels, operation, value * sign)
-        levels = _look_up(levels, operation, value)
-        levels = _blend(levels, operation, value)
-        levels = _cut_out(levels, operation, value, centre)
+        for change, first, last, given in (
+            (_move, "ShearX", "Rotate", value * sign),
+            (_look_up, "AutoContrast", "Posterize", value),
+            (_blend, "Contrast", "Sharpness", value),
+            (_cut_out, "Cutout", "Cutout", torch.cat([value[:, None], centre], 1)),
+        ):
+            chosen = done & (operation >= CODE[first]) & (operation <= CODE[last])
+            levels = _change_chosen(levels, chosen, change, operation, given)
         touched |= done
     return torch.where(touched[:, None, None, None], levels / 255, images)
+
+
+def _change_chosen(
+    levels: Tensor, chosen: Tensor, change: Callable[..., Tensor], *given: Tensor
+) -> Tensor:
+    """Change the images chosen [B]: all are computed on a GPU, only these elsewhere."""
+    if levels.is_cuda:
+        return torch.where(chosen[:, None, None, None], change(levels, *given), levels)
+    rows = chosen.nonzero()[:, 0]
+    if len(rows):
+        levels[rows] = change(levels[rows], *(part[rows] for part in given))
+    return levels
 
 
 def _move(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
@@ -143,22 +159,18 @@ def _look_up(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
     lowest, highest = (f(pixels, dim=2, keepdim=True).double() for f in (torch.amin, torch.amax))
     scale = 255 / (highest - lowest)  # infinite in a channel of one level, which stays as it is
     stretched = (level * scale - lowest * scale).trunc().clamp(0, 255)
-    stretched = torch.where(highest > lowest, stretched, level)
     counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, pixels * 0 + 1)
     step = (pixels.shape[2] - counts.gather(2, highest.long())) // 255
     before = counts.cumsum(2) - counts + step // 2
-    equalized = torch.where(step > 0, before // step.clamp(min=1), level).clamp(max=255)
     threshold, bits = value[:, None, None], (8 - value.trunc())[:, None, None]
     tables = {
-        "AutoContrast": stretched,
+        "AutoContrast": torch.where(highest > lowest, stretched, level),
         "Invert": 255 - level,
-        "Equalize": equalized,
+        "Equalize": torch.where(step > 0, before // step.clamp(min=1), level).clamp(max=255),
         "Solarize": torch.where(level < threshold, level, 255 - level),
         "Posterize": (level / 2**bits).floor() * 2**bits,
     }
-    table = level.expand_as(stretched)
-    for name, entries in tables.items():
-        table = torch.where((operation == CODE[name])[:, None, None], entries, table)
+    table = _choose(operation, tables, level.expand_as(stretched))
     return table.to(levels.dtype).gather(2, pixels).view_as(levels)
 
 
@@ -175,23 +187,30 @@ def _blend(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
         "Brightness": torch.zeros_like(gray),
         "Sharpness": blurred,
     }
-    other = levels
-    for name, image in weaker.items():
-        other = torch.where((operation == CODE[name])[:, None, None, None], image, other)
+    other = _choose(operation, weaker, levels)
     return (other + value[:, None, None, None] * (levels - other)).clamp(0, 255).trunc()
 
 
-def _cut_out(levels: Tensor, operation: Tensor, value: Tensor, centre: Tensor) -> Tensor:
+def _choose(operation: Tensor, by_name: dict[str, Tensor], default: Tensor) -> Tensor:
+    """For each image what belongs to its operation."""
+    for name, given in by_name.items():
+        mine = (operation == CODE[name]).view(-1, *[1] * (default.ndim - 1))
+        default = torch.where(mine, given, default)
+    return default
+
+
+def _cut_out(levels: Tensor, _: Tensor, value_and_centre: Tensor) -> Tensor:
     """A grey square; its centre is uniform from 1 to the image's size, as published."""
-    chosen = (operation == CODE["Cutout"])[:, None, None]
-    for axis, size in enumerate(levels.shape[:1:-1]):  # width, then height
-        side, middle = value * size, size - (size - 1) * centre[:, axis]
-        start = (middle - side / 2).clamp(min=0).trunc()
-        place = torch.arange(size, device=levels.device)
-        covered = (place >= start[:, None]) & (place <= (start + side).trunc()[:, None])
-        chosen = chosen & (covered[:, None, :] if axis == 0 else covered[:, :, None])
+    value, *centre = value_and_centre.unbind(1)
+    covered = []
+    for size, place in zip(levels.shape[:1:-1], centre, strict=True):  # width, then height
+        side, middle = value * size, size - (size - 1) * place
+        start = (middle - side / 2).clamp(min=0).trunc()[:, None]
+        pixel = torch.arange(size, device=levels.device)
+        covered.append((pixel >= start) & (pixel <= (start + side[:, None]).trunc()))
+    square = covered[1][:, None, :, None] & covered[0][:, None, None, :]  # [B, 1, H, W]
     colour = torch.stack([levels.new_full((1, 1), c) for c in CUTOUT_COLOUR])  # [3, 1, 1]
-    return torch.where(chosen[:, None], colour, levels)
+    return torch.where(square, colour, levels)
 
 
 def check_images(images: Tensor) -> None:

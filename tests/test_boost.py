@@ -110,6 +110,22 @@ def test_permuting_a_batch_with_its_parameters_permutes_the_result(images):
         assert torch.equal(again, result[order])
 
 
+def test_changing_all_images_equals_changing_the_chosen_ones(images, monkeypatch):
+    """The way of a GPU, where no shape may depend on a value, run on the CPU."""
+
+    def change_all(levels, chosen, change, *given):
+        return torch.where(chosen[:, None, None, None], change(levels, *given), levels)
+
+    draw = torch.Generator().manual_seed(6)
+    strength, probability = 30 * torch.rand(6, generator=draw), torch.rand(6, generator=draw)
+    for _ in range(10):
+        given = images, strength, probability, boost.draw_rand_augment(6, 3, draw)
+        expected = boost.apply_rand_augment(*given)
+        with monkeypatch.context() as patch:
+            patch.setattr(boost, "_change_chosen", change_all)
+            assert torch.equal(boost.apply_rand_augment(*given), expected)
+
+
 def test_strength_and_probability_reach_their_own_sample(images):
     only = torch.tensor([0.0, 0, 1, 0, 0, 0])
     result = boost.apply_rand_augment(images, 30 * only, only, choices(6, "Invert"))
