@@ -60,6 +60,7 @@ def _parser() -> Parser:
     run.add_argument("--method", help=f"{', '.join([*METHODS, *SHORTHANDS])}; default simclr")
     run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:PATH or folder:PATH")
     run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
+    run.add_argument("--minutes", type=float, help="stop at an epoch's end before this time is up")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     run.set_defaults(command=_run)
 
@@ -98,6 +99,8 @@ def _run(options: argparse.Namespace) -> None:
         if named or options.settings or options.out:
             raise ConfigError("--resume goes on with the run's own parameters; give nothing else")
         config = RunConfig(**read_config(Path(options.resume)))
+    elif options.minutes is not None and not options.minutes > 0:
+        raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
     elif not options.out:
         raise ConfigError("--out is missing: name the run's new folder, e.g. --out runs/first")
     else:
@@ -110,9 +113,16 @@ def _run(options: argparse.Namespace) -> None:
     from .splits import select
 
     inputs = select(config)  # every complaint about data comes from here, before torch is loaded
-    from .pretrain import pretrain, resume
+    from .pretrain import TimeUp, pretrain, resume
 
-    run = resume(options.resume) if options.resume else pretrain(config, options.out, inputs)
+    try:
+        if options.resume:
+            run = resume(options.resume, options.minutes)
+        else:
+            run = pretrain(config, options.out, inputs, options.minutes)
+    except TimeUp as pause:
+        print(pause)
+        return
     if config.preset != "paper":
         print(QUICK_DIFFERENCES)
     print(f"done: {run.folder}; next: ltcl probe {run.folder}")

@@ -1,7 +1,7 @@
 """The one training loop: epochs over images that stay in memory, checkpoints, resume.
 
-Every random number is a function of (seed, purpose, epoch), so a run that was killed and resumed
-continues exactly as if it had never stopped (on the same CPU and thread count).
+Every random number is a function of (seed, purpose, epoch): a run that was killed and resumed goes
+on exactly as if it had never stopped (on the same CPU and thread count).
 """
 
 from __future__ import annotations
@@ -31,6 +31,10 @@ from .methods import Batch, SimCLR
 
 log = logging.getLogger(__name__)
 GO_ON = "`ltcl run --resume {}` goes on with it"
+
+
+class TimeUp(Exception):
+    """The minutes of a run are over: it stopped after an epoch, its checkpoint is written."""
 
 
 @dataclasses.dataclass
@@ -68,19 +72,25 @@ class Run:
 
 
 def pretrain(
-    config: RunConfig, out: str | Path | None = None, inputs: splits.Inputs | None = None
-) -> Run:
+    config: RunConfig, out: str | Path | None = None,
+    inputs: splits.Inputs | None = None, minutes: float | None = None,
+) -> Run:  # fmt: skip
     """Train an encoder without labels; with `out`, leave a run folder (DESIGN: files of a run).
 
     Args:
         config: the run's parameters.
         out: a folder that does not exist yet, or None to keep everything in memory.
         inputs: what `splits.select(config)` gave, when the caller has it already.
+        minutes: stop at the last end of an epoch within this time; needs `out`.
 
-    Raises ConfigError before anything is created, FloatingPointError when the loss is not finite.
+    Raises ConfigError before anything is created, FloatingPointError when the loss is not finite,
+    TimeUp when the minutes ended before the run.
     """
+    deadline = _deadline(minutes)
     inputs = inputs or splits.select(config)
     device = pick_device(config.device)
+    if out is None and minutes is not None:
+        raise ConfigError("minutes needs out, a folder that keeps what is done by then")
     if out is None:
         return _train(config, inputs, device, None)
     folder = Path(out)
@@ -88,16 +98,25 @@ def pretrain(
         raise ConfigError(f"{folder} exists; {GO_ON.format(folder)}, or name another --out")
     folder.mkdir(parents=True)
     store.write_json(folder / "config.json", config.model_dump(mode="json"))
-    return _train(config, inputs, device, folder)
+    return _train(config, inputs, device, folder, deadline)
 
 
-def resume(folder: str | Path) -> Run:
-    """Finish a run that was stopped; a finished one is checked and loaded."""
-    folder = Path(folder)
+def resume(folder: str | Path, minutes: float | None = None) -> Run:
+    """Go on with a run that was stopped; a finished one is checked and loaded.
+
+    `minutes` and errors are those of `pretrain`.
+    """
+    folder, deadline = Path(folder), _deadline(minutes)
     config = RunConfig(**store.read_json(folder / "config.json"))
     if (folder / "DONE.json").exists():
         return Run.load(folder)
-    return _train(config, splits.select(config), pick_device(config.device), folder)
+    return _train(config, splits.select(config), pick_device(config.device), folder, deadline)
+
+
+def _deadline(minutes: float | None) -> float:
+    if minutes is not None and not minutes > 0:
+        raise ConfigError(f"minutes is {minutes:g}; allowed is a number above 0")
+    return math.inf if minutes is None else time.monotonic() + 60 * minutes
 
 
 def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.SGD:
@@ -169,8 +188,9 @@ def train_epoch(
 
 
 def _train(
-    config: RunConfig, inputs: splits.Inputs, device: torch.device, folder: Path | None
-) -> Run:
+    config: RunConfig, inputs: splits.Inputs, device: torch.device, folder: Path | None,
+    deadline: float = math.inf,
+) -> Run:  # fmt: skip
     """Train from the newest checkpoint of `folder`, or from the start."""
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
     precision = pick_precision(config.precision, device)
@@ -210,11 +230,14 @@ def _train(
         lr, seconds = optimizer.param_groups[0]["lr"], time.monotonic() - start
         rows.append([epoch, float(loss), lr, seconds])
         log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, seconds)
-        if folder and time.monotonic() - saved >= config.checkpoint_seconds:
+        over = epoch < config.epochs and time.monotonic() + seconds > deadline
+        if folder and (over or time.monotonic() - saved >= config.checkpoint_seconds):
             state = {name: part.state_dict() for name, part in parts.items()}
             state |= {"rows": rows, "machines": machines, "split": split}
             store.save_checkpoint(folder, epoch, state)
             saved = time.monotonic()
+        if over:
+            raise TimeUp(f"stopped after epoch {epoch} of {config.epochs}; {GO_ON.format(folder)}")
     if config.epochs == 0:
         _set_batch_norm(method, images, config)
     return _finish(config, inputs, method, memory, rows, folder, machines)
@@ -222,8 +245,7 @@ def _train(
 
 def _restore(folder: Path, parts: dict, split: str) -> tuple[list[list], list[dict]]:
     """Load the newest whole checkpoint into `parts`; history rows and machines so far."""
-    state = store.load_checkpoint(folder)
-    if state is None:
+    if (state := store.load_checkpoint(folder)) is None:
         return [], []
     if state["split"] != split:
         raise ConfigError(f"the data or split of {folder} changed since its checkpoint; start anew")

@@ -84,6 +84,8 @@ WRONG_RUNS = {
     "--method sdclr --set momentum_beta=1.2": "momentum_beta is 1.2",
     "--method sdclr --set epochs=0": "epochs=0 is an untrained encoder",
     "--set head_layers=4": "head_layers is 4",
+    "--minutes 0": "--minutes is 0",
+    "--minutes soon": "invalid float value",
     "--set precision=float8": "precision is 'float8'",
     "--set device=tpu": "device is 'tpu'",
     "--set mirrored=perhaps": "mirrored is 'perhaps'",

@@ -202,6 +202,22 @@ def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch)
     assert whole.exists() == (method in ("sdclr", "bcl-d")) == (resumed.pruned is not None)
 
 
+def test_a_run_stops_when_its_minutes_are_over_and_goes_on_later(tmp_path):
+    config = RunConfig(**TINY, epochs=3, checkpoint_seconds=1000.0)
+    whole = pretrain.pretrain(config, tmp_path / "whole")
+    with pytest.raises(pretrain.TimeUp, match="stopped after epoch 1 of 3; `ltcl run --resume"):
+        pretrain.pretrain(config, tmp_path / "short", minutes=1e-6)
+    assert not (tmp_path / "short" / "DONE.json").exists()
+    with pytest.raises(pretrain.TimeUp, match="after epoch 2 of 3"):
+        pretrain.resume(tmp_path / "short", minutes=1e-6)
+    resumed = pretrain.resume(tmp_path / "short", minutes=60)
+    assert torch.equal(resumed.momentum_loss, whole.momentum_loss)
+    for minutes, out in ((0, tmp_path / "no"), (float("nan"), tmp_path / "no"), (1, None)):
+        with pytest.raises(ConfigError, match="minutes"):
+            pretrain.pretrain(config, out, minutes=minutes)
+    assert not (tmp_path / "no").exists()
+
+
 def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
     run = pretrain.pretrain(RunConfig(**TINY, keep_every=2).model_copy(update={"epochs": 3}))
     assert run.epochs_kept == [2, 3]
