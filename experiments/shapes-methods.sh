@@ -15,9 +15,7 @@ for name in ${NAMES:-$all}; do
     rm -rf $run
     ltcl run --preset quick --method $method --split long-tail $boost --set seed=$seed \
       --set split_seed=$((seed / 2)) --set mirrored=$mirrored --out $run
-    for protocol in bcl logistic; do
-      ltcl probe $run --shots 100,50 --protocol $protocol
-    done
+    ltcl probe $run --shots 100,50 --protocol logistic
     ltcl record $run $kept
   done
 done
