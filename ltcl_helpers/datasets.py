@@ -46,18 +46,22 @@ def load_images(name: str, part: str = "train", root: str | Path | None = None) 
     import torch
 
     images, labels, class_names = read_arrays(name, part, root)
-    return ImageSet(torch.from_numpy(images), torch.from_numpy(labels), class_names)
+    return ImageSet(torch.from_numpy(np.asarray(images)), torch.from_numpy(labels), class_names)
 
 
 def read_arrays(name: str, part: str = "train", root: str | Path | None = None) -> ImageSet:
-    """The same as `load_images`, as NumPy arrays and without loading torch (but for CIFAR)."""
+    """The same as `load_images`, as NumPy arrays and without loading torch (but for CIFAR).
+
+    Images of `shapes` are a `shapes.Drawing`: a run draws what it takes, not all.
+    """
     if part not in ("train", "test"):
         raise ConfigError(f"part is {part!r}; allowed are 'train' and 'test'")
     kind, _, where = name.partition(":")
     if kind == "shapes":
         if where and not where.isdecimal():
             raise ConfigError(f"data is {name!r}; the seed after 'shapes:' is a whole number")
-        return ImageSet(*shapes.make_shapes(part, seed=int(where or 0)), shapes.CLASS_NAMES)
+        drawing = shapes.Drawing(part, int(where or 0))
+        return ImageSet(drawing, drawing.labels, shapes.CLASS_NAMES)
     if name in CIFAR_FOLDERS:
         return _cifar(name, part, Path(root or DATA))
     if kind == "npz" and where:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from . import splits
 from .config import ConfigError, RunConfig
-from .datasets import load_images, published_lists
+from .datasets import load_images, published_lists, read_arrays
 from .pretrain import Run, pick_device
 from .store import add_table, read_parquet, sha256
 
@@ -206,9 +206,9 @@ def probe_run(
         raise ConfigError(f"features is {kind!r}; allowed are {', '.join(KINDS)}")
     run = Run.load(folder)
     config = run.config
-    train = load_images(config.data, "train", config.root)
+    train = read_arrays(config.data, "train", config.root)
     held_out = load_images(test or config.data, "test", config.root)
-    found = {s: labelled_lists(run, train.labels.numpy(), s, lists and Path(lists)) for s in shots}
+    found = {s: labelled_lists(run, train.labels, s, lists and Path(lists)) for s in shots}
     for each in (item for items in found.values() for item in items):
         if each.index.max() >= len(train.labels):
             raise ConfigError(f"{each.name} has positions beyond the {len(train.labels)} images")
@@ -218,7 +218,8 @@ def probe_run(
     if network is None:
         raise ConfigError(f"features is 'pruned', but {folder} is a {config.method} run, not sdclr")
     embed = pixels if kind == "pixels" else (lambda images: features(network, images, device))
-    train_x, test_x = embed(train.images[used]), embed(held_out.images)
+    train_x = embed(torch.from_numpy(train.images[used]))
+    train_y, test_x = torch.from_numpy(train.labels), embed(held_out.images)
     names = {"encoder": config.method, "pruned": config.method + " pruned", "pixels": "pixels"}
     about = {
         "method": names[kind], "boost": "none" if kind == "pixels" else config.boost,
@@ -231,7 +232,7 @@ def probe_run(
         for each in items:
             at = torch.from_numpy(np.searchsorted(used, each.index))
             result = linear_probe(
-                train_x[at], train.labels[each.index], test_x, held_out.labels, protocol
+                train_x[at], train_y[each.index], test_x, held_out.labels, protocol
             )
             report = group_report(result.per_class, run.group_counts.numpy())
             listed = {

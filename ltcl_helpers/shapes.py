@@ -224,6 +224,21 @@ def draw_images(
     return images
 
 
+class Drawing:
+    """The images of a part, drawn when asked for: `[index]` draws some, `np.asarray` all."""
+
+    def __init__(self, part: str = "train", seed: int = 0) -> None:
+        self.part, self.seed = part, seed
+        self.labels = np.repeat(np.arange(12), PER_CLASS[part])  # class after class
+
+    def __getitem__(self, index: ArrayLike | slice) -> np.ndarray:
+        index = np.arange(len(self.labels))[index]
+        return draw_images(self.labels[index], index % PER_CLASS[self.part], self.seed, self.part)
+
+    def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
+        return self[:]
+
+
 def make_shapes(
     part: str = "train", per_class: int | None = None, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:

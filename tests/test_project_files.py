@@ -25,7 +25,7 @@ FLOORS = {
     for floor, modules in enumerate(
         [
             "config store",
-            "shapes datasets splits augment encoders losses pruning memory",
+            "shapes datasets splits machine boost augment encoders losses pruning memory",
             "methods",
             "pretrain probe",
             "batch bench report plots explorer exercises",

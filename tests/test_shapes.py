@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 
-from ltcl_helpers.shapes import CLASS_NAMES, Difficulty, draw_images, make_shapes
+from ltcl_helpers.shapes import CLASS_NAMES, Difficulty, Drawing, draw_images, make_shapes
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_mean_colour_does_not_tell_the_class():
 
 
 def test_generator_is_the_one_that_the_recorded_results_used(train):
-    pinned = "2489b67bd532f8b2aa569a150a0531cd6c3dd0599e063f39a1f569d55740dfdc"
+    pinned = "f121c7167ef2206b87aba2576d772f16a91be9729087c7544f52bfc7e3419ac3"
     assert hashlib.sha256(train[0].tobytes()).hexdigest() == pinned
 
 
@@ -152,3 +152,12 @@ def test_bad_input_to_make_shapes(arguments, words):
 def test_bad_difficulty(knob):
     with pytest.raises(ValueError, match=f"{next(iter(knob))}: got .*, allowed: "):
         Difficulty(**knob)
+
+
+def test_a_drawing_gives_what_all_images_together_give():
+    images, labels = make_shapes("test", seed=3)
+    drawing = Drawing("test", 3)
+    some = np.array([2999, 0, 250, 251, 7])
+    np.testing.assert_array_equal(drawing.labels, labels)
+    np.testing.assert_array_equal(drawing[some], images[some])
+    np.testing.assert_array_equal(np.asarray(drawing)[-300:], images[-300:])
