@@ -26,10 +26,11 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FIGURES = ROOT / "figures"
 
 
-def about(rows: pd.DataFrame, study: str) -> str:
+def about(rows: pd.DataFrame, *studies: str) -> str:
     """What every table must say: n, device, versions, where the rows are."""
     machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
-    return f"Machine: {machines}. Rows: `data/results/{study}`."
+    folders = " and ".join(f"`data/results/{study}`" for study in studies)
+    return f"Machine: {machines}. Rows: {folders}."
 
 
 LABELS = {
@@ -124,7 +125,7 @@ def methods_table() -> str:
     note = (
         f'Accuracy in percent, protocol "logistic", mean ± sd over n seeds in mirrored pairs. '
         f"{QUICK_DIFFERENCES[0].upper()}{QUICK_DIFFERENCES[1:]}. "
-        f"{about(rows, 'shapes-methods` and `data/results/shapes-simclr')}"
+        f"{about(rows, 'shapes-methods', 'shapes-simclr')}"
     )
     table = markdown(["features", "shots", "n", *SHOWN], methods_body(runs))
     second = markdown(["AUROC of the momentum loss for few", "mean ± sd"], signal)

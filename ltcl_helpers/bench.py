@@ -26,6 +26,7 @@ from torchvision import transforms as tv
 from . import augment, encoders, methods, pretrain, report, splits, store
 from .config import ConfigError, RunConfig
 from .losses import nt_xent
+from .machine import describe_machine, generator, pick_precision
 from .memory import MomentumLoss, memorization_score
 
 
@@ -45,7 +46,7 @@ class Reference:
         self.loader = DataLoader(
             range(len(images)), config.batch_size, shuffle=True, num_workers=2,
             collate_fn=functools.partial(pil_views, stored, view),
-            generator=pretrain.generator(config.seed, "reference", 0),
+            generator=generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
         )  # fmt: skip
         networks = encoders.build(config.blocks, config.width, config.seed)
@@ -85,14 +86,14 @@ def _sgd(network: nn.Module, config: RunConfig) -> optim.SGD:
 def _tasks(config: RunConfig, inputs: splits.Inputs, device: torch.device) -> dict:
     """What is timed: functions without arguments by name, warmed up."""
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
-    draw = pretrain.generator(config.seed, "bench", 0, device)
+    draw = generator(config.seed, "bench", 0, device)
     batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
     ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
     reference = Reference(config, inputs.images, device)
     reference.step(ready[batches[0]].flatten(0, 1), batches[0].tolist())
     # Boosted views are timed with scores of real losses, of mean 0.5, not with epoch 1's zeros.
     scores = memorization_score(pretrain.pretrain(config, inputs=inputs).momentum_loss[-1].float())
-    scores, precision = scores.to(device), pretrain.pick_precision(config.precision, device)
+    scores, precision = scores.to(device), pick_precision(config.precision, device)
 
     def trainer(name: str) -> Callable:
         shared = {"data": config.data, "epochs": 1, "device": config.device}
@@ -137,7 +138,7 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 3, cap: 
     place, split = torch.device(config.device), splits.select(config)
     pick = np.random.default_rng(0).permutation(len(split.index))[:cap]
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
-    machine = pretrain.describe_machine(place, pretrain.pick_precision(config.precision, place))
+    machine = describe_machine(place, pick_precision(config.precision, place))
     machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
     machine["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "not set")
     tasks = _tasks(config, split._replace(**arrays), place)

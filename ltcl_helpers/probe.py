@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from . import splits
 from .config import ConfigError, RunConfig
 from .datasets import load_images, published_lists, read_arrays
-from .pretrain import Run, pick_device
+from .machine import pick_device
+from .pretrain import Run
 from .store import add_table, read_parquet, sha256
 
 log = logging.getLogger(__name__)

@@ -138,7 +138,8 @@ def test_batches_hold_everyone_once_and_paper_keeps_its_small_last_batch():
     assert not torch.equal(torch.cat(quick), torch.cat(again))
 
 
-def test_self_supervised_training_never_reads_labels():
+@pytest.mark.parametrize("method_class", [SimCLR, SDCLR])
+def test_self_supervised_training_never_reads_labels(method_class):
     class Forbidden:
         def __len__(self):
             return 8
@@ -149,7 +150,8 @@ def test_self_supervised_training_never_reads_labels():
         def __getattr__(self, name):
             raise AssertionError(f"the method read labels.{name}")
 
-    method = SimCLR(*encoders.build((1,), 4, seed=0))
+    method = method_class(*encoders.build((1,), 4, seed=0))
+    method.start_epoch()
     optimizer = torch.optim.SGD(method.parameters(), 0.1)
     loss = pretrain.train_epoch(
         method, optimizer, iter([0.1] * 2), MomentumLoss(8), torch.arange(8).split(4),
