@@ -5,6 +5,9 @@ LESSONS := $(filter-out notebooks/run_one.ipynb,$(sort $(wildcard notebooks/*.ip
 # Waiting threads do not fight other programs for the cores; the kernel is the one of .venv.
 export OMP_WAIT_POLICY := passive
 export JUPYTER_PREFER_ENV_PATH := 1
+# Two lessons, or tests, side by side on half of the threads each, end sooner than one after the other.
+JOBS ?= 2
+export OMP_NUM_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) / $(JOBS) "|" 1)
 
 .PHONY: setup course test lint figures site clean
 
@@ -20,11 +23,15 @@ setup: .venv/done
 
 course: setup
 	@mkdir -p course
-	@for lesson in $(LESSONS); do echo "$$lesson"; $(BIN)/papermill --no-progress-bar $$lesson course/$$(basename $$lesson) || exit 1; done
+	@$(MAKE) --no-print-directory --jobs=$(JOBS) $(LESSONS:notebooks/%=lesson/%)
 	@echo "Done. Executed lessons: course/  figures: figures/  tables: README.md and docs/  (quick results, see each lesson)"
 
+lesson/%:
+	@$(BIN)/papermill --no-progress-bar notebooks/$* course/$* >course/$*.log 2>&1 || { cat course/$*.log; exit 1; }
+	@rm course/$*.log && echo "$*"
+
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=worksteal
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -7,7 +7,7 @@ for seed in "$@"; do
   mirrored=$([ $((seed % 2)) = 1 ] && echo true || echo false)
   for kind in untrained long-tail balanced; do
     run=runs/shapes-simclr/$kind-$seed kept=data/results/shapes-simclr/$kind-$seed
-    split=$kind epochs=20
+    split=$kind epochs=30
     [ $kind = untrained ] && split=long-tail epochs=0
     [ -e $kept ] && continue
     rm -rf $run

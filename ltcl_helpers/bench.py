@@ -49,7 +49,7 @@ class Reference:
             generator=generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
         )  # fmt: skip
-        networks = encoders.build(config.blocks, config.width, config.seed)
+        networks = encoders.build(config)
         self.network = nn.Sequential(*networks).to(device)
         self.optimizer = _sgd(self.network, config)
         self.momentum_loss = torch.zeros(len(images), device=device)
@@ -98,8 +98,7 @@ def _tasks(config: RunConfig, inputs: splits.Inputs, device: torch.device) -> di
     def trainer(name: str) -> Callable:
         shared = {"data": config.data, "epochs": 1, "device": config.device}
         chosen = RunConfig(method=name, **shared)
-        networks = encoders.build(chosen.blocks, chosen.width, chosen.seed)
-        method = methods.build(chosen, *networks, precision)
+        method = methods.build(chosen, *encoders.build(chosen), precision)
         method.to(device, memory_format=torch.channels_last)
         optimizer, lrs = pretrain.make_optimizer(method, chosen), repeat(chosen.lr)
         memory = MomentumLoss(len(labels), chosen.momentum_beta, device)

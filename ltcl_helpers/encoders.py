@@ -7,7 +7,53 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .config import RunConfig
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
+
+
+class Conv(nn.Conv2d):
+    """A convolution without bias whose padding keeps the size; faster than its parent on a CPU.
+
+    There the library takes most of a step for the weight gradients of maps of few places. As one
+    matrix product over all patches they take a fifth of it, and are equal up to rounding.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        places = x.shape[2] * x.shape[3] / self.stride[0] ** 2
+        if x.device.type != "cpu" or places > 16 or not self.weight.requires_grad:
+            return super().forward(x)
+        weight = self.weight
+        if torch.is_autocast_enabled("cpu"):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, weight = x.to(dtype), weight.to(dtype)
+        return _PatchGradient.apply(x, weight, self.stride, self.padding)
+
+
+class _PatchGradient(torch.autograd.Function):
+    """conv2d; in its backward the weight gradient is a matrix product."""
+
+    @staticmethod
+    def forward(ctx, x, weight, stride, padding):  # noqa: ANN001, ANN205
+        ctx.save_for_backward(x, weight)
+        ctx.options = stride, padding
+        return nn.functional.conv2d(x, weight, None, stride, padding)
+
+    @staticmethod
+    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+        (x, weight), (stride, padding) = ctx.saved_tensors, ctx.options
+        of_x = nn.grad.conv2d_input(x.shape, weight, gradient, stride, padding)
+        (step, _), (edge, _), side = stride, padding, weight.shape[2]
+        x = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
+        patches = x.unfold(1, side, step).unfold(2, side, step)  # [B, h, w, inputs, side, side]
+        patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
+        outputs = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B h w, outputs]
+        of_weight = (outputs.T @ patches).view(-1, side, side, x.shape[3]).permute(0, 3, 1, 2)
+        return of_x, of_weight, None, None
 
 
 class Block(nn.Module):
@@ -15,14 +61,14 @@ class Block(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.conv1 = Conv(inputs, outputs, 3, stride)
         self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.conv2 = Conv(outputs, outputs, 3)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.downsample = None
         if stride != 1 or inputs != outputs:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs)
+                Conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,17 +84,20 @@ class ResNet(nn.Module):
     Args:
         blocks: residual blocks per stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) ResNet-10.
         width: channels of the first stage; every further stage doubles them and halves the size.
+        stem_stride: of the first convolution; 1 as published, 2 sees everything at half the size.
 
     The first operation normalises the input with ImageNet's statistics, in training and after.
     """
 
-    def __init__(self, blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64) -> None:
+    def __init__(
+        self, blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64, stem_stride: int = 1
+    ) -> None:
         super().__init__()
         self.stages = len(blocks)
         self.dim = width * 2 ** (self.stages - 1)  # length of a feature
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
-        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)  # no stride, no max-pool
+        self.conv1 = Conv(3, width, 3, stem_stride)  # no max-pool
         self.bn1 = nn.BatchNorm2d(width)
         inputs = width
         for stage, count in enumerate(blocks):
@@ -63,7 +112,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
-        x = (images - self.mean) / self.std
+        x = (images - self.mean).div_(self.std)
         x = self.bn1(self.conv1(x)).relu_()
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
@@ -93,11 +142,9 @@ class ProjectionHead(nn.Module):
         return x
 
 
-def build(
-    blocks: Sequence[int], width: int, seed: int, head_layers: int = 2
-) -> tuple[ResNet, ProjectionHead]:
-    """Encoder and head whose initial weights depend on `seed` alone."""
+def build(config: RunConfig) -> tuple[ResNet, ProjectionHead]:
+    """Encoder and head of a run; of equal networks the initial weights depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # module constructors know no generator argument
-        encoder = ResNet(blocks, width)
-        return encoder, ProjectionHead(encoder.dim, layers=head_layers)
+        torch.manual_seed(config.seed)  # module constructors know no generator argument
+        encoder = ResNet(config.blocks, config.width, config.stem_stride)
+        return encoder, ProjectionHead(encoder.dim, layers=config.head_layers)

@@ -62,7 +62,7 @@ class Run:
         config = RunConfig(**store.read_json(folder / "config.json"))
         networks = {}
         for path in sorted(folder.glob("*.safetensors")):
-            encoder, _ = encoders.build(config.blocks, config.width, seed=0)
+            encoder, _ = encoders.build(config)
             encoder.load_state_dict(load_tensors(path.read_bytes()))
             networks[path.stem] = encoder.eval()
         arrays = {n: torch.from_numpy(a) for n, a in store.read_npz(folder / "memory.npz").items()}
@@ -194,8 +194,7 @@ def _train(
     """Train from the newest checkpoint of `folder`, or from the start."""
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
     precision = pick_precision(config.precision, device)
-    networks = encoders.build(config.blocks, config.width, config.seed, config.head_layers)
-    method = methods.build(config, *networks, precision)
+    method = methods.build(config, *encoders.build(config), precision)
     method.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(method, config)
     memory = MomentumLoss(len(labels), config.momentum_beta, device)
@@ -285,7 +284,7 @@ def _finish(
     about = {
         "input": "(x - mean) / std with x in [0, 1]", "mean": encoders.MEAN, "std": encoders.STD,
         "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
-        "conv1 3x3 stride 1 without bias, maxpool and fc identity",
+        f"conv1 3x3 stride {config.stem_stride} without bias, maxpool and fc identity",
     }  # fmt: skip
     # One key: safetensors writes several in random order, and equal runs are equal files here.
     about = {"encoder": json.dumps(about)}

@@ -29,12 +29,12 @@ X, Y = np.meshgrid(*[(np.arange(SIDE, dtype=np.float32) + 0.5) * 2 / SIDE - 1] *
 class Difficulty:
     """How much varies within a class. SimCLR learns the default; harder ones are an exercise."""
 
-    rotation: float = 90.0  # degrees, to either side
+    rotation: float = 180.0  # degrees, to either side
     radius: tuple[float, float] = (0.60, 1.00)  # of half the image
     frequency: tuple[float, float] = (1.4, 2.4)  # texture cycles per radius
     saturation: tuple[float, float] = (0.04, 0.40)  # of the two fill colours
-    background_texture: float = 0.1  # contrast of a texture, of any class, behind the object
-    texture_swap: float = 0.1  # probability that the fill is another class's texture
+    background_texture: float = 0.0  # contrast of a texture, of any class, behind the object
+    texture_swap: float = 0.0  # probability that the fill is another class's texture
 
     def __post_init__(self) -> None:
         limits = {"rotation": (0, 180), "radius": (0.1, 2), "frequency": (0.1, 8)}

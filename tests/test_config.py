@@ -16,14 +16,14 @@ def test_paper_preset_holds_the_published_values():
 
 def test_quick_preset_is_the_documented_one():
     quick = RunConfig()
-    assert (quick.epochs, quick.batch_size, quick.lr, quick.warmup) == (20, 128, 0.3, 1.0)
+    assert (quick.epochs, quick.batch_size, quick.lr, quick.warmup) == (30, 128, 0.25, 1.5)
     assert (quick.momentum_beta, quick.width, quick.blocks) == (0.9, 16, (1, 1, 1, 1))
     assert quick.equal_batches and quick.keep_every == 1
 
 
 def test_named_parameters_win_over_the_preset_and_reach_the_digest():
     assert RunConfig(preset="paper", epochs=500).epochs == 500
-    assert RunConfig().digest() == RunConfig(preset="quick", epochs=20).digest()
+    assert RunConfig().digest() == RunConfig(preset="quick", epochs=30).digest()
     assert RunConfig().digest() != RunConfig(seed=1).digest()
     config = RunConfig(preset="tiny", split_seed=4)
     assert config.drawn_with == 4 and RunConfig(seed=3).drawn_with == 3

@@ -150,7 +150,7 @@ def test_self_supervised_training_never_reads_labels(method_class):
         def __getattr__(self, name):
             raise AssertionError(f"the method read labels.{name}")
 
-    method = method_class(*encoders.build((1,), 4, seed=0))
+    method = method_class(*encoders.build(RunConfig(**TINY)))
     method.start_epoch()
     optimizer = torch.optim.SGD(method.parameters(), 0.1)
     loss = pretrain.train_epoch(
@@ -228,7 +228,7 @@ def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
 
 def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
     run = pretrain.pretrain(RunConfig(**TINY, epochs=0))
-    fresh, _ = encoders.build((1, 1), 4, seed=0)
+    fresh, _ = encoders.build(RunConfig(**TINY))
     assert torch.equal(run.encoder.conv1.weight, fresh.conv1.weight)
     assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
 
@@ -239,10 +239,32 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
         pretrain.pretrain(RunConfig(**TINY))
 
 
+@pytest.mark.parametrize("kernel, stride, side", [(3, 1, 4), (3, 2, 8), (3, 2, 5), (1, 2, 8)])
+def test_weight_gradients_by_patches_are_the_librarys(kernel, stride, side):
+    draw = torch.Generator().manual_seed(0)
+    conv = encoders.Conv(3, 5, kernel, stride).double()
+    x = torch.rand(6, 3, side, side, generator=draw, dtype=torch.float64, requires_grad=True)
+    results = []
+    for output in (conv(x), nn.Conv2d.forward(conv, x)):
+        weighted = (output * torch.arange(output.numel()).view_as(output)).sum()
+        results.append((output, *torch.autograd.grad(weighted, (x, conv.weight))))
+    assert "Patch" in str(results[0][0].grad_fn) and "Patch" not in str(results[1][0].grad_fn)
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_stem_with_stride_sees_half_the_size():
+    images = torch.rand(2, 3, 32, 32)
+    for stride, side in ((1, 32), (2, 16)):
+        encoder, _ = encoders.build(RunConfig(preset="tiny", stem_stride=stride))
+        assert encoder.conv1(images).shape[2:] == (side, side)
+        assert encoder(images).shape == (2, 8)
+
+
 def test_resnet18_has_the_published_sizes_and_torchvisions_names():
     import torchvision
 
-    encoder, head = encoders.build((2, 2, 2, 2), 64, seed=0)
+    encoder, head = encoders.build(RunConfig(preset="paper"))
     assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
     assert sum(p.numel() for p in head.parameters()) == 329_472
     theirs = torchvision.models.resnet18()

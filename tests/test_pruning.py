@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from ltcl_helpers import encoders, pruning
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.losses import nt_xent
 from ltcl_helpers.methods import SDCLR, Batch
 
@@ -50,7 +51,7 @@ def test_masked_convolution_and_its_gradient_equal_the_published_ones(golden):
 
 def test_densities_of_a_fresh_resnet18_are_the_published_networks(golden):
     values = golden("c_resnet18_init_density")
-    encoder, _ = encoders.build((2, 2, 2, 2), 64, seed=10)
+    encoder, _ = encoders.build(RunConfig(preset="paper", seed=10))
     weights = pruning.prunable(encoder)
     assert len(weights) == 20 and sum(w.numel() for w in weights.values()) == 11_159_232
     for fraction in ("0.9", "0.3"):
@@ -82,7 +83,7 @@ def test_fraction_outside_0_to_1_is_refused(fraction):
 
 
 def sdclr(**options):
-    encoder, head = encoders.build((1, 1), 4, seed=3)
+    encoder, head = encoders.build(RunConfig(preset="tiny", seed=3))
     method = SDCLR(encoder, head, **options).double().train()
     method.start_epoch()
     draw = torch.Generator().manual_seed(5)
@@ -131,7 +132,7 @@ def test_kept_encoders_are_the_two_branches_with_plain_names():
     method, batch = sdclr()
     method(batch)
     method.eval()
-    plain, _ = encoders.build((1, 1), 4, seed=0)
+    plain, _ = encoders.build(RunConfig(preset="tiny"))
     kept = method.trained()
     images = batch.views[0]
     for name, expected in (
