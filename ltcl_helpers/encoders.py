@@ -38,13 +38,13 @@ class _PatchGradient(torch.autograd.Function):
     """conv2d; in its backward the weight gradient is a matrix product."""
 
     @staticmethod
-    def forward(ctx, x, weight, stride, padding):  # noqa: ANN001, ANN205
+    def forward(ctx, x, weight, stride, padding):
         ctx.save_for_backward(x, weight)
         ctx.options = stride, padding
         return nn.functional.conv2d(x, weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx, gradient):  # noqa: ANN001, ANN205
+    def backward(ctx, gradient):
         (x, weight), (stride, padding) = ctx.saved_tensors, ctx.options
         of_x = nn.grad.conv2d_input(x.shape, weight, gradient, stride, padding)
         (step, _), (edge, _), side = stride, padding, weight.shape[2]
