@@ -132,6 +132,58 @@ def methods_table() -> str:
     return f"{table}\n\n{paired_table(runs)}{second}\n\n{note}"
 
 
+def length_runs() -> tuple[pd.DataFrame, dict[int, pd.DataFrame]]:
+    """Rows of the training-length study, and their 100-shot `by_run` by number of epochs."""
+    rows = report.load_rows("cifar10-length")
+    plain = rows.assign(run=rows["run"].str.split("-", n=1).str[1])  # without the epochs
+    plain = plain[plain["shots"] == "100"]
+    return rows, {int(epochs): by_run(part) for epochs, part in plain.groupby("epochs")}
+
+
+def length_table() -> str:
+    """Does the order of methods come with training length? Real CIFAR-10-LT, quick network."""
+    rows, lengths = length_runs()
+    body, answers = [], []
+    for epochs, runs in lengths.items():
+        body += [[str(epochs), name, *cells] for name, _, *cells in methods_body(runs)]
+        answers.append(f"{epochs} epochs:\n\n{paired_table(runs)}".strip())
+    note = (
+        f'Accuracy in percent, 100-shot, protocol "logistic", mean ± sd over n seeds in mirrored '
+        f"pairs; std is the balancedness. Every length is a run with a schedule of its own. "
+        f"{about(rows, 'cifar10-length')}"
+    )
+    return "\n\n".join([markdown(["epochs", "features", "n", *SHOWN], body), *answers, note])
+
+
+def length_figure() -> None:
+    """Accuracy and paired differences of the methods against the length of training."""
+    _, lengths = length_runs()
+    names = [n for n in LABELS if any(n in runs.index.unique("name") for runs in lengths.values())]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    for k, name in enumerate(names):
+        found = {e: runs.xs(name)["all"] for e, runs in lengths.items() if name in runs.index}
+        style = dict(color=f"C{k}", marker="o", ls="--" if "control" in LABELS[name] else "-")
+        means = [100 * part.mean() for part in found.values()]
+        left.plot(list(found), means, label=LABELS[name], **style)
+        if name != "simclr":
+            apart = {
+                e: 100 * (p - lengths[e].xs("simclr")["all"]).dropna() for e, p in found.items()
+            }
+            right.plot(list(apart), [part.mean() for part in apart.values()], **style)
+            for epochs, part in apart.items():
+                right.plot([epochs] * len(part), part, ".", color=f"C{k}", alpha=0.5)
+    right.axhline(0, color="black", lw=0.8)
+    for ax in (left, right):
+        ax.set(xscale="log", xlabel="epochs of the run")
+        ax.set_xticks(list(lengths), list(lengths))
+        ax.minorticks_off()
+    left.set(ylabel="100-shot accuracy, %")
+    right.set(ylabel="minus SimCLR of the same seed, points")
+    left.legend(fontsize=7)
+    figure.tight_layout()
+    save_with_rows(figure, "training_length", "cifar10-length")
+
+
 def shapes_pairs(protocol: str = "logistic", shots: str = "100") -> dict[str, pd.DataFrame]:
     """Per seed and group, the accuracies of each kind of features.
 
@@ -211,7 +263,7 @@ def bench_cpu() -> str:
 
 TABLES = {
     "quick-cifar100": quick_cifar100, "shapes": shapes_table, "shapes-methods": methods_table,
-    "bench-cpu": bench_cpu,
+    "bench-cpu": bench_cpu, "cifar10-length": length_table,
 }  # fmt: skip
 
 
@@ -231,6 +283,8 @@ def draw_figures() -> None:
     ax = plots.class_sizes(np.array(splits.class_sizes(450, 100, 100)))
     plots.save(ax.figure, FIGURES / "class_sizes.png", {"splits.class_sizes(450, 100, 100)": ""})
     long_tail_effect()
+    if (RESULTS / "cifar10-length").is_dir():
+        length_figure()
 
 
 def long_tail_effect() -> None:
@@ -250,12 +304,16 @@ def long_tail_effect() -> None:
     right.set_xticks(range(3), splits.GROUPS)
     right.set(ylabel="long-tail minus balanced, points", title=f"{len(tail)} seeds, quick runs")
     figure.tight_layout()
-    folder = RESULTS / "shapes-simclr"
+    save_with_rows(figure, "long_tail_effect", "shapes-simclr")
+
+
+def save_with_rows(figure: plt.Figure, name: str, study: str) -> None:
+    """A figure beside the names and sha256 of the rows it shows."""
     rows = {
-        f"data/results/shapes-simclr/{path.parent.name}/probe.parquet": store.sha256(path)
-        for path in sorted(folder.glob("*/probe.parquet"))
+        f"data/results/{study}/{path.parent.name}/probe.parquet": store.sha256(path)
+        for path in sorted((RESULTS / study).glob("*/probe.parquet"))
     }
-    plots.save(figure, FIGURES / "long_tail_effect.png", rows)
+    plots.save(figure, FIGURES / f"{name}.png", rows)
 
 
 if __name__ == "__main__":
