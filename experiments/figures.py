@@ -105,14 +105,29 @@ def quick_cifar100() -> str:
     return f"{table}\n\n{paired_table(runs)}{note}"
 
 
+def with_plain_runs(study: str, name: str) -> pd.DataFrame:
+    """Rows of a study on shapes, and as `name` the long-tail SimCLR runs of the same seeds."""
+    rows, plain = report.load_rows(study), report.load_rows("shapes-simclr")
+    plain = plain[plain["run"].str.startswith("long-tail-")]
+    plain = plain.assign(run=plain["run"].str.replace("long-tail", name))
+    rows = pd.concat([plain[plain["seed"].isin(rows["seed"].unique())], rows])
+    return rows[rows["protocol"] == "logistic"]
+
+
+def precision_table() -> str:
+    """Do bf16 and float32 runs of the same seeds end at the same accuracy?"""
+    rows = with_plain_runs("shapes-precision", "bf16")
+    runs = by_run(rows).xs("100", level="shots")
+    parts = {name: runs.xs(name) for name in ("float32", "bf16")}
+    parts["bf16 minus float32"] = parts["bf16"] - parts["float32"]
+    body = [[n, *(spread(t[g]) for g in SHOWN), each(t["all"])] for n, t in parts.items()]
+    head = ["SimCLR, long-tail set", *SHOWN, "all, each seed"]
+    return f"{markdown(head, body)}\n\n{about(rows, 'shapes-precision', 'shapes-simclr')}"
+
+
 def methods_table() -> str:
     """Methods and controls on the embedded data."""
-    rows = report.load_rows("shapes-methods")
-    plain = report.load_rows("shapes-simclr")
-    plain = plain[plain["run"].str.startswith("long-tail-")]
-    plain = plain.assign(run=plain["run"].str.replace("long-tail", "simclr"))
-    rows = pd.concat([plain[plain["seed"].isin(rows["seed"].unique())], rows])
-    rows = rows[rows["protocol"] == "logistic"]
+    rows = with_plain_runs("shapes-methods", "simclr")
     runs = by_run(rows)
     folders = sorted((RESULTS / "shapes-methods").glob("*/"))
     auroc = pd.Series({folder.name: report.group_auroc(folder) for folder in folders})
@@ -264,6 +279,7 @@ def bench_cpu() -> str:
 TABLES = {
     "quick-cifar100": quick_cifar100, "shapes": shapes_table, "shapes-methods": methods_table,
     "bench-cpu": bench_cpu, "cifar10-length": length_table,
+    "shapes-precision": precision_table,
 }  # fmt: skip
 
 
