@@ -63,7 +63,6 @@ class SimCLR(nn.Module):
         return self._precisely(lambda x: self.head(self.encoder(x)), images)
 
     def _precisely(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
         if self.autocast is None:
             return network(images)
         with torch.autocast(images.device.type, self.autocast):
