@@ -82,6 +82,8 @@ def paired_table(runs: pd.DataFrame, shots: str = "100") -> str:
             (larger if clear else within).append(f"{name} ({spread(values)})")
     if not body:
         return ""
+    if not larger + within:
+        within = ["all, for one seed has no spread"]
     reading = (
         f"In all classes together, the mean difference exceeds its own sd for: "
         f"{'; '.join(larger) or 'none'}. It does not for: {'; '.join(within) or 'none'}."
