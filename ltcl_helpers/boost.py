@@ -90,7 +90,7 @@ def draw_rand_augment(count: int, k: int, generator: torch.Generator) -> RandAug
     """Draw the choices for `count` images in one generator call."""
     uniform = torch.rand(count, k, 5, generator=generator, device=generator.device)
     operation = (uniform[..., 0] * len(OPERATIONS)).long().clamp_(max=len(OPERATIONS) - 1)
-    sign = torch.where(uniform[..., 2] < 0.5, -1.0, 1.0)
+    sign = 1 - 2.0 * (uniform[..., 2] < 0.5)
     return RandAugmentParameters(operation, uniform[..., 1], sign, uniform[..., 3:])
 
 
@@ -138,7 +138,7 @@ def _move(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
     """Shear, shift or rotate [B, 3, H, W]: nearest neighbour, black where nothing comes from."""
     height, width = levels.shape[2:]
     shear_x, shear_y, shift_x, shift_y, angle = (
-        torch.where(operation == code, value, 0)[:, None, None] for code in range(5)
+        (value * (operation == code))[:, None, None] for code in range(5)
     )
     x = torch.arange(width, device=levels.device) + 0.5  # [W]
     y = (torch.arange(height, device=levels.device) + 0.5)[:, None]  # [H, 1]

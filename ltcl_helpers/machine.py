@@ -32,8 +32,13 @@ def generator(
     seed: int, purpose: str, epoch: int, device: torch.device | str = "cpu"
 ) -> torch.Generator:
     """A generator whose state is a function of (seed, purpose, epoch)."""
+    return torch.Generator(device).manual_seed(seed_for(seed, purpose, epoch))
+
+
+def seed_for(seed: int, purpose: str, epoch: int) -> int:
+    """The seed of `generator`."""
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "little"))
+    return int.from_bytes(digest[:7], "little")
 
 
 def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:

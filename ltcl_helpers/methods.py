@@ -122,9 +122,11 @@ class SDCLR(SimCLR):
 
     def start_epoch(self, generator: torch.Generator | None = None) -> None:
         """Draw the epoch's masks from the dense weights of this moment."""
-        self.masks = pruning.magnitude_masks(
+        drawn = pruning.magnitude_masks(
             pruning.prunable(self.encoder), self.fraction, self.random_fraction, generator
         )
+        for name, mask in drawn.items():  # in place: a CUDA graph reads the masks where they are
+            self.masks.setdefault(name, mask).copy_(mask)
 
     def project_pruned(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] to projections [B, 128] through the pruned branch."""

@@ -6,28 +6,25 @@ on exactly as if it had never stopped (on the same CPU and thread count).
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import math
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import pandas as pd
 import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import encoders, methods, splits, store
 from .augment import Views, make_views
 from .config import ConfigError, RunConfig
-from .machine import describe_machine, generator, pick_device, pick_precision
+from .graphs import GraphedSteps, Step, set_lr
+from .machine import describe_machine, generator, pick_device, pick_precision, seed_for
 from .memory import MomentumLoss
 from .methods import Batch, SimCLR
+from .runs import Run, finish
 
 log = logging.getLogger(__name__)
 GO_ON = "`ltcl run --resume {}` goes on with it"
@@ -35,40 +32,6 @@ GO_ON = "`ltcl run --resume {}` goes on with it"
 
 class TimeUp(Exception):
     """The minutes of a run are over: it stopped after an epoch, its checkpoint is written."""
-
-
-@dataclasses.dataclass
-class Run:
-    """A pre-training run, finished or loaded; networks on the CPU, in eval mode."""
-
-    folder: Path | None  # where its files are
-    config: RunConfig
-    encoder: nn.Module
-    history: pd.DataFrame  # one row per epoch: epoch, loss, lr, seconds
-    momentum_loss: Tensor  # float16 [epochs kept, N]
-    epochs_kept: list[int]  # the epochs, from 1, of its rows
-    labels: Tensor  # int64 [N], for looking at results only
-    index: Tensor  # int64 [N], positions in the train part
-    class_counts: Tensor  # int64 [C], images per class
-    group_counts: Tensor  # int64 [C], the counts that define many, medium and few
-    head: nn.Module | None = None  # when the run was made in this process
-    pruned: nn.Module | None = None  # SDCLR's pruned branch: masked weights, its own batch norms
-
-    @classmethod
-    def load(cls, folder: str | Path) -> Run:
-        """Load a finished run after checking all its files against DONE.json."""
-        folder = Path(folder)
-        store.verify(folder)
-        config = RunConfig(**store.read_json(folder / "config.json"))
-        networks = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            encoder, _ = encoders.build(config)
-            encoder.load_state_dict(load_tensors(path.read_bytes()))
-            networks[path.stem] = encoder.eval()
-        arrays = {n: torch.from_numpy(a) for n, a in store.read_npz(folder / "memory.npz").items()}
-        arrays["epochs_kept"] = arrays["epochs_kept"].tolist()
-        history = store.read_parquet(folder / "history.parquet")
-        return cls(folder, config, history=history, **networks, **arrays)
 
 
 def pretrain(
@@ -155,6 +118,7 @@ def train_epoch(
     labels: Tensor,
     views: Views,
     scores: Tensor | None = None,
+    run_step: Callable[[Step, Tensor], Tensor] = lambda step, index: step(index),
 ) -> Tensor:
     """One pass over the data; `method.start_epoch` comes before it.
 
@@ -168,22 +132,26 @@ def train_epoch(
         labels: int64 [N].
         views: (images[index], scores[index]) to the two views of the batch.
         scores: [N], what steers the views; the memory's own unless given.
+        run_step: runs a step on an index; `GraphedSteps` does on a GPU.
 
     Returns the mean loss over the samples, as a tensor: nothing here waits for the device.
     """
     method.train()
     scores = memory.scores if scores is None else scores
     total = torch.zeros((), device=images.device, dtype=memory.value.dtype)
-    for index in batches:
-        index = index.to(images.device)
+
+    def step(index: Tensor) -> Tensor:
         batch = Batch(index, labels[index], views(images[index], scores[index]))
         loss = method(batch)  # [B], one value per sample
         memory.update(index, loss)
-        optimizer.param_groups[0]["lr"] = next(lrs)
         optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()
         optimizer.step()
-        total += loss.detach().sum()
+        return loss.detach().sum()
+
+    for index in batches:
+        set_lr(optimizer, next(lrs))
+        total += run_step(step, index.to(images.device))
     return total / len(labels)
 
 
@@ -206,6 +174,9 @@ def _train(
     per_epoch = len(batches(len(labels), config, 0))
     warmup = round(config.warmup * per_epoch)
     updates = config.epochs * per_epoch
+    draws = [torch.Generator(device) for _ in range(2)]  # for the views, and for their boost
+    scores = torch.zeros_like(memory.scores)  # that steer the views; a CUDA graph reads them here
+    on_gpu = {"run_step": GraphedSteps(optimizer, draws)} if device.type == "cuda" else {}
     saved = time.monotonic()
     watched = sys.stdout.isatty() or "ipykernel" in sys.modules  # a log needs no bar
     epochs = range(len(rows) + 1, config.epochs + 1)
@@ -217,16 +188,17 @@ def _train(
             config.lr * lr_factor(g, updates, warmup, 1e-6 / config.lr)
             for g in range(done + 1, updates + 1)
         )
+        for draw, purpose in zip(draws, ("views", "boost"), strict=True):
+            draw.manual_seed(seed_for(config.seed, purpose, epoch))
+        views, steering = make_views(config, memory.scores, *draws)
         loss = train_epoch(
             method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
-            *make_views(config, memory.scores, *(
-                generator(config.seed, purpose, epoch, device) for purpose in ("views", "boost")
-            )),
+            views, scores.copy_(steering), **on_gpu,
         )  # fmt: skip
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
         memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
-        lr, seconds = optimizer.param_groups[0]["lr"], time.monotonic() - start
+        lr, seconds = float(optimizer.param_groups[0]["lr"]), time.monotonic() - start
         rows.append([epoch, float(loss), lr, seconds])
         log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, seconds)
         over = epoch < config.epochs and time.monotonic() + seconds > deadline
@@ -239,7 +211,7 @@ def _train(
             raise TimeUp(f"stopped after epoch {epoch} of {config.epochs}; {GO_ON.format(folder)}")
     if config.epochs == 0:
         _set_batch_norm(method, images, config)
-    return _finish(config, inputs, method, memory, rows, folder, machines)
+    return finish(config, inputs, method, memory, rows, folder, machines)
 
 
 def _restore(folder: Path, parts: dict, split: str) -> tuple[list[list], list[dict]]:
@@ -259,40 +231,3 @@ def _set_batch_norm(method: SimCLR, images: Tensor, config: RunConfig) -> None:
     with torch.no_grad():
         for index in batches(len(images), config, 0):
             method.project(images[index].float() / 255)
-
-
-def _finish(
-    config: RunConfig, inputs: splits.Inputs, method: SimCLR, memory: MomentumLoss,
-    rows: list[list], folder: Path | None, machines: list[dict],
-) -> Run:  # fmt: skip
-    """Build the Run and, with a folder, write its files, DONE.json last."""
-    history = pd.DataFrame(rows, columns=["epoch", "loss", "lr", "seconds"])
-    networks = {name: network.cpu().eval() for name, network in method.trained().items()}
-    arrays = {
-        "momentum_loss": memory.history.half().numpy(),
-        "labels": inputs.labels, "index": inputs.index,
-        "class_counts": inputs.class_counts, "group_counts": inputs.group_counts,
-    }  # fmt: skip
-    tensors = {name: torch.from_numpy(a) for name, a in arrays.items()}
-    head = method.head.cpu().eval()
-    run = Run(folder, config, **networks, history=history, epochs_kept=memory.epochs, head=head,
-              **tensors)  # fmt: skip
-    if folder is None:
-        return run
-    store.write_parquet(folder / "history.parquet", history)
-    store.write_npz(folder / "memory.npz", epochs_kept=memory.epochs, **arrays)
-    about = {
-        "input": "(x - mean) / std with x in [0, 1]", "mean": encoders.MEAN, "std": encoders.STD,
-        "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
-        f"conv1 3x3 stride {config.stem_stride} without bias, maxpool and fc identity",
-    }  # fmt: skip
-    # One key: safetensors writes several in random order, and equal runs are equal files here.
-    about = {"encoder": json.dumps(about)}
-    for name, network in networks.items():
-        weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
-        store.write_bytes(folder / f"{name}.safetensors", save_tensors(weights, about))
-    facts = {"config_sha256": config.digest(), "split_sha256": splits.split_digest(inputs.index)}
-    store.seal(folder, **facts, machines=machines)
-    for path in store.checkpoints(folder):
-        path.unlink()  # a finished run needs none, and they are large
-    return run

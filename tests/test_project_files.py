@@ -25,8 +25,9 @@ FLOORS = {
     for floor, modules in enumerate(
         [
             "config store",
-            "shapes datasets splits machine boost augment encoders losses pruning memory",
+            "shapes datasets splits machine boost augment encoders losses pruning memory graphs",
             "methods",
+            "runs",
             "pretrain probe",
             "batch bench report plots explorer exercises",
             "cli __main__",

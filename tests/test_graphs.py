@@ -1,0 +1,129 @@
+"""Captured steps: on a CPU by a stand-in that repeats recorded operations, on a GPU as they are."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from ltcl_helpers import boost, graphs, methods, pretrain, pruning
+from ltcl_helpers.config import RunConfig
+
+METHODS = [
+    {"method": "simclr"}, {"method": "sdclr"}, {"method": "bcl-i"}, {"method": "bcl-d"},
+    {"method": "sdclr", "boost": "shuffled"}, {"method": "sdclr", "prune_random": 0.2},
+]  # fmt: skip
+
+
+class Recorded(TorchDispatchMode):
+    """Records operations with the very tensors they got, and repeats them on these, no others.
+
+    As a CUDA graph: no Python runs in a replay, and what is not changed in place is not seen.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._overloadpacket.__name__
+        assert name not in ("_local_scalar_dense", "nonzero", "masked_select"), name
+        result = function(*args, **(kwargs or {}))
+        self.calls.append((function, args, kwargs or {}, result))
+        return result
+
+    def replay(self):
+        for function, args, kwargs, result in self.calls:
+            again = function(*args, **kwargs)
+            for old, new in zip(tree_leaves(result), tree_leaves(again), strict=True):
+                if isinstance(old, torch.Tensor) and old.data_ptr() != new.data_ptr():
+                    old.copy_(new)
+
+
+class OnCpu(graphs.GraphedSteps):
+    """GraphedSteps with the stand-in, whose recording computes the step a first time."""
+
+    replays = 0
+
+    def _on_side_stream(self, step, index):
+        return step(index)
+
+    def _capture(self, step, given):
+        with Recorded() as recorded:
+            result = step(given)
+        first = [True]
+
+        def replay():
+            if not first:
+                with torch.no_grad():
+                    recorded.replay()
+                OnCpu.replays += 1
+            first.clear()
+
+        return replay, result
+
+
+def train(monkeypatch, kind, eager, parameters):
+    """Encoder, momentum losses and mean losses of a run whose steps go through `kind`."""
+    monkeypatch.setattr(kind, "EAGER", eager)
+    steps, plain = [], pretrain.train_epoch
+
+    def train_epoch(method, optimizer, *more, **options):
+        if not options:  # on a CPU, where the loop takes none by itself
+            steps.append(steps[0] if steps else kind(optimizer, []))
+            options = {"run_step": steps[0]}
+        return plain(method, optimizer, *more, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "train_epoch", train_epoch)
+        config = RunConfig(preset="tiny", precision="float32", equal_batches=False, **parameters)
+        run = pretrain.pretrain(config)
+    return dict(run.encoder.state_dict()), run.momentum_loss, run.history["loss"].tolist()
+
+
+def change_all(levels, chosen, change, *given):
+    """As on a GPU: no shape depends on a value."""
+    return torch.where(chosen[:, None, None, None], change(levels, *given), levels)
+
+
+@pytest.mark.parametrize("parameters", METHODS, ids=lambda p: "-".join(map(str, p.values())))
+def test_repeating_the_recorded_operations_is_training(parameters, monkeypatch):
+    monkeypatch.setattr(boost, "_change_chosen", change_all)
+    monkeypatch.setattr(OnCpu, "replays", 0)
+    parameters = {**parameters, "device": "cpu", "epochs": 6}
+    eager, captured = (train(monkeypatch, OnCpu, n, parameters) for n in (10**9, 3))
+    assert OnCpu.replays >= 10
+    torch.testing.assert_close(captured, eager, rtol=0, atol=0)
+
+
+def test_what_is_not_changed_in_place_is_not_seen(monkeypatch):
+    """The stand-in finds the fault that it is there to find."""
+
+    def start_epoch(self, generator=None):
+        self.masks = pruning.magnitude_masks(pruning.prunable(self.encoder), self.fraction)
+
+    monkeypatch.setattr(methods.SDCLR, "start_epoch", start_epoch)
+    parameters = {"method": "sdclr", "device": "cpu", "epochs": 6}
+    eager, captured = (train(monkeypatch, OnCpu, n, parameters) for n in (10**9, 3))
+    assert captured[2] != eager[2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU here")
+@pytest.mark.parametrize("parameters", METHODS, ids=lambda p: "-".join(map(str, p.values())))
+def test_cuda_graphs_are_training(parameters, monkeypatch):
+    parameters = {**parameters, "device": "cuda", "epochs": 6}
+    eager, captured = (train(monkeypatch, graphs.GraphedSteps, n, parameters) for n in (10**9, 3))
+    torch.testing.assert_close(captured, eager, rtol=1e-2, atol=1e-3)  # sums in another order
+
+
+def test_the_learning_rate_is_set_where_a_graph_reads_it():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], 0.5, fused=True)
+    graphs.set_lr(optimizer, 0.25)
+    assert optimizer.param_groups[0]["lr"] == 0.25
+    graphs.GraphedSteps(optimizer, [])
+    rate = optimizer.param_groups[0]["lr"]
+    graphs.set_lr(optimizer, 0.125)
+    assert rate == 0.125 and rate is optimizer.param_groups[0]["lr"]
+    weight.grad = torch.ones(2)
+    optimizer.step()
+    assert weight.tolist() == [0.875, 0.875]
