@@ -1,8 +1,9 @@
-"""Times a quick SimCLR epoch against the published recipe's shape: same call, same machine.
+"""Times the kit against the published recipe's shape: same call, same machine, same network.
 
-The reference has the published trainer's shape (SPEC 2.1, 3, 6): PIL transforms of one image after
-the other in workers that start anew each epoch, float32, a Python loop over samples for the
-momentum loss. Network, loss, optimiser, images, batch size and torch's threads are the kit's.
+The reference has the published trainer's shape (SPEC 2.1, 3, 4, 6): PIL transforms of one image
+after the other in workers that start anew each epoch, float32, SDCLR's step in two passes, a Python
+loop over samples for the momentum loss. Network, loss, optimiser, images, batch size and torch's
+threads are the kit's.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import repeat
 from pathlib import Path
 
@@ -20,20 +21,28 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn, optim
-from torch.utils.data import DataLoader
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms as tv
 
-from . import augment, encoders, methods, pretrain, report, splits, store
+from . import augment, encoders, methods, pretrain, probe, report, splits, store
 from .config import ConfigError, RunConfig
+from .graphs import GraphedSteps
 from .losses import nt_xent
 from .machine import describe_machine, generator, pick_precision
 from .memory import MomentumLoss, memorization_score
 
+NAMES = ("simclr", "sdclr", "bcl-i", "bcl-d")
+PROBED = 40_000, 512  # features of a full-shot probe of CIFAR with ResNet-18
+
 
 class Reference:
-    """A trainer of the published shape for images uint8 [N, 3, H, W]."""
+    """A trainer of the published shape for images uint8 [N, 3, H, W]; SimCLR or SDCLR."""
 
-    def __init__(self, config: RunConfig, images: np.ndarray, device: torch.device) -> None:
+    def __init__(
+        self, config: RunConfig, images: np.ndarray, device: torch.device, workers: int = 2
+    ) -> None:
         self.config, self.device, self.epochs = config, device, 0
         stored = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # as CIFAR is
         view = tv.Compose([
@@ -44,32 +53,51 @@ class Reference:
             tv.ToTensor(),
         ])  # fmt: skip
         self.loader = DataLoader(
-            range(len(images)), config.batch_size, shuffle=True, num_workers=2,
+            range(len(images)), config.batch_size, shuffle=True, num_workers=workers,
             collate_fn=functools.partial(pil_views, stored, view),
             generator=generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
         )  # fmt: skip
-        networks = encoders.build(config)
-        self.network = nn.Sequential(*networks).to(device)
-        self.optimizer = _sgd(self.network, config)
+        self.method = methods.build(config, *encoders.build(config), None).to(device)
+        self.method.start_epoch()
+        self.optimizer = optim.SGD(
+            self.method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay
+        )
         self.momentum_loss = torch.zeros(len(images), device=device)
 
     def epoch(self) -> None:
         """One pass over the images; a small last batch is kept."""
+        self.method.start_epoch()
         for views, index in self.loader:
             self.step(views.to(self.device), index)
         self.epochs += 1
 
     def step(self, views: Tensor, index: list[int]) -> Tensor:
         """Update with interleaved views [2B, 3, H, W] of samples `index`; their losses [B]."""
-        projections = self.network(views)  # [2B, 128]
-        losses = nt_xent(projections[0::2], projections[1::2], self.config.temperature)
-        beta, past = self.config.momentum_beta, self.momentum_loss
-        for sample, loss in zip(index, losses.detach(), strict=True):
-            past[sample] = beta * past[sample] + (1 - beta) * loss if self.epochs else loss
         self.optimizer.zero_grad()
-        losses.mean().backward()
+        two_passes = isinstance(self.method, methods.SDCLR)
+        losses = (self._two_passes if two_passes else self._one_pass)(views)
+        beta, past = self.config.momentum_beta, self.momentum_loss
+        for sample, loss in zip(index, losses, strict=True):
+            past[sample] = beta * past[sample] + (1 - beta) * loss if self.epochs else loss
         self.optimizer.step()
+        return losses
+
+    def _one_pass(self, views: Tensor) -> Tensor:
+        projections = self.method.project(views)  # [2B, 128]
+        losses = nt_xent(projections[0::2], projections[1::2], self.config.temperature)
+        losses.mean().backward()
+        return losses.detach()
+
+    def _two_passes(self, views: Tensor) -> Tensor:
+        """Each branch is trained against fixed projections of the other."""
+        with torch.no_grad():
+            pruned = self.method.project_pruned(views[1::2])
+        dense = self.method.project(views[0::2])
+        losses = nt_xent(dense, pruned, self.config.temperature)
+        losses.mean().backward()
+        pruned = self.method.project_pruned(views[1::2])
+        nt_xent(dense.detach(), pruned, self.config.temperature).mean().backward()
         return losses.detach()
 
 
@@ -79,87 +107,148 @@ def pil_views(stored: np.ndarray, view: tv.Compose, index: list[int]) -> tuple:
     return torch.stack([view(image) for image in images for _ in range(2)]), index
 
 
-def _sgd(network: nn.Module, config: RunConfig) -> optim.SGD:
-    return optim.SGD(network.parameters(), config.lr, 0.9, weight_decay=config.weight_decay)
+def plain_probe(x: Tensor, y: Tensor, classes: int) -> None:
+    """One epoch of protocol "bcl" as it is described: a data loader, a linear layer, Adam."""
+    linear = nn.Linear(x.shape[1], classes)
+    adam = optim.Adam(linear.parameters(), 1e-2, weight_decay=5e-6)
+    for features, labels in DataLoader(TensorDataset(x, y), 1000, shuffle=True):
+        adam.zero_grad()
+        F.cross_entropy(linear(features), labels).backward()
+        adam.step()
 
 
-def _tasks(config: RunConfig, inputs: splits.Inputs, device: torch.device) -> dict:
+def _tasks(
+    config: RunConfig, inputs: splits.Inputs, device: torch.device, workers: Sequence[int]
+) -> dict[str, Callable]:
     """What is timed: functions without arguments by name, warmed up."""
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
     draw = generator(config.seed, "bench", 0, device)
     batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
     ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
-    reference = Reference(config, inputs.images, device)
-    reference.step(ready[batches[0]].flatten(0, 1), batches[0].tolist())
     # Boosted views are timed with scores of real losses, of mean 0.5, not with epoch 1's zeros.
     scores = memorization_score(pretrain.pretrain(config, inputs=inputs).momentum_loss[-1].float())
     scores, precision = scores.to(device), pick_precision(config.precision, device)
 
-    def trainer(name: str) -> Callable:
-        shared = {"data": config.data, "epochs": 1, "device": config.device}
-        chosen = RunConfig(method=name, **shared)
-        method = methods.build(chosen, *encoders.build(chosen), precision)
+    def chosen(name: str) -> RunConfig:
+        shared = {"preset": config.preset, "data": config.data, "device": config.device}
+        return RunConfig(method=name, epochs=1, **shared)
+
+    def reference(name: str, count: int) -> Callable:
+        trainer = Reference(chosen(name), inputs.images, device, count)
+        trainer.step(ready[batches[0]].flatten(0, 1), batches[0].tolist())
+        return trainer.epoch
+
+    def kit(name: str, given: Tensor | None = None) -> Callable:
+        method = methods.build(chosen(name), *encoders.build(chosen(name)), precision)
         method.to(device, memory_format=torch.channels_last)
-        optimizer, lrs = pretrain.make_optimizer(method, chosen), repeat(chosen.lr)
-        memory = MomentumLoss(len(labels), chosen.momentum_beta, device)
-        parts = method, optimizer, lrs, memory, batches
+        optimizer = pretrain.make_optimizer(method, chosen(name))
+        memory = MomentumLoss(len(labels), config.momentum_beta, device)
+        parts = method, optimizer, repeat(config.lr), memory, batches
+        options = {"run_step": GraphedSteps(optimizer, [draw])} if device.type == "cuda" else {}
 
-        def epoch(ready: Tensor | None = None) -> None:
+        def epoch() -> None:
             method.start_epoch()
-            drawn = augment.make_views(chosen, scores, draw, draw)
-            given = (images, labels, *drawn)
-            if ready is not None:
-                given = ready, labels, lambda pair, _: pair.unbind(1)
-            pretrain.train_epoch(*parts, *given)
+            drawn = images, labels, *augment.make_views(chosen(name), scores, draw, draw)
+            if given is not None:
+                drawn = given, labels, lambda pair, _: pair.unbind(1)
+            pretrain.train_epoch(*parts, *drawn, **options)
 
-        epoch(ready)
+        for _ in range(GraphedSteps.EAGER + 1 if options else 1):
+            epoch()
         return epoch
 
-    epochs = {name: trainer(name) for name in ("simclr", "sdclr", "bcl-i", "bcl-d")}
+    x, y = torch.rand(PROBED, generator=generator(0, "probe", 0)), torch.arange(PROBED[0]) % 100
     return {
-        "reference epoch": reference.epoch,
-        **{f"{name} epoch": epoch for name, epoch in epochs.items()},
+        **{
+            f"reference {name} epoch, {count} workers": reference(name, count)
+            for name in NAMES[:2] for count in workers
+        },
+        **{f"{name} epoch": kit(name) for name in NAMES},
         "simclr views alone": lambda: [augment.simclr_view(images[i], draw) for i in batches * 2],
-        "simclr step alone": lambda: epochs["simclr"](ready),
+        "simclr step alone": kit("simclr", ready),
+        "plain probe epoch": lambda: plain_probe(x, y, 100),
+        "probe epoch": lambda: probe.fit_bcl(x, y, 100, epochs=1),
+    }  # fmt: skip
+
+
+def _time(tasks: dict[str, Callable], repeats: int, on_gpu: bool) -> tuple[dict, dict]:
+    """Seconds, and processor seconds, of each task in each of its turns."""
+    seconds, processor = ({name: [] for name in tasks} for _ in range(2))
+    for name in list(tasks) * repeats:
+        start, spent = time.perf_counter(), sum(os.times()[:4])
+        tasks[name]()
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds[name].append(time.perf_counter() - start)
+        processor[name].append(max(0.01, sum(os.times()[:4]) - spent))  # 0.01 is the clock's step
+    return seconds, processor
+
+
+def _ratios(times: dict[str, list[float]]) -> dict[str, list[float]]:
+    """Turn by turn: reference over kit, and the kit's methods over SimCLR."""
+    pairs = [(n, n.split()[1] + " epoch") for n in times if n.startswith("reference")]
+    pairs += [(f"{name} epoch", "simclr epoch") for name in NAMES[1:]]
+    pairs.append(("plain probe epoch", "probe epoch"))
+    short = {pair: " / ".join(name.replace(" epoch", "") for name in pair) for pair in pairs}
+    return {
+        name: np.divide(times[first], times[second]).tolist()
+        for (first, second), name in short.items()
     }
 
 
-def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: int = 3000) -> None:
-    """Time a quick epoch on at most `cap` images of a long-tail split; print and record the times.
+def _work(config: RunConfig, device: torch.device) -> tuple[float, float]:
+    """Operations of one view of a SimCLR step, forward and backward; those a second of a product.
 
-    Beside them stand processor seconds, of workers too: other guests of a machine lengthen them
-    far less.
+    The product of two large square matrices is the fastest that this machine computes.
+    """
+    precision = pick_precision(config.precision, device)
+    method = methods.build(config, *encoders.build(config), precision).to(device)
+    views = tuple(torch.rand(2, config.batch_size, 3, 32, 32, device=device))
+    with FlopCounterMode(display=False) as counter:
+        method(methods.Batch(None, None, views)).mean().backward()
+    side = 8192 if device.type == "cuda" else 2048
+    square, seconds = torch.rand(side, side, device=device, dtype=precision), []
+    for _ in range(10):
+        start = time.perf_counter()
+        (square @ square).flatten()[0].item()  # waits for the result
+        seconds.append(time.perf_counter() - start)
+    return counter.get_total_flops() / (2 * config.batch_size), 2 * side**3 / np.median(seconds)
+
+
+def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: int = 3000) -> None:
+    """Time an epoch of each method on a long-tail split, and print and record the times.
+
+    On a CPU preset `quick` and at most `cap` images, on a GPU preset `paper` and all. Beside the
+    times stand processor seconds, of workers too: other guests of a machine lengthen them far less.
+
     Bad data, a missing GPU or a missing folder is a ConfigError before anything is timed.
     """
-    if device == "gpu" and not torch.cuda.is_available():
+    on_gpu = device == "gpu"
+    if on_gpu and not torch.cuda.is_available():
         raise ConfigError("torch finds no GPU here; `ltcl bench cpu` times this machine's CPU")
     if out and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: {out.parent} does not exist; make it first")
-    config = RunConfig(data=data, epochs=1, device="cuda" if device == "gpu" else "cpu")
-    place, split = torch.device(config.device), splits.select(config)
-    pick = np.random.default_rng(0).permutation(len(split.index))[:cap]
+    preset, place = ("paper", "cuda") if on_gpu else ("quick", "cpu")
+    config = RunConfig(preset=preset, data=data, epochs=1, device=place)
+    place, split = torch.device(place), splits.select(config)
+    pick = np.random.default_rng(0).permutation(len(split.index))[: None if on_gpu else cap]
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
     machine = describe_machine(place, pick_precision(config.precision, place))
     machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
     machine["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "not set")
-    tasks = _tasks(config, split._replace(**arrays), place)
-    seconds, processor = ({name: [] for name in tasks} for _ in range(2))
-    for name in list(tasks) * repeats:  # by turns
-        start, spent = time.perf_counter(), sum(os.times()[:4])
-        tasks[name]()
-        if device == "gpu":
-            torch.cuda.synchronize()
-        seconds[name].append(time.perf_counter() - start)
-        processor[name].append(max(0.01, sum(os.times()[:4]) - spent))  # 0.01 is the clock's step
+    workers = (8, os.cpu_count()) if on_gpu else (2,)
+    tasks = _tasks(config, split._replace(**arrays), place, workers)
+    seconds, processor = _time(tasks, repeats, on_gpu)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB
     for name, who in (("peak", resource.RUSAGE_SELF), ("worker", resource.RUSAGE_CHILDREN)):
         machine[f"{name} MiB"] = resource.getrusage(who).ru_maxrss // unit
+    if on_gpu:
+        machine["GPU peak MiB"] = torch.cuda.max_memory_allocated() // 2**20
+    operations, fastest = _work(config, place)
     result = {"data": Path(data).name, "images": len(pick), "split": len(split.index)}
-    result |= {"seconds": seconds, "processor seconds": processor}
-    for times in (seconds, processor):
-        for name in ("reference", "sdclr", "bcl-i", "bcl-d"):
-            ratio = np.divide(times[f"{name} epoch"], times["simclr epoch"])
-            times[f"{name} / simclr"] = ratio.tolist()
+    result |= {"preset": preset, "operations per view": operations, "product per second": fastest}
+    result |= {"seconds": seconds | _ratios(seconds)}
+    result |= {"processor seconds": processor | _ratios(processor)}
     result |= {"machine": machine, "git_commit": store.git_commit()}
     print(table(result))
     if out:
@@ -174,9 +263,16 @@ def table(result: dict) -> str:
             "{1:.2f} ({0:.2f}-{2:.2f})".format(*np.quantile(times, [0, 0.5, 1]))
             for times in (values, result["processor seconds"][name])
         ]
-        rate = "" if "/" in name else f"{2 * result['images'] / np.median(values):,.0f}"
-        rows.append([name, *cells, rate])
+        done = 0 if "/" in name else PROBED[0] if "probe" in name else 2 * result["images"]
+        rows.append([name, *cells, f"{done / np.median(values):,.0f}" if done else ""])
     what = f"{result['data']}: {result['images']:,} of {result['split']:,} images"
+    what = f"preset {result['preset']}, {what}"
+    head = [what, "seconds", "processor seconds", "views or features/s"]
+    epoch, fastest = np.median(result["seconds"]["simclr epoch"]), result["product per second"]
+    share = 2 * result["images"] * result["operations per view"] / epoch / fastest
+    work = (
+        f"A view of a SimCLR step: {result['operations per view'] / 1e9:.3f} GFLOP. A matrix "
+        f"product: {fastest / 1e12:.2f} TFLOP/s, of which a SimCLR epoch reaches {share:.0%}."
+    )
     machine = ", ".join(f"{name} {value}" for name, value in result["machine"].items())
-    head = [what, "seconds", "processor seconds", "views/s"]
-    return f"{report.markdown(head, rows)}\n\nmachine: {machine}"
+    return f"{report.markdown(head, rows)}\n\n{work}\n\nmachine: {machine}"

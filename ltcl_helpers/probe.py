@@ -76,20 +76,27 @@ def linear_probe(
 
 
 def _bcl(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+    weight, bias = fit_bcl(x, y, classes, seed)
+    return F.linear(test, weight, bias).detach()
+
+
+def fit_bcl(
+    x: Tensor, y: Tensor, classes: int, seed: int = 0, epochs: int = 500
+) -> tuple[Tensor, Tensor]:
+    """Weight [C, D] and bias [C] of protocol "bcl" for features x [N, D] and labels y [N]."""
     draw = torch.Generator().manual_seed(seed)
     bound = x.shape[1] ** -0.5  # PyTorch's default for a linear layer
     weight = torch.empty(classes, x.shape[1]).uniform_(-bound, bound, generator=draw)
     bias = torch.empty(classes).uniform_(-bound, bound, generator=draw)
     parameters = [weight.requires_grad_(), bias.requires_grad_()]
     adam = torch.optim.Adam(parameters, lr=1e-2, weight_decay=5e-6, fused=True)
-    for epoch in range(500):
-        adam.param_groups[0]["lr"] = 1e-2 * 1e-4 ** (epoch / 500)
+    for epoch in range(epochs):
+        adam.param_groups[0]["lr"] = 1e-2 * 1e-4 ** (epoch / epochs)
         for index in torch.randperm(len(x), generator=draw).split(1000):
             adam.zero_grad()
             F.cross_entropy(F.linear(x[index], weight, bias), y[index]).backward()
             adam.step()
-    with torch.no_grad():
-        return F.linear(test, weight, bias)
+    return weight, bias
 
 
 def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:

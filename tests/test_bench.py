@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import bench
+from ltcl_helpers import bench, encoders, methods, pretrain, probe
 from ltcl_helpers.augment import simclr_view
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.losses import nt_xent
@@ -21,14 +21,14 @@ def random_images(count):
     return coarse.repeat(8, axis=2).repeat(8, axis=3)
 
 
-def make_reference(count):
-    config = RunConfig(preset="tiny", lr=0.05, batch_size=16)
+def make_reference(count, method="simclr"):
+    config = RunConfig(preset="tiny", method=method, lr=0.05, batch_size=16)
     return bench.Reference(config, random_images(count), torch.device("cpu"))
 
 
 def test_reference_keeps_the_kits_losses_and_momentum_losses():
     reference = make_reference(40)
-    config, network = reference.config, reference.network.double()
+    config, method = reference.config, reference.method.double()
     reference.momentum_loss = reference.momentum_loss.double()
     memory = MomentumLoss(40, config.momentum_beta, dtype=torch.float64)
     draw = torch.Generator().manual_seed(0)
@@ -37,12 +37,43 @@ def test_reference_keeps_the_kits_losses_and_momentum_losses():
         for index in torch.randperm(40, generator=draw).split(16):
             pair = torch.rand(len(index), 2, 3, 32, 32, generator=draw, dtype=torch.float64)
             with torch.no_grad():
-                first, second = network(torch.cat(pair.unbind(1))).chunk(2)
+                first, second = method.project(torch.cat(pair.unbind(1))).chunk(2)
             expected = nt_xent(first, second, config.temperature)
             losses = reference.step(pair.flatten(0, 1), index.tolist())
             torch.testing.assert_close(losses, expected)
             memory.update(index, losses)
         torch.testing.assert_close(reference.momentum_loss, memory.value)
+
+
+def test_reference_trains_sdclr_in_two_passes_as_published():
+    reference = make_reference(16, "sdclr")
+    theirs, draw = reference.method.double(), torch.Generator().manual_seed(0)
+    ours = methods.build(reference.config, *encoders.build(reference.config), None).double()
+    ours.refresh_statistics = True
+    ours.start_epoch()
+    optimizer = pretrain.make_optimizer(ours, reference.config)
+    for _ in range(3):
+        pair = torch.rand(16, 2, 3, 32, 32, generator=draw, dtype=torch.float64)
+        losses = ours(methods.Batch(None, None, pair.unbind(1)))
+        optimizer.zero_grad()
+        losses.mean().backward()
+        optimizer.step()
+        found = reference.step(pair.flatten(0, 1), list(range(16)))
+        torch.testing.assert_close(found, losses.detach(), rtol=1e-10, atol=1e-10)
+    expected = dict(ours.state_dict())
+    torch.testing.assert_close(dict(theirs.state_dict()), expected, rtol=1e-9, atol=1e-10)
+
+
+def test_plain_probe_learns_as_the_kits_does(monkeypatch):
+    x, y = torch.rand(2000, 5, generator=torch.Generator().manual_seed(0)), torch.arange(2000) % 3
+    x[torch.arange(2000), y] += 1
+    linear = torch.nn.Linear(5, 3)
+    monkeypatch.setattr(bench.nn, "Linear", lambda *sizes: linear)
+    for _ in range(50):
+        bench.plain_probe(x, y, 3)
+    weight, bias = probe.fit_bcl(x, y, 3)
+    for logits in (linear(x), x @ weight.T + bias):
+        assert (logits.argmax(1) == y).double().mean() > 0.9
 
 
 def test_reference_views_are_those_of_the_recipe():
@@ -73,11 +104,11 @@ def test_one_call_times_prints_and_records(tmp_path, capsys):
     assert str(tmp_path) not in text + table and result["data"] == "small.npz"
     assert (result["images"], result["split"]) == (32, 227)
     for unit in ("processor seconds", "seconds"):
-        assert [len(times) for times in result[unit].values()] == [1] * (7 + 4)
+        assert [len(times) for times in result[unit].values()] == [1] * (10 + 6)
         seconds = {name: times[0] for name, times in result[unit].items()}
-        expected = seconds["reference epoch"] / seconds["simclr epoch"]
-        assert seconds["reference / simclr"] == pytest.approx(expected)
-        assert {"sdclr / simclr", "bcl-i / simclr", "bcl-d / simclr"} < set(seconds)
+        expected = seconds["reference sdclr epoch, 2 workers"] / seconds["sdclr epoch"]
+        assert seconds["reference sdclr, 2 workers / sdclr"] == pytest.approx(expected)
+        assert {"sdclr / simclr", "bcl-i / simclr", "plain probe / probe"} < set(seconds)
     assert min(seconds.values()) > 0
     assert result["machine"]["threads"] >= 1 and result["machine"]["peak MiB"] > 100
     assert table == bench.table(result) + "\n"
