@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from .config import (
+    CAUTIONS,
     METHODS,
     PRESETS,
-    QUICK_DIFFERENCES,
     SHORTHANDS,
     ConfigError,
     RunConfig,
@@ -123,8 +123,8 @@ def _run(options: argparse.Namespace) -> None:
     except TimeUp as pause:
         print(pause)
         return
-    if config.preset != "paper":
-        print(QUICK_DIFFERENCES)
+    if config.preset in CAUTIONS:
+        print(CAUTIONS[config.preset])
     print(f"done: {run.folder}; next: ltcl probe {run.folder}")
 
 
@@ -147,8 +147,8 @@ def _probe(options: argparse.Namespace) -> None:
     )
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
-    if rows["preset"].iloc[0] != "paper":
-        print(QUICK_DIFFERENCES)
+    if (preset := rows["preset"].iloc[0]) in CAUTIONS:
+        print(CAUTIONS[preset])
 
 
 def _record(options: argparse.Namespace) -> None:

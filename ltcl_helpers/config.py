@@ -32,6 +32,10 @@ QUICK_DIFFERENCES = (
     "learning rate 0.25, at most 30 epochs, momentum beta 0.9, warm-up 5 % of the run, batches of "
     "near-equal size; not the paper's recipe"
 )
+CAUTIONS = {  # said with every result of a preset
+    "quick": QUICK_DIFFERENCES,
+    "tiny": "tiny result: a test of the program; its accuracies mean nothing",
+}
 
 
 # Where each method's class is, as text, so that a wrong call fails before torch is loaded. One more
