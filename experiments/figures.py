@@ -82,12 +82,12 @@ def paired_table(runs: pd.DataFrame, shots: str = "100") -> str:
             (larger if clear else within).append(f"{name} ({spread(values)})")
     if not body:
         return ""
-    if not larger + within:
-        within = ["all, for one seed has no spread"]
-    reading = (
-        f"In all classes together, the mean difference exceeds its own sd for: "
-        f"{'; '.join(larger) or 'none'}. It does not for: {'; '.join(within) or 'none'}."
-    )
+    reading = "One seed each: there is no spread to compare with."
+    if larger + within:
+        reading = (
+            f"In all classes together, the mean difference exceeds its own sd for: "
+            f"{'; '.join(larger) or 'none'}. It does not for: {'; '.join(within) or 'none'}."
+        )
     head = [f"paired differences, {shots}-shot", "n", "many", "few", "all", "all, each seed"]
     return f"{markdown(head, body)}\n\n{reading}\n\n"
 
@@ -166,7 +166,8 @@ def length_table() -> str:
         answers.append(f"{epochs} epochs:\n\n{paired_table(runs)}".strip())
     note = (
         f'Accuracy in percent, 100-shot, protocol "logistic", mean ± sd over n seeds in mirrored '
-        f"pairs; std is the balancedness. Every length is a run with a schedule of its own. "
+        f"pairs; std is the balancedness. Every length is a run with a schedule of its own. But "
+        f"for its length each is a {QUICK_DIFFERENCES}. "
         f"{about(rows, 'cifar10-length')}"
     )
     return "\n\n".join([markdown(["epochs", "features", "n", *SHOWN], body), *answers, note])
