@@ -274,9 +274,12 @@ def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) ->
 
 
 def bench_cpu() -> str:
-    """Seconds per epoch against the published recipe's shape."""
-    result = store.read_json(RESULTS / "bench-cpu.json")
-    return f"{bench.table(result)}\n\nRows: `data/results/bench-cpu.json`."
+    """Seconds per epoch against the published recipe's shape, one table for each recorded call."""
+    paths = sorted(RESULTS.glob("bench-cpu*.json"))
+    return "\n\n".join(
+        f"{bench.table(store.read_json(path))}\n\nRows: `data/results/{path.name}`."
+        for path in paths
+    )
 
 
 TABLES = {
