@@ -50,11 +50,19 @@ PAIRS = [  # what is compared, seed by seed; a boosted method always with its sh
 ]  # fmt: skip
 
 
+CONTROLS = {"bcl-i": "simclr-shuffled", "bcl-d": "sdclr-shuffled"}
+
+
 def by_run(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean accuracies over the lists: one row per (name, seed, shots), one column per group."""
+    """Mean accuracies over the lists: one row per (name, seed, shots), one column per group.
+
+    A boosted method is left out until its shuffled control is there.
+    """
     name, seed = (rows["run"].str.rsplit("-", n=1).str[k] for k in (0, 1))
     keys = [name.rename("name"), seed.astype(int).rename("seed"), "shots", "group"]
-    return rows.groupby(keys, sort=False)["accuracy"].mean().unstack()
+    runs = rows.groupby(keys, sort=False)["accuracy"].mean().unstack()
+    alone = [name for name, control in CONTROLS.items() if control not in set(keys[0])]
+    return runs.drop(alone, level="name", errors="ignore")
 
 
 def methods_body(runs: pd.DataFrame) -> list[list[str]]:

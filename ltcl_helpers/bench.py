@@ -139,16 +139,17 @@ def _tasks(
         return trainer.epoch
 
     def kit(name: str, given: Tensor | None = None) -> Callable:
-        method = methods.build(chosen(name), *encoders.build(chosen(name)), precision)
+        own = chosen(name)
+        method = methods.build(own, *encoders.build(own), precision)
         method.to(device, memory_format=torch.channels_last)
-        optimizer = pretrain.make_optimizer(method, chosen(name))
+        optimizer = pretrain.make_optimizer(method, own)
         memory = MomentumLoss(len(labels), config.momentum_beta, device)
         parts = method, optimizer, repeat(config.lr), memory, batches
         options = {"run_step": GraphedSteps(optimizer, [draw])} if device.type == "cuda" else {}
 
         def epoch() -> None:
             method.start_epoch()
-            drawn = images, labels, *augment.make_views(chosen(name), scores, draw, draw)
+            drawn = images, labels, *augment.make_views(own, scores, draw, draw)
             if given is not None:
                 drawn = given, labels, lambda pair, _: pair.unbind(1)
             pretrain.train_epoch(*parts, *drawn, **options)

@@ -77,6 +77,16 @@ def test_every_figure_names_its_rows_as_they_are(figures):
                 assert store.sha256(ROOT / name) == digest, f"{picture.name}: run `make figures`"
 
 
+def test_no_boosted_row_without_its_shuffled_control(figures):
+    names = ["simclr", "sdclr", "bcl-i", "bcl-d", "simclr-shuffled"]
+    rows = pd.DataFrame(
+        {"run": [f"{n}-0" for n in names], "shots": "100", "group": "all", "accuracy": 0.5}
+    )
+    assert list(figures.by_run(rows).index.unique("name")) == [n for n in names if n != "bcl-d"]
+    more = pd.concat([rows, rows.tail(1).assign(run="sdclr-shuffled-0")])
+    assert "bcl-d" in figures.by_run(more).index.unique("name")
+
+
 def test_your_images_in_ten_lines(tmp_path, monkeypatch, capsys):
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
