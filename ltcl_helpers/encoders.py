@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +17,10 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFA
 class Conv(nn.Conv2d):
     """A convolution without bias whose padding keeps the size; faster than its parent on a CPU.
 
-    There the library takes most of a step for the weight gradients of maps of few places. As one
-    matrix product over all patches they take a fifth of it, and are equal up to rounding. So is a
-    1x1 convolution, which is a matrix product.
+    There the library is slow on maps of few places. For an output of up to 2x2 places all of an
+    image's inputs times one matrix give all its outputs; for one of up to 4x4 the weight gradient
+    is one matrix product over all patches; and a 1x1 convolution is a matrix product. All are
+    equal to the parent up to rounding.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
@@ -27,17 +30,38 @@ class Conv(nn.Conv2d):
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         if x.device.type != "cpu":
             return super().forward(x)
+        (_, _, height, width), stride = x.shape, self.stride[0]
         if self.kernel_size == (1, 1):
-            places = x.permute(0, 2, 3, 1)[:, :: self.stride[0], :: self.stride[1]]
+            places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
             return nn.functional.linear(places, self.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
-        places = x.shape[2] * x.shape[3] / self.stride[0] ** 2
-        if places > 16 or not self.weight.requires_grad:
-            return super().forward(x)
         weight = self.weight
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             x, weight = x.to(dtype), weight.to(dtype)
+        if height == width <= 2 * stride <= 4:
+            return _one_product(x, weight, _taps(height, stride))
+        if height * width > 16 * stride**2 or not self.weight.requires_grad:
+            return super().forward(x)
         return _PatchGradient.apply(x, weight, self.stride, self.padding)
+
+
+@cache
+def _taps(size: int, stride: int) -> Tensor:
+    """Which weight of a 3x3 kernel, int64 [h*h, size*size], joins two places; 9 where none does."""
+    apart = 1 + torch.arange(size) - torch.arange(0, size, stride)[:, None]  # along one axis
+    rows, columns = apart[:, None, :, None], apart[None, :, None, :]
+    near = (rows >= 0) & (rows < 3) & (columns >= 0) & (columns < 3)
+    return torch.where(near, 3 * rows + columns, 9).flatten(2).flatten(0, 1)
+
+
+def _one_product(x: Tensor, weight: Tensor, taps: Tensor) -> Tensor:
+    """conv2d [B, I, H, W] to [B, O, h, h]; `weight` [O, I, 3, 3] is spread by `taps` [h*h, H*W]."""
+    outputs, side = len(weight), math.isqrt(len(taps))
+    kernel = nn.functional.pad(weight.permute(2, 3, 0, 1).flatten(0, 1), (0, 0, 0, 0, 0, 1))
+    matrix = kernel.index_select(0, taps.flatten()).unflatten(0, taps.shape)  # [h*h, H*W, O, I]
+    matrix = matrix.transpose(1, 2).flatten(2).flatten(0, 1)  # [h*h*O, H*W*I]
+    x = nn.functional.linear(x.permute(0, 2, 3, 1).flatten(1), matrix)
+    return x.view(-1, side, side, outputs).permute(0, 3, 1, 2)
 
 
 class _PatchGradient(torch.autograd.Function):
