@@ -5,6 +5,8 @@ LESSONS := $(filter-out notebooks/run_one.ipynb,$(sort $(wildcard notebooks/*.ip
 # Waiting threads do not fight other programs for the cores; the kernel is the one of .venv.
 export OMP_WAIT_POLICY := passive
 export JUPYTER_PREFER_ENV_PATH := 1
+# Where this is set, every process would compile torch's sources again, for seconds.
+unexport PYTHONDONTWRITEBYTECODE
 # Two lessons, or tests, side by side on half of the threads each, end sooner than one after the other.
 JOBS ?= 2
 export OMP_NUM_THREADS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) / $(JOBS) "|" 1)
