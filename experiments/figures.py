@@ -50,9 +50,6 @@ PAIRS = [  # what is compared, seed by seed; a boosted method always with its sh
 ]  # fmt: skip
 
 
-CONTROLS = {"bcl-i": "simclr-shuffled", "bcl-d": "sdclr-shuffled"}
-
-
 def by_run(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean accuracies over the lists: one row per (name, seed, shots), one column per group.
 
@@ -60,9 +57,7 @@ def by_run(rows: pd.DataFrame) -> pd.DataFrame:
     """
     name, seed = (rows["run"].str.rsplit("-", n=1).str[k] for k in (0, 1))
     keys = [name.rename("name"), seed.astype(int).rename("seed"), "shots", "group"]
-    runs = rows.groupby(keys, sort=False)["accuracy"].mean().unstack()
-    alone = [name for name, control in CONTROLS.items() if control not in set(keys[0])]
-    return runs.drop(alone, level="name", errors="ignore")
+    return report.controlled(rows.groupby(keys, sort=False)["accuracy"].mean().unstack())
 
 
 def methods_body(runs: pd.DataFrame) -> list[list[str]]:

@@ -34,28 +34,30 @@ class Conv(nn.Conv2d):
         if self.kernel_size == (1, 1):
             places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
             return nn.functional.linear(places, self.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
-        weight = self.weight
+        weight, tiny = self.weight, height == width <= 2 * stride <= 4
+        if not tiny and (height * width > 16 * stride**2 or not weight.requires_grad):
+            return super().forward(x)
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
             x, weight = x.to(dtype), weight.to(dtype)
-        if height == width <= 2 * stride <= 4:
-            return _one_product(x, weight, _taps(height, stride))
-        if height * width > 16 * stride**2 or not self.weight.requires_grad:
-            return super().forward(x)
+        if tiny:
+            return _one_product(x, weight, _taps(height, stride, self.kernel_size[0]))
         return _PatchGradient.apply(x, weight, self.stride, self.padding)
 
 
 @cache
-def _taps(size: int, stride: int) -> Tensor:
-    """Which weight of a 3x3 kernel, int64 [h*h, size*size], joins two places; 9 where none does."""
-    apart = 1 + torch.arange(size) - torch.arange(0, size, stride)[:, None]  # along one axis
+def _taps(size: int, stride: int, kernel: int) -> Tensor:
+    """Which of k*k weights, int64 [h*h, size*size], joins two places; k*k where none does."""
+    apart = (
+        kernel // 2 + torch.arange(size) - torch.arange(0, size, stride)[:, None]
+    )  # along one axis
     rows, columns = apart[:, None, :, None], apart[None, :, None, :]
-    near = (rows >= 0) & (rows < 3) & (columns >= 0) & (columns < 3)
-    return torch.where(near, 3 * rows + columns, 9).flatten(2).flatten(0, 1)
+    near = (rows >= 0) & (rows < kernel) & (columns >= 0) & (columns < kernel)
+    return torch.where(near, kernel * rows + columns, kernel**2).flatten(2).flatten(0, 1)
 
 
 def _one_product(x: Tensor, weight: Tensor, taps: Tensor) -> Tensor:
-    """conv2d [B, I, H, W] to [B, O, h, h]; `weight` [O, I, 3, 3] is spread by `taps` [h*h, H*W]."""
+    """conv2d [B, I, H, W] to [B, O, h, h]; `weight` [O, I, k, k] is spread by `taps` [h*h, H*W]."""
     outputs, side = len(weight), math.isqrt(len(taps))
     kernel = nn.functional.pad(weight.permute(2, 3, 0, 1).flatten(0, 1), (0, 0, 0, 0, 0, 1))
     matrix = kernel.index_select(0, taps.flatten()).unflatten(0, taps.shape)  # [h*h, H*W, O, I]

@@ -19,6 +19,7 @@ from .datasets import DATA
 
 RESULTS = DATA / "results"
 SHOWN = (*splits.GROUPS, "std", "all")
+CONTROLS = {"bcl-i": "simclr-shuffled", "bcl-d": "sdclr-shuffled"}  # a boosted method: its control
 
 
 def load_rows(study: str) -> pd.DataFrame:
@@ -76,3 +77,10 @@ def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
         return f"<!-- generated: {name} -->\n\n{tables[name]()}\n\n<!-- end -->"
 
     return re.sub(r"<!-- generated: (\S+) -->.*?<!-- end -->", table, page, flags=re.S)
+
+
+def controlled(runs: pd.DataFrame) -> pd.DataFrame:
+    """`runs`, with a level "name", without the boosted methods that have no shuffled control."""
+    found = set(runs.index.get_level_values("name"))
+    alone = [name for name, control in CONTROLS.items() if control not in found]
+    return runs.drop(alone, level="name", errors="ignore")

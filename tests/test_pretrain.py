@@ -247,6 +247,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
             (3, stride, side, "Permute")
             for stride, side in ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4))
         ],
+        (5, 1, 2, "Permute"),
+        (5, 2, 4, "Permute"),
         (1, 2, 8, "Permute"),
     ],
 )
