@@ -145,17 +145,16 @@ def _tasks(
         optimizer = pretrain.make_optimizer(method, own)
         memory = MomentumLoss(len(labels), config.momentum_beta, device)
         parts = method, optimizer, repeat(config.lr), memory, batches
-        on_gpu = device.type == "cuda"
-        how = {"run_step": GraphedSteps(optimizer, [draw])} if on_gpu else {"ahead": True}
+        options = {"run_step": GraphedSteps(optimizer, [draw])} if device.type == "cuda" else {}
 
         def epoch() -> None:
             method.start_epoch()
             drawn = images, labels, *augment.make_views(own, scores, draw, draw)
             if given is not None:
                 drawn = given, labels, lambda pair, _: pair.unbind(1)
-            pretrain.train_epoch(*parts, *drawn, **how)
+            pretrain.train_epoch(*parts, *drawn, **options)
 
-        for _ in range(GraphedSteps.EAGER + 1 if on_gpu else 1):
+        for _ in range(GraphedSteps.EAGER + 1 if options else 1):
             epoch()
         return epoch
 

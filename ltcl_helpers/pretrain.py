@@ -10,9 +10,7 @@ import logging
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -110,18 +108,6 @@ def batches(samples: int, config: RunConfig, epoch: int) -> list[Tensor]:
     return list(order.split(config.batch_size))  # the last one may be small, as published
 
 
-def draw_ahead(draw: Callable[[Tensor], Batch], batches: Iterable[Tensor]) -> Iterator[Batch]:
-    """`draw` of each index in turn, in a second thread: the next one while its caller is busy."""
-    with ThreadPoolExecutor(1) as pool:  # one thread: the draws keep their order
-        drawn = deque()
-        for index in batches:
-            drawn.append(pool.submit(draw, index))
-            if len(drawn) == 2:
-                yield drawn.popleft().result()
-        for last in drawn:
-            yield last.result()
-
-
 def train_epoch(
     method: nn.Module,
     optimizer: torch.optim.Optimizer,
@@ -133,7 +119,6 @@ def train_epoch(
     views: Views,
     scores: Tensor | None = None,
     run_step: Callable[[Step, Tensor], Tensor] = lambda step, index: step(index),
-    ahead: bool = False,
 ) -> Tensor:
     """One pass over the data; `method.start_epoch` comes before it.
 
@@ -148,7 +133,6 @@ def train_epoch(
         views: (images[index], scores[index]) to the two views of the batch.
         scores: [N], what steers the views; the memory's own unless given.
         run_step: runs a step on an index; `GraphedSteps` does on a GPU.
-        ahead: make the next views while the network trains, for a CPU; the numbers are the same.
 
     Returns the mean loss over the samples, as a tensor: nothing here waits for the device.
     """
@@ -156,24 +140,18 @@ def train_epoch(
     scores = memory.scores if scores is None else scores
     total = torch.zeros((), device=images.device, dtype=memory.value.dtype)
 
-    def draw(index: Tensor) -> Batch:
-        return Batch(index, labels[index], views(images[index], scores[index]))
-
-    def update(batch: Batch) -> Tensor:
+    def step(index: Tensor) -> Tensor:
+        batch = Batch(index, labels[index], views(images[index], scores[index]))
         loss = method(batch)  # [B], one value per sample
-        memory.update(batch.index, loss)
+        memory.update(index, loss)
         optimizer.zero_grad(set_to_none=True)
         loss.mean().backward()
         optimizer.step()
         return loss.detach().sum()
 
-    def step(index: Tensor) -> Tensor:
-        return update(draw(index))
-
-    indices = (index.to(images.device) for index in batches)
-    for given in draw_ahead(draw, indices) if ahead else indices:
+    for index in batches:
         set_lr(optimizer, next(lrs))
-        total += update(given) if ahead else run_step(step, given)
+        total += run_step(step, index.to(images.device))
     return total / len(labels)
 
 
@@ -198,8 +176,7 @@ def _train(
     updates = config.epochs * per_epoch
     draws = [torch.Generator(device) for _ in range(2)]  # for the views, and for their boost
     scores = torch.zeros_like(memory.scores)  # that steer the views; a CUDA graph reads them here
-    on_gpu = device.type == "cuda"
-    how = {"run_step": GraphedSteps(optimizer, draws)} if on_gpu else {"ahead": True}
+    on_gpu = {"run_step": GraphedSteps(optimizer, draws)} if device.type == "cuda" else {}
     saved = time.monotonic()
     watched = sys.stdout.isatty() or "ipykernel" in sys.modules  # a log needs no bar
     epochs = range(len(rows) + 1, config.epochs + 1)
@@ -216,7 +193,7 @@ def _train(
         views, steering = make_views(config, memory.scores, *draws)
         loss = train_epoch(
             method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
-            views, scores.copy_(steering), **how,
+            views, scores.copy_(steering), **on_gpu,
         )  # fmt: skip
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")

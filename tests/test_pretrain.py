@@ -2,7 +2,6 @@
 
 import functools
 import json
-import threading
 
 import numpy as np
 import pytest
@@ -159,48 +158,6 @@ def test_self_supervised_training_never_reads_labels(method_class):
         torch.rand(8, 3, 8, 8), Forbidden(), lambda x, s: (x, x.flip(3)),
     )  # fmt: skip
     assert torch.isfinite(loss)
-
-
-@pytest.mark.parametrize("name", ["simclr", "bcl-d"])
-def test_views_made_ahead_change_no_number(name, monkeypatch):
-    threads, plain, loop = set(), pretrain.make_views, pretrain.train_epoch
-
-    def make_views(*given):
-        views, scores = plain(*given)
-
-        def watched(images, scores):
-            threads.add(threading.current_thread() is threading.main_thread())
-            return views(images, scores)
-
-        return watched, scores
-
-    monkeypatch.setattr(pretrain, "make_views", make_views)
-    config = RunConfig(**TINY | {"method": name})
-    ahead = pretrain.pretrain(config)
-    assert threads == {False}
-    turns = functools.partial(loop, ahead=False)
-    monkeypatch.setattr(pretrain, "train_epoch", lambda *a, ahead: turns(*a))
-    in_turn = pretrain.pretrain(config)
-    assert threads == {False, True}
-    assert ahead.history["loss"].tolist() == in_turn.history["loss"].tolist()
-    assert torch.equal(ahead.momentum_loss, in_turn.momentum_loss)
-
-
-def test_one_batch_is_drawn_ahead_in_order_and_its_error_is_seen():
-    drawn = []
-
-    def draw(index):
-        if int(index) == 4:
-            raise ValueError("no view of 4")
-        drawn.append(int(index))
-        return int(index)
-
-    batches = pretrain.draw_ahead(draw, torch.arange(5))
-    for k in range(4):
-        assert next(batches) == k and max(drawn) <= k + 1
-    with pytest.raises(ValueError, match="no view of 4"):
-        next(batches)
-    assert drawn == [0, 1, 2, 3]
 
 
 def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
