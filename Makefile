@@ -4,6 +4,7 @@ BIN := .venv/bin
 LESSONS := $(filter-out notebooks/run_one.ipynb,$(sort $(wildcard notebooks/*.ipynb)))
 # Waiting threads do not fight other programs for the cores; the kernel is the one of .venv.
 export OMP_WAIT_POLICY := passive
+export GOMP_SPINCOUNT := 1000
 export JUPYTER_PREFER_ENV_PATH := 1
 # Where this is set, every process would compile torch's sources again, for seconds.
 unexport PYTHONDONTWRITEBYTECODE

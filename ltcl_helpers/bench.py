@@ -236,7 +236,8 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
     machine = describe_machine(place, pick_precision(config.precision, place))
     machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
-    machine["OMP_WAIT_POLICY"] = os.environ.get("OMP_WAIT_POLICY", "not set")
+    waiting = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+    machine |= {name: os.environ.get(name, "not set") for name in waiting}
     workers = (8, os.cpu_count()) if on_gpu else (2,)
     tasks = _tasks(config, split._replace(**arrays), place, workers)
     seconds, processor = _time(tasks, repeats, on_gpu)

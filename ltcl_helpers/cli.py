@@ -31,8 +31,9 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # torch's threads would wait actively, and crawl where other programs use the cores, too.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # torch's threads would wait actively for long, and crawl where others use the cores, too.
+    if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # not at all costs a tenth elsewhere
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         options = _parser().parse_args(arguments)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltcl_helpers import store
+from ltcl_helpers import cli, store
 from ltcl_helpers.pretrain import Run
 
 SIXTY_FOUR = np.zeros((64, 8, 8, 3), np.uint8)
@@ -252,3 +252,18 @@ def test_folders_of_images_train_and_probe(ltcl, tmp_path):
     assert set(rows["shots"]) == {"20", "full", "1%"} and set(rows["group"]) == {"all", "top5"}
     full = rows[(rows["shots"] == "full") & (rows["group"] == "all")]
     assert full["accuracy"].item() > 0.9  # dark against light
+
+
+@pytest.mark.parametrize(
+    ("given", "policy", "count"),
+    [
+        ({}, "passive", "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "passive", "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", None),
+    ],
+)
+def test_threads_wait_shortly_unless_the_environment_says_how(given, policy, count, monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(given))
+    assert cli.main(["run", "--preset", "unknown"]) == 2
+    assert os.environ.get("OMP_WAIT_POLICY") == policy
+    assert os.environ.get("GOMP_SPINCOUNT") == count
