@@ -41,9 +41,11 @@ LABELS = {
     "sdclr-constant": "SDCLR, boost constant (control)",
     "sdclr-shuffled": "SDCLR, boost shuffled (control)",
     "sdclr-inverted": "SDCLR, boost inverted (control)",
+    "sdclr-5e-4": "SDCLR, weight decay of SimCLR (control)",
 }  # fmt: skip
 PAIRS = [  # what is compared, seed by seed; a boosted method always with its shuffled control
-    ("sdclr", "simclr"), ("bcl-i", "simclr"), ("simclr-shuffled", "simclr"),
+    ("sdclr", "simclr"), ("sdclr-5e-4", "simclr"), ("bcl-i", "simclr"),
+    ("simclr-shuffled", "simclr"),
     ("bcl-i", "simclr-shuffled"), ("bcl-i", "simclr-constant"), ("bcl-i", "simclr-inverted"),
     ("bcl-d", "sdclr"), ("sdclr-shuffled", "sdclr"), ("bcl-d", "sdclr-shuffled"),
     ("bcl-d", "sdclr-constant"), ("bcl-d", "sdclr-inverted"),

@@ -117,6 +117,12 @@ def plain_probe(x: Tensor, y: Tensor, classes: int) -> None:
         adam.step()
 
 
+def one_epoch(preset: str, data: str, device: str, method: str = "simclr") -> RunConfig:
+    """A run of one epoch, shorter than a preset's warm-up."""
+    options = {"preset": preset, "data": data, "device": device, "method": method}
+    return RunConfig(**options, epochs=1, warmup_epochs=None)
+
+
 def _tasks(
     config: RunConfig, inputs: splits.Inputs, device: torch.device, workers: Sequence[int]
 ) -> dict[str, Callable]:
@@ -130,8 +136,7 @@ def _tasks(
     scores, precision = scores.to(device), pick_precision(config.precision, device)
 
     def chosen(name: str) -> RunConfig:
-        shared = {"preset": config.preset, "data": config.data, "device": config.device}
-        return RunConfig(method=name, epochs=1, **shared)
+        return one_epoch(config.preset, config.data, config.device, name)
 
     def reference(name: str, count: int) -> Callable:
         trainer = Reference(chosen(name), inputs.images, device, count)
@@ -225,13 +230,12 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
     Bad data, a missing GPU or a missing folder is a ConfigError before anything is timed.
     """
     on_gpu = device == "gpu"
+    config = one_epoch(*(("paper", data, "cuda") if on_gpu else ("quick", data, "cpu")))
     if on_gpu and not torch.cuda.is_available():
         raise ConfigError("torch finds no GPU here; `ltcl bench cpu` times this machine's CPU")
     if out and not out.parent.is_dir():
         raise ConfigError(f"--out {out}: {out.parent} does not exist; make it first")
-    preset, place = ("paper", "cuda") if on_gpu else ("quick", "cpu")
-    config = RunConfig(preset=preset, data=data, epochs=1, device=place)
-    place, split = torch.device(place), splits.select(config)
+    place, split = torch.device(config.device), splits.select(config)
     pick = np.random.default_rng(0).permutation(len(split.index))[: None if on_gpu else cap]
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
     machine = describe_machine(place, pick_precision(config.precision, place))
@@ -248,7 +252,8 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
         machine["GPU peak MiB"] = torch.cuda.max_memory_allocated() // 2**20
     operations, fastest = _work(config, place)
     result = {"data": Path(data).name, "images": len(pick), "split": len(split.index)}
-    result |= {"preset": preset, "operations per view": operations, "product per second": fastest}
+    result |= {"preset": config.preset}
+    result |= {"operations per view": operations, "product per second": fastest}
     result |= {"seconds": seconds | _ratios(seconds)}
     result |= {"processor seconds": processor | _ratios(processor)}
     result |= {"machine": machine, "git_commit": store.git_commit()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -175,7 +175,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise ConfigError(f"--set {text!r}: write name=value, e.g. --set epochs=10")
     field = RunConfig.model_fields.get(name)
-    if value in ("None", "none") and field is not None and field.annotation is not str:
+    optional = field is not None and type(None) in get_args(field.annotation)
+    if value in ("None", "none") and optional:
         return name, None
     if field is None or field.annotation in (str, str | None):
         return name, value  # an unknown name is refused by RunConfig, with all other errors

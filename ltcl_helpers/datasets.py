@@ -91,11 +91,11 @@ def _cifar(name: str, part: str, root: Path) -> ImageSet:
 
 
 def _npz(path: Path, part: str) -> ImageSet:
-    if part == "test":
+    if part == "test" and not path.stem.endswith("_test"):
         if not path.stem.endswith("_train"):
             raise ConfigError(
                 f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
-                "or give one with --test npz:PATH"
+                "or give one with --test npz:X_test.npz"
             )
         path = path.with_name(path.stem.removesuffix("_train") + "_test.npz")
     arrays = read_npz(path)
@@ -137,7 +137,8 @@ def _folder(where: str, part: str) -> ImageSet:
     root = next((Path(base) / p for p in parts if (Path(base) / p).is_dir()), None)
     if root is None:
         raise ConfigError(f"{base} has no folder {' or '.join(parts)}/ with a folder per class")
-    class_names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir()))
+    folders = (p.name for p in root.iterdir() if p.is_dir())
+    class_names = tuple(sorted(name for name in folders if not name.startswith(".")))
     found = [
         (path, label)
         for label, name in enumerate(class_names)

@@ -118,15 +118,15 @@ def group_report(per_class: np.ndarray, class_counts: np.ndarray) -> dict[str, f
 
     Args:
         per_class: [C] accuracies.
-        class_counts: [C] images per class in the long-tail set; where all are equal, nobody is
-            many or few and only "all" is reported.
+        class_counts: [C] images per class in the long-tail set; where all are equal, or fewer
+            than three, nobody is many or few and only "all" is reported.
 
     Returns:
         many, medium, few: means of per-class accuracies; std: population standard deviation of
         these three, the "balancedness" of the papers; all: mean over the classes.
     """
     report: dict[str, float] = {}
-    if np.ptp(class_counts) > 0:
+    if np.ptp(class_counts) > 0 and len(class_counts) >= len(splits.GROUPS):
         members = splits.groups(class_counts)
         report = {name: float(per_class[members[name]].mean()) for name in splits.GROUPS}
         report["std"] = float(np.std(list(report.values())))
@@ -184,6 +184,12 @@ def _find_lists(config: RunConfig, shots: str, where: Path | None) -> list[Label
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
     if where and not paths:
         raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
+    owners = {p.name.partition("split")[0].removesuffix("trainIdxList.npy") for p in paths}
+    if len(owners) > 1:
+        raise ConfigError(
+            f"{where} and its folders hold lists of several data sets for shots {shots}: "
+            f"{', '.join(sorted(p.name for p in paths))}; name the folder of one"
+        )
     known = {entry["sha256"] for entry in published_lists().values()}
     return [
         LabelledList(p.name, splits.read_split(p), "published" if sha256(p) in known else "drawn")
@@ -216,6 +222,7 @@ def probe_run(
     config = run.config
     train = read_arrays(config.data, "train", config.root)
     held_out = load_images(test or config.data, "test", config.root)
+    _check_classes(train.class_names, held_out.class_names, test or config.data)
     found = {s: labelled_lists(run, train.labels, s, lists and Path(lists)) for s in shots}
     for each in (item for items in found.values() for item in items):
         if each.index.max() >= len(train.labels):
@@ -234,6 +241,7 @@ def probe_run(
         "preset": config.preset, "data": config.data, "epochs": config.epochs,
         "split": Path(config.split).name, "split_seed": config.drawn_with,
         "mirrored": config.mirrored, "seed": config.seed, "protocol": protocol,
+        "test": test or config.data,
     }  # fmt: skip
     rows = []
     for number, items in found.items():
@@ -253,6 +261,17 @@ def probe_run(
     return pd.DataFrame(rows)
 
 
+def _check_classes(known: tuple[str, ...], tested: tuple[str, ...], where: str) -> None:
+    """Refuse a test set whose label k is not the training part's class k."""
+    for k, name in enumerate(tested):
+        own = known[k] if k < len(known) else "absent"
+        if own != name and not (k < len(known) and str(k) in (own, name)):  # a number is no name
+            raise ConfigError(
+                f"class {k} is {name!r} in the test set of {where}, in the training part {own!r}; "
+                "both need the same classes in the same order"
+            )
+
+
 def pixels(images: Tensor) -> Tensor:
     """Raw pixels as features, float32 [N, 3 * H * W]."""
     return images.flatten(1).float() / 255
@@ -260,8 +279,11 @@ def pixels(images: Tensor) -> Tensor:
 
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a run's probe.parquet; a probe done again replaces its old rows."""
-    path, key = Path(folder) / "probe.parquet", ["method", "protocol", "shots", "list", "group"]
-    before = [read_parquet(path)] if path.exists() else []
-    table = pd.concat([*before, rows]).drop_duplicates(key, keep="last")
+    path = Path(folder) / "probe.parquet"
+    key = ["method", "protocol", "shots", "list", "group", "test"]
+    if path.exists():
+        before = read_parquet(path)
+        rows = pd.concat([before.assign(test=before.get("test", before["data"])), rows])
+    table = rows.drop_duplicates(key, keep="last")
     add_table(Path(folder), path.name, table)
     return table

@@ -1,4 +1,4 @@
-"""Tables from recorded rows: nothing in README or docs is typed by hand.
+"""Tables from recorded rows: no result in them is typed by hand.
 
 A generated table stands between `<!-- generated: NAME -->` and `<!-- end -->`; `make figures`
 writes it again from data/results, and a test compares.
@@ -35,6 +35,8 @@ def load_rows(study: str) -> pd.DataFrame:
         about = f"{machine['device']}, threads: {machine['threads']}, {machine['precision']}"
         columns = {"run": folder.name, "machine": about, "torch": machine["torch"]}
         rows = store.read_parquet(folder / "probe.parquet")
+        if "test" in rows:  # probes on another test set are not this study's
+            rows = rows[rows["test"] == rows["data"]]
         tables.append(rows.assign(**columns, seconds=history["seconds"].median()))
     if not tables:
         raise store.DamagedFile(f"{RESULTS / study} holds no recorded run; `ltcl record` adds one")

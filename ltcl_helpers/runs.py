@@ -13,7 +13,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from . import encoders, splits, store
-from .config import RunConfig
+from .config import ConfigError, RunConfig
 from .memory import MomentumLoss
 from .methods import SimCLR
 
@@ -39,7 +39,12 @@ class Run:
     def load(cls, folder: str | Path) -> Run:
         """Load a finished run after checking all its files against DONE.json."""
         folder = Path(folder)
-        store.verify(folder)
+        left_out = store.verify(folder).get("left_out", [])
+        if absent := [name for name in left_out if not (folder / name).exists()]:
+            raise ConfigError(
+                f"{folder} was recorded without {', '.join(absent)}; read its tables, "
+                "probe.parquet, history.parquet and memory.npz, or make the run again"
+            )
         config = RunConfig(**store.read_json(folder / "config.json"))
         networks = {}
         for path in sorted(folder.glob("*.safetensors")):

@@ -118,6 +118,7 @@ def test_one_call_times_prints_and_records(tmp_path, capsys):
 
 def test_bad_calls_are_refused_before_anything_is_timed(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert bench.one_epoch("paper", "shapes", "cuda", "bcl-d").epochs == 1  # within the warm-up
     monkeypatch.setattr(bench, "_tasks", lambda *inputs: pytest.fail("something was timed"))
     with pytest.raises(ConfigError, match="no GPU here; `ltcl bench cpu`"):
         bench.run("gpu", "shapes")

@@ -51,6 +51,7 @@ def test_all_mistakes_are_named_at_once():
         ("blocks=[1,2]", [1, 2]),
         ("mirrored=True", True),
         ("split_seed=none", None),
+        ("boost=none", "none"),
         ("data=npz:a=b.npz", "npz:a=b.npz"),
         ("root=None", None),
         ("root=7", "7"),

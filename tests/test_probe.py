@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import probe, splits, store
+from ltcl_helpers import probe, shapes, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA, load_images
-from ltcl_helpers.pretrain import pretrain
+from ltcl_helpers.pretrain import Run, pretrain
 
 
 def test_group_report_equals_the_published_summary(golden):
@@ -19,8 +19,10 @@ def test_group_report_equals_the_published_summary(golden):
     np.testing.assert_allclose(report["std"] / 100, expected[5], rtol=1e-6)  # published as fraction
 
 
-def test_equal_class_sizes_have_no_groups():
-    assert probe.group_report(np.array([0.2, 0.4]), np.array([5, 5])) == {"all": pytest.approx(0.3)}
+@pytest.mark.parametrize("counts", [[5, 5], [5, 3]])  # equal sizes; too few classes for thirds
+def test_classes_without_groups_are_reported_together(counts):
+    report = probe.group_report(np.array([0.2, 0.4]), np.array(counts))
+    assert report == {"all": pytest.approx(0.3)}
 
 
 @pytest.mark.parametrize("protocol", ["bcl", "logistic"])
@@ -102,6 +104,24 @@ def test_published_lists_are_found_by_name_and_known_by_content(published_splits
         probe.labelled_lists(run, labels, "7", published_splits)
 
 
+def test_lists_of_several_data_sets_are_not_mixed(tiny_run):
+    for shots in ("100", "full"):
+        with pytest.raises(ConfigError, match="several data sets.*cifar100lt.*cifar10lt"):
+            probe.labelled_lists(tiny_run, np.arange(50_000) % 10, shots, DATA / "splits")
+
+
+def test_a_test_set_of_other_classes_is_refused(tiny_run, tmp_path):
+    images = np.zeros((12, 32, 32, 3), np.uint8)
+    for names, found in (
+        (shapes.CLASS_NAMES[::-1], "class 0 is 'hexbar-ramp'"),
+        ((*shapes.CLASS_NAMES, "bird"), "class 12 is 'bird'.*'absent'"),
+    ):
+        path = tmp_path / "other_test.npz"
+        np.savez(path, images=images, labels=np.arange(12), class_names=names)
+        with pytest.raises(ConfigError, match=found):
+            probe.probe_run(tiny_run.folder, ("10",), test=f"npz:{path}")
+
+
 def test_our_own_lists_are_called_drawn(tiny_run):
     own = DATA / "splits" / "own" / "cifar10lt_split3_D_i.npy"
     run = type(tiny_run)(**{**vars(tiny_run), "config": RunConfig(split=str(own))})
@@ -125,6 +145,10 @@ def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
     raw = probe.probe_run(tiny_run.folder, ("10",), protocol="logistic", kind="pixels")
     assert set(raw["method"]) == {"pixels"}
     assert len(probe.save_probe(tiny_run.folder, raw)) == len(rows) + len(raw)
+    other = probe.probe_run(tiny_run.folder, ("10",), None, "shapes:1", "logistic")
+    table = probe.save_probe(tiny_run.folder, other)  # beside the rows of the own test set
+    assert len(table) == len(rows) + len(raw) + len(other)
+    assert set(table["test"]) == {"shapes", "shapes:1"}
     with pytest.raises(ConfigError, match="features"):
         probe.probe_run(tiny_run.folder, kind="magic")
 
@@ -135,3 +159,9 @@ def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run):
     assert got.shape == (len(images), tiny_run.encoder.dim) and got.dtype == torch.float32
     alone = probe.features(tiny_run.encoder, images[5:6])
     torch.testing.assert_close(got[5:6], alone, rtol=1e-4, atol=1e-5)
+
+
+def test_a_recorded_run_says_that_its_weights_are_not_there(tiny_run, tmp_path):
+    store.record(tiny_run.folder, tmp_path / "kept")
+    with pytest.raises(ConfigError, match="without encoder.safetensors"):
+        Run.load(tmp_path / "kept")
