@@ -16,6 +16,7 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import torch
+from scipy import stats
 
 from ltcl_helpers import augment, bench, plots, report, shapes, splits, store
 from ltcl_helpers.config import QUICK_DIFFERENCES
@@ -71,6 +72,11 @@ def methods_body(runs: pd.DataFrame) -> list[list[str]]:
     return body
 
 
+def reach(values: pd.Series) -> float:
+    """Half of the 95 % interval of a mean (Student's t)."""
+    return stats.t.ppf(0.975, len(values) - 1) * values.sem()
+
+
 def paired_table(runs: pd.DataFrame, shots: str = "100") -> str:
     """Differences seed by seed, and a sentence that says which exceed their spread."""
     body, larger, within = [], [], []
@@ -83,15 +89,15 @@ def paired_table(runs: pd.DataFrame, shots: str = "100") -> str:
         body.append([name, str(len(difference)), *cells, each(difference["all"])])
         if len(difference) > 1:
             values = difference["all"]
-            clear = abs(values.mean()) > values.std(ddof=1)
+            clear = abs(values.mean()) > reach(values)
             (larger if clear else within).append(f"{name} ({spread(values)})")
     if not body:
         return ""
     reading = "One seed each: there is no spread to compare with."
     if larger + within:
         reading = (
-            f"In all classes together, the mean difference exceeds its own sd for: "
-            f"{'; '.join(larger) or 'none'}. It does not for: {'; '.join(within) or 'none'}."
+            f"In all classes together, the mean is told from zero (95 % interval, Student's t) "
+            f"for: {'; '.join(larger) or 'none'}. It is not for: {'; '.join(within) or 'none'}."
         )
     head = [f"paired differences, {shots}-shot", "n", "many", "few", "all", "all, each seed"]
     return f"{markdown(head, body)}\n\n{reading}\n\n"
@@ -129,7 +135,13 @@ def precision_table() -> str:
     parts["bf16 minus float32"] = parts["bf16"] - parts["float32"]
     body = [[n, *(spread(t[g]) for g in SHOWN), each(t["all"])] for n, t in parts.items()]
     head = ["SimCLR, long-tail set", *SHOWN, "all, each seed"]
-    return f"{markdown(head, body)}\n\n{about(rows, 'shapes-precision', 'shapes-simclr')}"
+    apart = parts["bf16 minus float32"]["all"]
+    low, high = 100 * (apart.mean() + reach(apart) * np.array([-1, 1]))
+    note = (
+        f"Accuracy in percent, 100-shot, mean ± sd over {len(apart)} seeds. The 95 % interval of "
+        f"the mean difference in all classes (Student's t) is {low:+.1f} to {high:+.1f} points."
+    )
+    return f"{markdown(head, body)}\n\n{note} {about(rows, 'shapes-precision', 'shapes-simclr')}"
 
 
 def methods_table() -> str:

@@ -36,7 +36,7 @@ probe)
   mkdir -p runs/recorded
   cat "$out/$name.tar.gz."* | tar --extract --gzip --directory runs/recorded
   ltcl probe "runs/recorded/$name" --shots full,100,50 --lists "$lists"
-  ltcl record "runs/recorded/$name" "data/results/recorded/$name"
+  ltcl record "runs/recorded/$name" "data/results/cifar100-paper/$name-0"
   ;;
 *)
   echo "recorded.sh: '$job' is none of pack, train, probe" >&2

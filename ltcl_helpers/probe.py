@@ -152,6 +152,9 @@ def labelled_lists(
     if shots not in ("full", "1%") and not (shots.isdecimal() and int(shots)):
         raise ConfigError(f"shots is {shots!r}; allowed are full, 1% and a number per class")
     found = _find_lists(run.config, shots, where)
+    for each in found:
+        if each.index.max() >= len(labels):
+            raise ConfigError(f"{each.name} has positions beyond the {len(labels)} images")
     if found:
         return found
     if shots == "full":
@@ -221,12 +224,10 @@ def probe_run(
     run = Run.load(folder)
     config = run.config
     train = read_arrays(config.data, "train", config.root)
-    held_out = load_images(test or config.data, "test", config.root)
-    _check_classes(train.class_names, held_out.class_names, test or config.data)
+    test = test or config.data
+    held_out = load_images(test, "test", config.root)
+    _check_classes(train.class_names, held_out.class_names, test)
     found = {s: labelled_lists(run, train.labels, s, lists and Path(lists)) for s in shots}
-    for each in (item for items in found.values() for item in items):
-        if each.index.max() >= len(train.labels):
-            raise ConfigError(f"{each.name} has positions beyond the {len(train.labels)} images")
     used = np.unique(np.concatenate([x.index for items in found.values() for x in items]))
     device = str(pick_device(config.device))
     network = run.pruned if kind == "pruned" else run.encoder
@@ -238,18 +239,17 @@ def probe_run(
     names = {"encoder": config.method, "pruned": config.method + " pruned", "pixels": "pixels"}
     about = {
         "method": names[kind], "boost": "none" if kind == "pixels" else config.boost,
-        "preset": config.preset, "data": config.data, "epochs": config.epochs,
-        "split": Path(config.split).name, "split_seed": config.drawn_with,
-        "mirrored": config.mirrored, "seed": config.seed, "protocol": protocol,
-        "test": test or config.data,
+        "preset": config.preset, "data": config.data, "test": test,
+        "epochs": config.epochs, "split": Path(config.split).name,
+        "split_seed": config.drawn_with, "mirrored": config.mirrored, "seed": config.seed,
+        "protocol": protocol,
     }  # fmt: skip
     rows = []
     for number, items in found.items():
         for each in items:
             at = torch.from_numpy(np.searchsorted(used, each.index))
-            result = linear_probe(
-                train_x[at], train_y[each.index], test_x, held_out.labels, protocol
-            )
+            given = train_x[at], train_y[each.index], test_x, held_out.labels
+            result = linear_probe(*given, protocol)
             report = group_report(result.per_class, run.group_counts.numpy())
             listed = {
                 "shots": number, "list": each.name, "list_source": each.source,
