@@ -14,12 +14,15 @@ for epochs in ${LENGTHS:-30 100 300}; do
       run=runs/cifar10-length/$epochs-$name-$seed kept=data/results/cifar10-length/$epochs-$name-$seed
       [ -e $kept ] && continue
       mirrored=$([ $((seed % 2)) = 1 ] && echo true || echo false)
-      method=$name boost=
-      case $name in *-shuffled) method=${name%-*} boost="--set boost=shuffled" ;; esac
+      method=$name options=
+      case $name in
+      *-shuffled) method=${name%-*} options="--set boost=shuffled" ;;
+      sdclr-5e-4) method=sdclr options="--set weight_decay=5e-4" ;; # SimCLR's; not in the default
+      esac
       if [ -e $run ]; then
         ltcl run --resume $run ${MINUTES:+--minutes $MINUTES}
       else
-        ltcl run --method $method --data "$data" --split long-tail --preset quick $boost \
+        ltcl run --method $method --data "$data" --split long-tail --preset quick $options \
           --set largest_class=800 --set seed=$seed --set split_seed=$((seed / 2)) \
           --set mirrored=$mirrored --set epochs=$epochs --set keep_every=10 \
           ${MINUTES:+--minutes $MINUTES} --out $run
