@@ -135,8 +135,7 @@ def _tasks(
     scores = memorization_score(pretrain.pretrain(config, inputs=inputs).momentum_loss[-1].float())
     scores, precision = scores.to(device), pick_precision(config.precision, device)
 
-    def chosen(name: str) -> RunConfig:
-        return one_epoch(config.preset, config.data, config.device, name)
+    chosen = functools.partial(one_epoch, config.preset, config.data, config.device)
 
     def reference(name: str, count: int) -> Callable:
         trainer = Reference(chosen(name), inputs.images, device, count)

@@ -126,6 +126,11 @@ def _npz(path: Path, part: str) -> ImageSet:
     return ImageSet(images, labels.astype(np.int64), names)
 
 
+def _shown(path: Path, root: Path) -> bool:
+    """Neither hidden nor in a hidden folder: editors and file managers leave copies there."""
+    return not any(part.startswith(".") for part in path.relative_to(root).parts)
+
+
 def _folder(where: str, part: str) -> ImageSet:
     """Class folders of image files, each centre-cropped and resized to SIZE x SIZE (default 32)."""
     from PIL import Image, ImageOps
@@ -137,13 +142,12 @@ def _folder(where: str, part: str) -> ImageSet:
     root = next((Path(base) / p for p in parts if (Path(base) / p).is_dir()), None)
     if root is None:
         raise ConfigError(f"{base} has no folder {' or '.join(parts)}/ with a folder per class")
-    folders = (p.name for p in root.iterdir() if p.is_dir())
-    class_names = tuple(sorted(name for name in folders if not name.startswith(".")))
+    class_names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and _shown(p, root)))
     found = [
         (path, label)
         for label, name in enumerate(class_names)
         for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES
+        if path.suffix.lower() in IMAGE_SUFFIXES and _shown(path, root)
     ]
     if not found:
         raise ConfigError(f"{root} holds no images: it needs a folder per class with png, jpg, ...")

@@ -48,9 +48,8 @@ class Conv(nn.Conv2d):
 @cache
 def _taps(size: int, stride: int, kernel: int) -> Tensor:
     """Which of k*k weights, int64 [h*h, size*size], joins two places; k*k where none does."""
-    apart = (
-        kernel // 2 + torch.arange(size) - torch.arange(0, size, stride)[:, None]
-    )  # along one axis
+    # Along one axis first: the kernel's index for each output and input.
+    apart = kernel // 2 + torch.arange(size) - torch.arange(0, size, stride)[:, None]
     rows, columns = apart[:, None, :, None], apart[None, :, None, :]
     near = (rows >= 0) & (rows < kernel) & (columns >= 0) & (columns < kernel)
     return torch.where(near, kernel * rows + columns, kernel**2).flatten(2).flatten(0, 1)

@@ -243,6 +243,7 @@ def test_folders_of_images_train_and_probe(ltcl, tmp_path):
                 pixels = draw.integers(low, low + 128, (20 + i, 30, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     (tmp_path / "photos" / "train" / ".ipynb_checkpoints").mkdir()  # no class
+    (tmp_path / "photos" / "train" / "dark" / "._0.png").write_text("of a file manager")
     process = ltcl(
         "run", "--data", "folder:photos@16", "--split", "all", "--preset", "tiny", "--out", "run"
     )
