@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,15 +15,17 @@ from torch.nn import functional as F
 
 from . import splits
 from .config import ConfigError, RunConfig
-from .datasets import load_images, published_lists, read_arrays
+from .datasets import ImageSet, load_images, read_arrays
+from .lists import LabelledList, labelled_lists, validation_list
 from .machine import pick_device
-from .pretrain import Run
-from .store import add_table, read_parquet, sha256
+from .runs import Run
+from .sdclr_probe import SCHEDULES, Embed, fit_sdclr
+from .store import add_table, read_parquet
 
 log = logging.getLogger(__name__)
-PROTOCOLS = ("bcl", "logistic")
+ON_FEATURES = ("bcl", "logistic")  # protocols of `linear_probe`
+PROTOCOLS = (*ON_FEATURES, "sdclr")
 KINDS = ("encoder", "pruned", "pixels")
-DRAWN_LISTS = 5  # as many as are published for each number of shots
 
 
 class ProbeResult(NamedTuple):
@@ -59,19 +62,25 @@ def linear_probe(
         train_labels: [N].
         test_features: [M, D].
         test_labels: [M].
-        protocol: "bcl", the probe behind the published table (SPEC 7.2: Adam, 500 epochs, batch
-            1000, learning rate 1e-2 to 1e-6), or "logistic" (scikit-learn, standardised; fast).
+        protocol: "bcl", the probe behind the published table (Adam, 500 epochs, batch 1000,
+            learning rate 1e-2 to 1e-6), or "logistic" (scikit-learn, standardised; fast).
         seed: of the initial weights and the order of the "bcl" probe.
     """
-    if protocol not in PROTOCOLS:
-        raise ConfigError(f"protocol is {protocol!r}; allowed are {' and '.join(PROTOCOLS)}")
+    if protocol not in ON_FEATURES:
+        allowed = " and ".join(ON_FEATURES)
+        raise ConfigError(f"protocol is {protocol!r}; allowed for features are {allowed}")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
     fit = _bcl if protocol == "bcl" else _logistic
-    logits = fit(train_features, train_labels, test_features, classes, seed)  # [M, C]
-    hit = logits.argmax(1) == test_labels
-    top5 = (logits.topk(min(5, classes), 1).indices == test_labels[:, None]).any(1)
-    count = torch.bincount(test_labels, minlength=classes)
-    per_class = torch.bincount(test_labels[hit], minlength=classes).double() / count
+    return measure(fit(train_features, train_labels, test_features, classes, seed), test_labels)
+
+
+def measure(logits: Tensor, labels: Tensor) -> ProbeResult:
+    """Accuracies of logits [M, C] for labels [M]."""
+    classes = logits.shape[1]
+    hit = logits.argmax(1) == labels
+    top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
+    count = torch.bincount(labels, minlength=classes)
+    per_class = torch.bincount(labels[hit], minlength=classes).double() / count
     return ProbeResult(float(hit.double().mean()), float(top5.double().mean()), per_class.numpy())
 
 
@@ -113,101 +122,33 @@ def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Te
     return logits
 
 
-def group_report(per_class: np.ndarray, class_counts: np.ndarray) -> dict[str, float]:
+def group_report(
+    per_class: np.ndarray, class_counts: np.ndarray, rule: str = "thirds"
+) -> dict[str, float]:
     """Accuracy of the many, medium and few classes, their spread, and the mean over all classes.
 
     Args:
         per_class: [C] accuracies.
-        class_counts: [C] images per class in the long-tail set; where all are equal, or fewer
-            than three, nobody is many or few and only "all" is reported.
+        class_counts: [C] images per class in the long-tail set; where all are equal nobody is many
+            or few and only "all" is reported, as where the rule leaves one of the groups empty.
+        rule: of `splits.groups`: "thirds" (CIFAR) or "counts" (ImageNet, Places).
 
     Returns:
         many, medium, few: means of per-class accuracies; std: population standard deviation of
         these three, the "balancedness" of the papers; all: mean over the classes.
     """
+    members = splits.groups(class_counts, rule)
     report: dict[str, float] = {}
-    if np.ptp(class_counts) > 0 and len(class_counts) >= len(splits.GROUPS):
-        members = splits.groups(class_counts)
+    if np.ptp(class_counts) > 0 and all(map(len, members.values())):
         report = {name: float(per_class[members[name]].mean()) for name in splits.GROUPS}
         report["std"] = float(np.std(list(report.values())))
     return report | {"all": float(per_class.mean())}
 
 
-class LabelledList(NamedTuple):
-    """The labelled images of one probe: name, positions int64 [n], "published" or "drawn"."""
-
-    name: str
-    index: np.ndarray
-    source: str
-
-
-def labelled_lists(
-    run: Run, labels: np.ndarray, shots: str, where: Path | None = None
-) -> list[LabelledList]:
-    """The labelled sets of a probe with `shots` ("full", "1%", or images per class).
-
-    Lists beside the run's split file (or in `where`) come first; without any, five are drawn. Drawn
-    ones avoid the images of pre-training where every class has enough others.
-    """
-    if shots not in ("full", "1%") and not (shots.isdecimal() and int(shots)):
-        raise ConfigError(f"shots is {shots!r}; allowed are full, 1% and a number per class")
-    found = _find_lists(run.config, shots, where)
-    for each in found:
-        if each.index.max() >= len(labels):
-            raise ConfigError(f"{each.name} has positions beyond the {len(labels)} images")
-    if found:
-        return found
-    if shots == "full":
-        return [LabelledList("train part", np.arange(len(labels)), "drawn")]
-    if shots == "1%":  # a prefix of pre-training's lists, as published: 4 of 450, 45 of 4500
-        per_class = max(1, int(np.bincount(labels).min()) * 9 // 1000)
-        drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
-        return [LabelledList(f"first {per_class} per class", drawn, "drawn")]
-    pool = np.setdiff1d(np.arange(len(labels)), run.index)
-    unseen = np.bincount(labels[pool], minlength=labels.max() + 1).min() >= int(shots)
-    pool, name = (pool, "unseen") if unseen else (np.arange(len(labels)), "any")
-    return [
-        LabelledList(
-            f"{name} seed {seed}", pool[splits.few_shot(labels[pool], int(shots), seed)], "drawn"
-        )
-        for seed in range(1, DRAWN_LISTS + 1)
-    ]
-
-
-def _find_lists(config: RunConfig, shots: str, where: Path | None) -> list[LabelledList]:
-    """List files by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it."""
-    split = Path(config.split)
-    in_file = config.split not in splits.DRAWN and "split" in split.stem
-    if not in_file and where is None:
-        return []
-    prefix, _, rest = split.stem.partition("split") if in_file else ("*", "", "*")
-    patterns = {"full": f"{prefix}trainIdxList.npy", "1%": f"{prefix}split{rest[:1]}_S_b.npy"}
-    pattern = patterns.get(shots, f"{prefix}split*_test_{shots}shot.npy")
-    folder = where or split.parent.parent
-    paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-    if where and not paths:
-        raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
-    owners = {p.name.partition("split")[0].removesuffix("trainIdxList.npy") for p in paths}
-    if len(owners) > 1:
-        raise ConfigError(
-            f"{where} and its folders hold lists of several data sets for shots {shots}: "
-            f"{', '.join(sorted(p.name for p in paths))}; name the folder of one"
-        )
-    known = {entry["sha256"] for entry in published_lists().values()}
-    return [
-        LabelledList(p.name, splits.read_split(p), "published" if sha256(p) in known else "drawn")
-        for p in paths
-    ]
-
-
 def probe_run(
-    folder: str | Path,
-    shots: tuple[str, ...] = ("100",),
-    lists: str | Path | None = None,
-    test: str | None = None,
-    protocol: str = "bcl",
-    kind: str = "encoder",
-) -> pd.DataFrame:
+    folder: str | Path, shots: tuple[str, ...] = ("100",), lists: str | Path | None = None,
+    test: str | None = None, protocol: str = "bcl", kind: str = "encoder", groups: str = "thirds",
+) -> pd.DataFrame:  # fmt: skip
     """Probe a finished run; one row per list and group, as stored in probe.parquet.
 
     Args:
@@ -215,50 +156,108 @@ def probe_run(
         shots: "full", "1%", or numbers of labelled images per class.
         lists: where the list files are, if not beside the split.
         test: name of another test set (as for `load_images`).
-        protocol: of `linear_probe`.
+        protocol: of `linear_probe`, or "sdclr", the one of that paper, for "full" and "1%".
         kind: "encoder"; "pruned" for SDCLR's pruned branch; "pixels" for the raw images, a baseline
             that has learned nothing.
+        groups: who is many, medium and few, a rule of `splits.groups`: "thirds" or "counts".
     """
-    if kind not in KINDS:
-        raise ConfigError(f"features is {kind!r}; allowed are {', '.join(KINDS)}")
+    _check_choices(kind, protocol, shots, groups)
     run = Run.load(folder)
     config = run.config
     train = read_arrays(config.data, "train", config.root)
     test = test or config.data
     held_out = load_images(test, "test", config.root)
     _check_classes(train.class_names, held_out.class_names, test)
-    found = {s: labelled_lists(run, train.labels, s, lists and Path(lists)) for s in shots}
-    used = np.unique(np.concatenate([x.index for items in found.values() for x in items]))
-    device = str(pick_device(config.device))
+    lists = lists and Path(lists)
+    found = [(s, each) for s in shots for each in labelled_lists(run, train.labels, s, lists)]
+    embed = _embedding(run, kind)
+    if protocol == "sdclr":
+        held = validation_list(run, train.labels, lists).index
+        found = [(s, x._replace(index=np.setdiff1d(x.index, held))) for s, x in found]
+        results = _sdclr_results(embed, train, held_out, found, held, pick_device(config.device))
+    else:
+        results = _feature_results(embed, train, held_out, [x for _, x in found], protocol)
+    about = _about(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
+    rows = []
+    for (number, each), result in zip(found, results, strict=True):
+        report = group_report(result.per_class, run.group_counts.numpy(), groups)
+        if protocol == "sdclr":
+            report["class std"] = float(np.std(result.per_class))
+        report["top5"] = result.top5
+        listed = {
+            "shots": number, "list": each.name, "list_source": each.source,
+            "list_sha256": splits.split_digest(each.index), "images": len(each.index),
+        }  # fmt: skip
+        rows += [{**about, **listed, "group": g, "accuracy": a} for g, a in report.items()]
+        log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
+    return pd.DataFrame(rows)
+
+
+def _check_choices(kind: str, protocol: str, shots: tuple[str, ...], groups: str) -> None:
+    """Refuse what is not known before a file is read."""
+    for name, value, allowed in (
+        ("features", kind, KINDS), ("protocol", protocol, PROTOCOLS),
+        ("groups", groups, splits.RULES),
+    ):  # fmt: skip
+        if value not in allowed:
+            raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+    if protocol == "sdclr" and (other := [s for s in shots if s not in SCHEDULES]):
+        raise ConfigError(
+            f"shots is {other[0]!r}, but protocol sdclr has rates for {' and '.join(SCHEDULES)} "
+            "only; for others use --protocol bcl"
+        )
+
+
+def _embedding(run: Run, kind: str) -> Embed:
+    """Images to the features of this kind."""
+    if kind == "pixels":
+        return pixels
+    device = str(pick_device(run.config.device))
     network = run.pruned if kind == "pruned" else run.encoder
     if network is None:
-        raise ConfigError(f"features is 'pruned', but {folder} is a {config.method} run, not sdclr")
-    embed = pixels if kind == "pixels" else (lambda images: features(network, images, device))
-    train_x = embed(torch.from_numpy(train.images[used]))
-    train_y, test_x = torch.from_numpy(train.labels), embed(held_out.images)
+        raise ConfigError(
+            f"features is 'pruned', but {run.folder} is a {run.config.method} run, not sdclr"
+        )
+    return lambda images: features(network, images, device)
+
+
+def _about(config: RunConfig, kind: str) -> dict[str, object]:
+    """What a row says about its run and its features."""
     names = {"encoder": config.method, "pruned": config.method + " pruned", "pixels": "pixels"}
-    about = {
+    return {
         "method": names[kind], "boost": "none" if kind == "pixels" else config.boost,
-        "preset": config.preset, "data": config.data, "test": test,
+        "features": kind, "preset": config.preset, "data": config.data,
         "epochs": config.epochs, "split": Path(config.split).name,
         "split_seed": config.drawn_with, "mirrored": config.mirrored, "seed": config.seed,
-        "protocol": protocol,
     }  # fmt: skip
-    rows = []
-    for number, items in found.items():
-        for each in items:
-            at = torch.from_numpy(np.searchsorted(used, each.index))
-            given = train_x[at], train_y[each.index], test_x, held_out.labels
-            result = linear_probe(*given, protocol)
-            report = group_report(result.per_class, run.group_counts.numpy())
-            listed = {
-                "shots": number, "list": each.name, "list_source": each.source,
-                "list_sha256": splits.split_digest(each.index), "images": len(each.index),
-            }  # fmt: skip
-            for group, accuracy in {**report, "top5": result.top5}.items():
-                rows.append({**about, **listed, "group": group, "accuracy": accuracy})
-            log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
-    return pd.DataFrame(rows)
+
+
+def _feature_results(
+    embed: Embed, train: ImageSet, test: ImageSet, lists: list[LabelledList], protocol: str
+) -> Iterator[ProbeResult]:
+    """Each list's probe on features that are computed once for all lists."""
+    used = np.unique(np.concatenate([each.index for each in lists]))
+    train_x, test_x = embed(torch.from_numpy(train.images[used])), embed(test.images)
+    for each in lists:
+        at, labels = np.searchsorted(used, each.index), torch.from_numpy(train.labels[each.index])
+        yield linear_probe(train_x[torch.from_numpy(at)], labels, test_x, test.labels, protocol)
+
+
+def _sdclr_results(
+    embed: Embed, train: ImageSet, test: ImageSet, lists: list[tuple[str, LabelledList]],
+    held: np.ndarray, device: torch.device,
+) -> Iterator[ProbeResult]:  # fmt: skip
+    """Each list's probe as in the SDCLR paper; `held` are the positions of the validation list."""
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    test_x = embed(test.images)
+    held_x = embed(torch.from_numpy(train.images[held])).to(device)
+    validation = held_x, torch.from_numpy(train.labels[held]).to(device)
+    for shots, each in lists:
+        arrays = train.images[each.index], train.labels[each.index]
+        images, labels = (torch.from_numpy(array).to(device) for array in arrays)
+        fitted = fit_sdclr(embed, images, labels, validation, classes, SCHEDULES[shots])
+        weight, bias = (part.cpu() for part in fitted)
+        yield measure(F.linear(test_x, weight, bias), test.labels)
 
 
 def _check_classes(known: tuple[str, ...], tested: tuple[str, ...], where: str) -> None:
@@ -278,12 +277,24 @@ def pixels(images: Tensor) -> Tensor:
 
 
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add rows to a run's probe.parquet; a probe done again replaces its old rows."""
+    """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
+
+    Also where it was done with other `groups`: one list's rows follow one rule.
+    """
     path = Path(folder) / "probe.parquet"
-    key = ["method", "protocol", "shots", "list", "group", "test"]
+    key = ["features", "protocol", "shots", "list", "test"]
     if path.exists():
-        before = read_parquet(path)
-        rows = pd.concat([before.assign(test=before.get("test", before["data"])), rows])
-    table = rows.drop_duplicates(key, keep="last")
-    add_table(Path(folder), path.name, table)
-    return table
+        before = complete(read_parquet(path))
+        again = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(rows[key]))
+        rows = pd.concat([before[~again], rows], ignore_index=True)
+    rows = rows.drop_duplicates([*key, "group"], keep="last")
+    add_table(Path(folder), path.name, rows)
+    return rows
+
+
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of older probes with the columns that these did not have yet."""
+    kinds = rows["method"].map(lambda m: KINDS[1] if m.endswith(" pruned") else KINDS[0])
+    kinds = kinds.mask(rows["method"] == "pixels", "pixels")
+    missing = {"test": rows["data"], "features": kinds, "groups": "thirds"}
+    return rows.assign(**{n: v for n, v in missing.items() if n not in rows})

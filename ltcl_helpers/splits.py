@@ -17,6 +17,7 @@ from .datasets import ImageSet, read_arrays
 from .store import sha256
 
 GROUPS = ("many", "medium", "few")
+RULES = ("thirds", "counts")
 DRAWN = ("long-tail", "balanced", "all")
 
 
@@ -115,7 +116,7 @@ def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarr
         member["medium"] = ~(member["many"] | member["few"])
         return {name: np.flatnonzero(member[name]) for name in GROUPS}
     if rule != "thirds":
-        raise ConfigError(f"rule is {rule!r}; allowed are 'thirds' and 'counts'")
+        raise ConfigError(f"rule is {rule!r}; allowed are {' and '.join(RULES)}")
     ascending, third = np.argsort(counts, kind="stable"), len(counts) // 3
     few, medium, many = np.split(ascending, [third, 2 * third])
     return {"many": np.sort(many), "medium": np.sort(medium), "few": np.sort(few)}
@@ -138,8 +139,14 @@ def read_split(path: str | Path) -> np.ndarray:
         raise ConfigError(f"split {path} is not a whole .npy file ({error})") from None
     if not isinstance(index, np.ndarray) or index.ndim != 1 or index.dtype.kind not in "iu":
         raise ConfigError(f"split {path} is not one list of whole numbers")
-    if not len(index) or index.min() < 0 or len(np.unique(index)) < len(index):
-        raise ConfigError(f"split {path} is empty, or has a position below 0 or twice")
+    if not len(index):
+        raise ConfigError(f"split {path} is empty; it needs one position or more")
+    if index.min() < 0:
+        raise ConfigError(f"split {path} has position {index.min()}; allowed is 0 and above")
+    positions, times = np.unique(index, return_counts=True)
+    if times.max() > 1:
+        more = f"position {positions[times.argmax()]} {times.max()} times"
+        raise ConfigError(f"split {path} has {more}; each is allowed once")
     return index.astype(np.int64)
 
 

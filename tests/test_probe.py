@@ -1,10 +1,11 @@
 """Probes and reports against the published ones; which labelled images a probe uses."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
-from ltcl_helpers import probe, shapes, splits, store
+from ltcl_helpers import lists, probe, shapes, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA, load_images
 from ltcl_helpers.pretrain import Run, pretrain
@@ -23,6 +24,15 @@ def test_group_report_equals_the_published_summary(golden):
 def test_classes_without_groups_are_reported_together(counts):
     report = probe.group_report(np.array([0.2, 0.4]), np.array(counts))
     assert report == {"all": pytest.approx(0.3)}
+
+
+def test_groups_by_counts_are_those_of_imagenet():
+    accuracies, counts = np.array([0.9, 0.6, 0.4, 0.2]), np.array([1280, 100, 20, 5])
+    report = probe.group_report(accuracies, counts, "counts")
+    assert [report[g] for g in splits.GROUPS] == pytest.approx([0.9, 0.5, 0.2])
+    assert report["std"] == pytest.approx(np.std([0.9, 0.5, 0.2]))
+    assert probe.group_report(accuracies, counts)["many"] == pytest.approx(0.75)  # thirds of 4
+    assert set(probe.group_report(accuracies, counts + 50, "counts")) == {"all"}  # nobody is few
 
 
 @pytest.mark.parametrize("protocol", ["bcl", "logistic"])
@@ -55,7 +65,7 @@ def test_probe_learning_rate_is_the_published_curve(golden, monkeypatch):
 
 def test_a_class_without_labelled_images_is_never_predicted():
     x, y = torch.randn(40, 4), torch.arange(40) % 3 + 1  # class 0 has no labelled image
-    for protocol in probe.PROTOCOLS:
+    for protocol in probe.ON_FEATURES:
         result = probe.linear_probe(x, y, x[:4], torch.arange(4), protocol)
         assert len(result.per_class) == 4 and result.per_class[0] == 0
     with pytest.raises(ConfigError, match="protocol"):
@@ -88,6 +98,20 @@ def test_drawn_lists_avoid_what_pre_training_saw(tiny_run):
             probe.labelled_lists(tiny_run, labels, shots)
 
 
+def test_lists_that_are_drawn_on_shapes_share_the_head_classs_unseen_images(tiny_run):
+    """As docs/differences.md says: 100 images of it are unseen, and each list takes 100."""
+    config = RunConfig(preset="quick", split_seed=1)  # the embedded data's long tail
+    run = type(tiny_run)(
+        **{**vars(tiny_run), "index": torch.from_numpy(splits.select(config).index)}
+    )
+    labels = load_images("shapes").labels.numpy()
+    head = np.bincount(labels[run.index]).argmax()
+    drawn = [
+        set(x.index[labels[x.index] == head]) for x in probe.labelled_lists(run, labels, "100")
+    ]
+    assert len(drawn[0]) == 100 and all(each == drawn[0] for each in drawn)
+
+
 def test_published_lists_are_found_by_name_and_known_by_content(published_splits, tiny_run):
     folder = published_splits / "cifar100_imbSub_with_subsets"
     run = tiny_run
@@ -100,6 +124,9 @@ def test_published_lists_are_found_by_name_and_known_by_content(published_splits
     assert [len(v[0].index) for v in found.values()] == [40_000, 10_000, 5_000, 400]
     assert found["1%"][0].name == "cifar100_split2_S_b.npy"
     assert {x.source for v in found.values() for x in v} == {"published"}
+    held = lists.validation_list(run, labels)
+    assert held.name == "cifar100_valIdxList.npy" and len(held.index) == 5_000
+    assert not set(held.index) & set(found["full"][0].index)
     with pytest.raises(ConfigError, match="hold no"):
         probe.labelled_lists(run, labels, "7", published_splits)
 
@@ -142,6 +169,7 @@ def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
     assert len(one["list_sha256"]) == 64 and one["images"] == 120
     assert stored["accuracy"].between(0, 1).all()
     store.verify(tiny_run.folder)
+    assert set(stored["features"]) == {"encoder"} and set(stored["groups"]) == {"thirds"}
     raw = probe.probe_run(tiny_run.folder, ("10",), protocol="logistic", kind="pixels")
     assert set(raw["method"]) == {"pixels"}
     assert len(probe.save_probe(tiny_run.folder, raw)) == len(rows) + len(raw)
@@ -149,8 +177,22 @@ def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
     table = probe.save_probe(tiny_run.folder, other)  # beside the rows of the own test set
     assert len(table) == len(rows) + len(raw) + len(other)
     assert set(table["test"]) == {"shapes", "shapes:1"}
-    with pytest.raises(ConfigError, match="features"):
-        probe.probe_run(tiny_run.folder, kind="magic")
+    counted = probe.probe_run(tiny_run.folder, ("10",), protocol="logistic", groups="counts")
+    table = probe.save_probe(tiny_run.folder, counted)  # instead of the rows by thirds
+    again = table[table["groups"] == "counts"]
+    assert set(again["group"]) == {"all", "top5"} and set(again["shots"]) == {"10"}
+    assert len(table) == len(rows) + len(raw) + len(other) - 5 * 4
+    for wrong in (dict(kind="magic"), dict(groups="halves"), dict(protocol="svm")):
+        with pytest.raises(ConfigError, match=f"is '{next(iter(wrong.values()))}'; allowed are"):
+            probe.probe_run(tiny_run.folder, **wrong)
+
+
+def test_rows_of_older_probes_are_completed():
+    old = pd.DataFrame({"method": ["sdclr", "sdclr pruned", "pixels"], "data": "shapes"})
+    rows = probe.complete(old)
+    assert rows["features"].tolist() == ["encoder", "pruned", "pixels"]
+    assert set(rows["groups"]) == {"thirds"} and set(rows["test"]) == {"shapes"}
+    assert probe.complete(rows.assign(test="other"))["test"].tolist() == ["other"] * 3
 
 
 def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run):

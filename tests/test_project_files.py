@@ -28,7 +28,7 @@ FLOORS = {
             "shapes datasets splits machine boost augment encoders losses pruning memory graphs",
             "methods",
             "runs",
-            "pretrain probe",
+            "lists sdclr_probe pretrain probe",
             "batch bench report plots explorer exercises",
             "cli __main__",
         ]

@@ -95,6 +95,18 @@ def test_published_lists_read_and_nest(published_splits, golden):
         assert found.tolist() == counts[f"cifar100_counts_split{split}"].tolist()
 
 
+@pytest.mark.parametrize(("positions", "complaint"), [
+    ([7, 3, 9, 3, 3], "position 3 3 times"), ([4, -2, 0], "position -2"), ([], "is empty"),
+])  # fmt: skip
+def test_a_list_of_no_distinct_positions_is_refused(tmp_path, positions, complaint):
+    """Images that occur twice would be trained on twice, and probed as if there were more."""
+    np.save(tmp_path / "list.npy", np.array(positions, np.int64))
+    with pytest.raises(ConfigError, match=complaint):
+        splits.read_split(tmp_path / "list.npy")
+    np.save(tmp_path / "list.npy", np.array([7, 3, 9], np.uint16))
+    assert splits.read_split(tmp_path / "list.npy").tolist() == [7, 3, 9]
+
+
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
 def test_our_own_lists_are_what_the_manifest_says(name):
     folder = DATA / "splits" / "own"
