@@ -69,7 +69,7 @@ def rand_augment(
 
     Args:
         images: float32 [B, 3, H, W] in [0, 1].
-        strength: [B] in [0, 30].
+        strength: [B] in [0, 30], or [B, k] with one for each operation.
         probability: [B] in [0, 1]; 0 leaves an image exactly as it is.
         k: operations per image, each done or not by its own chance.
         generator: on the images' device.
@@ -80,9 +80,12 @@ def rand_augment(
     count = len(images)
     if k < 1:
         raise ValueError(f"k is {k}; allowed is k >= 1")
-    if strength.shape != (count,) or probability.shape != (count,):
+    if strength.shape not in ((count,), (count, k)) or probability.shape != (count,):
         given = f"{list(strength.shape)} and {list(probability.shape)}"
-        raise ValueError(f"strength and probability have shapes {given}, not [{count}]")
+        raise ValueError(
+            f"strength and probability have shapes {given}, not [{count}] (strength: or [{count}, "
+            f"{k}])"
+        )
     return apply_rand_augment(images, strength, probability, draw_rand_augment(count, k, generator))
 
 
@@ -107,9 +110,12 @@ def apply_rand_augment(
         for side in (0, 1)
     )
     levels, touched = (images * 255).round_(), torch.zeros_like(probability, dtype=torch.bool)
-    for operation, chance, sign, centre in zip(*(p.unbind(1) for p in parameters), strict=True):
+    if strength.ndim == 1:
+        strength = strength[:, None].expand_as(parameters.chance)
+    drawn = zip(strength.unbind(1), *(p.unbind(1) for p in parameters), strict=True)
+    for force, operation, chance, sign, centre in drawn:
         done = chance < probability
-        value = low[operation] + strength / MOST * (high - low)[operation]
+        value = low[operation] + force / MOST * (high - low)[operation]
         for change, first, last, given in (
             (_move, "ShearX", "Rotate", value * sign),
             (_look_up, "AutoContrast", "Posterize", value),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -31,6 +32,7 @@ class GraphedSteps:
         self.generators = generators
         self.seen: Counter[int] = Counter()
         self.captured: dict[int, tuple[Callable[[], None], Tensor, Tensor]] = {}
+        self.stream: torch.cuda.Stream | None = None  # of all steps but replays, captures too
         group = optimizer.param_groups[0]
         group["lr"] = torch.as_tensor(group["lr"]).to(group["params"][0].device, torch.float32)
 
@@ -49,20 +51,25 @@ class GraphedSteps:
         return result
 
     def _on_side_stream(self, step: Step, index: Tensor) -> Tensor:
-        """Not on the default stream: a capture may not wait for work that was begun there."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        """Not on the default stream: a capture may not wait for work that was begun there.
+
+        On one stream: memory that a step gives back serves the next step of that stream only.
+        """
+        self.stream = self.stream or torch.cuda.Stream()
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
             result = step(index)
-        torch.cuda.current_stream().wait_stream(stream)
+        torch.cuda.current_stream().wait_stream(self.stream)
         return result
 
     def _capture(self, step: Step, given: Tensor) -> tuple[Callable[[], None], Tensor]:
         """A function that repeats `step(given)`, and the tensor that holds its result."""
         graph = torch.cuda.CUDAGraph()
-        for generator in self.generators:
-            graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):  # records, computes nothing
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # newer torch finds the generators by itself
+            for generator in self.generators:
+                graph.register_generator_state(generator)
+        with torch.cuda.graph(graph, stream=self.stream):  # records, computes nothing
             result = step(given)
         return graph.replay, result
 

@@ -11,11 +11,15 @@ from .config import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device of a name; "auto" is the GPU where there is one.
+
+    Float32 means float32 there, too: convolutions and products in TF32 (10 bits) are turned off.
+    """
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"device is {name!r}, but torch finds no GPU here; use auto or cpu")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return torch.device(name)
 
 

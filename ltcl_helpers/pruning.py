@@ -28,7 +28,8 @@ def magnitude_masks(
         random_fraction: the part of it that is drawn by chance instead of by size.
         generator: of those draws, on the weights' device.
 
-    Returns one bool tensor per name. Raises ValueError for a share that is not allowed.
+    Returns one bool tensor per name, laid out in memory as its weight. Raises ValueError for a
+    share that is not allowed.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction is {fraction}; allowed is 0 <= fraction <= 1")
@@ -37,8 +38,7 @@ def magnitude_masks(
     flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
     total = len(flat)
     pruned = math.ceil((fraction - random_fraction) * total)
-    threshold = flat.kthvalue(min(pruned, total - 1) + 1).values
-    keep = flat >= threshold
+    keep = flat >= _smallest(flat, min(pruned, total - 1), by_sorting=flat.is_cuda)
     if random_fraction:
         if generator is None:
             raise ValueError("random_fraction needs a generator")
@@ -46,7 +46,17 @@ def magnitude_masks(
         keep &= torch.rand(total, generator=generator, device=flat.device) >= share
     sizes = [weight.numel() for weight in weights.values()]
     parts = zip(weights.items(), keep.split(sizes), strict=True)
-    return {name: part.view(weight.shape) for (name, weight), part in parts}
+    return {  # another layout than the weight's would cost a slow product in every step
+        name: torch.empty_like(weight, dtype=torch.bool).copy_(part.view(weight.shape))
+        for (name, weight), part in parts
+    }
+
+
+def _smallest(values: Tensor, position: int, by_sorting: bool) -> Tensor:
+    """The value at `position`, from 0, of the sorted ones; a GPU is far quicker at sorting all."""
+    if by_sorting:
+        return values.sort().values[position]
+    return values.kthvalue(position + 1).values
 
 
 class DualBatchNorm(nn.Module):

@@ -155,6 +155,21 @@ def test_strength_and_probability_reach_their_own_sample(images):
     assert torch.equal(brighter[3], images[3])  # 15 is no change
 
 
+def test_every_operation_can_have_a_strength_of_its_own(images):
+    draw = torch.Generator().manual_seed(8)
+    chosen = boost.draw_rand_augment(6, 3, draw)
+    strength, certain = 30 * torch.rand(6, 3, generator=draw), torch.ones(6)
+    expected = images
+    for k in range(3):
+        one = RandAugmentParameters(*(part[:, k : k + 1] for part in chosen))
+        expected = boost.apply_rand_augment(expected, strength[:, k], certain, one)
+    got = boost.apply_rand_augment(images, strength, certain, chosen)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    same = strength[:, :1]
+    got = boost.apply_rand_augment(images, same.expand(6, 3), certain, chosen)
+    assert torch.equal(got, boost.apply_rand_augment(images, same[:, 0], certain, chosen))
+
+
 def test_operations_are_drawn_uniformly_with_replacement():
     parameters = boost.draw_rand_augment(6000, 2, torch.Generator().manual_seed(3))
     shares = torch.bincount(parameters.operation.flatten(), minlength=15) / 12000
@@ -220,5 +235,7 @@ def test_bad_input_is_refused(images):
         rand_augment(images, ones, ones, 0, draw)
     with pytest.raises(ValueError, match=r"not \[6\]"):
         rand_augment(images, ones[:5], ones, 1, draw)
+    with pytest.raises(ValueError, match=r"or \[6, 2\]"):
+        rand_augment(images, torch.ones(6, 3), ones, 2, draw)
     with pytest.raises(ValueError, match="uint8 or float32"):
         rand_augment(images.double(), ones, ones, 1, draw)

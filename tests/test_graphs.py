@@ -1,11 +1,14 @@
 """Captured steps: on a CPU by a stand-in that repeats recorded operations, on a GPU as they are."""
 
+import warnings
+from contextlib import nullcontext
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ltcl_helpers import boost, graphs, methods, pretrain, pruning
+from ltcl_helpers import boost, graphs, machine, methods, pretrain, pruning
 from ltcl_helpers.config import RunConfig
 
 METHODS = [
@@ -113,6 +116,46 @@ def test_cuda_graphs_are_training(parameters, monkeypatch):
     parameters = {**parameters, "device": "cuda", "epochs": 6}
     eager, captured = (train(monkeypatch, graphs.GraphedSteps, n, parameters) for n in (10**9, 3))
     torch.testing.assert_close(captured, eager, rtol=1e-2, atol=1e-3)  # sums in another order
+
+
+def test_all_steps_and_captures_share_one_stream(monkeypatch):
+    """With a stream for each, every eager step would take memory of its own from the device."""
+    made, captured = [], []
+
+    class Stream:
+        def __init__(self):
+            made.append(self)
+
+        def wait_stream(self, other):
+            pass
+
+    class Graph:
+        def register_generator_state(self, generator):
+            warnings.warn("deprecated in newer torch", FutureWarning, stacklevel=1)
+
+        def replay(self):
+            pass
+
+    def graph(_, stream):
+        captured.append(stream)
+        return nullcontext()
+
+    for name, stand_in in {
+        "Stream": Stream, "stream": lambda _: nullcontext(), "CUDAGraph": Graph, "graph": graph,
+        "current_stream": lambda: None if not made else made[0],
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.5, fused=True)
+    steps = graphs.GraphedSteps(optimizer, [torch.Generator()])
+    for size in (4, 4, 4, 4, 3, 3, 3, 3):
+        steps(lambda index: index.sum(), torch.arange(size))
+    assert len(made) == 1 and captured == made * 2
+
+
+def test_float32_is_not_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    machine.pick_device("auto")
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_the_learning_rate_is_set_where_a_graph_reads_it():

@@ -74,6 +74,33 @@ def test_random_share_prunes_as_many_by_chance():
         pruning.magnitude_masks(weights, 0.5, 0.1)
 
 
+@pytest.mark.parametrize("fraction", [0.0, 0.3, 0.9, 1.0])
+def test_sorting_gives_the_same_threshold(fraction, monkeypatch):
+    """The way of a GPU, on the CPU, with ties."""
+    values = torch.randn(4000, generator=torch.Generator().manual_seed(0)).mul(20).round() / 20
+    ways = [pruning._smallest(values, 3999 * k // 9, way) for k in range(10) for way in (0, 1)]
+    assert ways[::2] == ways[1::2] and len(set(map(float, ways))) > 5
+    expected = pruning.magnitude_masks({"a": values}, fraction)["a"]
+    real = pruning._smallest
+    monkeypatch.setattr(pruning, "_smallest", lambda v, k, by_sorting: real(v, k, True))
+    assert torch.equal(pruning.magnitude_masks({"a": values}, fraction)["a"], expected)
+
+
+def test_masks_lie_in_memory_as_their_weights():
+    weights = torch.randn(8, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    plain = pruning.magnitude_masks({"a": weights}, 0.9)["a"]
+    moved = weights.contiguous(memory_format=torch.channels_last)
+    mask = pruning.magnitude_masks({"a": moved}, 0.9)["a"]
+    assert mask.stride() == moved.stride() and torch.equal(mask, plain)
+    method, _ = sdclr()
+    method.to(memory_format=torch.channels_last)
+    method.masks.clear()
+    for _ in range(2):
+        method.start_epoch()
+        for name, weight in pruning.prunable(method.encoder).items():
+            assert method.masks[name].stride() == weight.stride()
+
+
 @pytest.mark.parametrize("fraction", [-0.1, 1.1, math.nan])
 def test_fraction_outside_0_to_1_is_refused(fraction):
     with pytest.raises(ValueError, match="allowed is 0 <= fraction <= 1"):
