@@ -23,7 +23,9 @@ prepare() { # what was packed, in its place; complains before the hours, not aft
     "$python" -m pip install --quiet --no-index --no-deps --target packed/site packed/wheels/*.whl
   fi
   if [ -d packed/data ]; then cp --recursive --no-clobber packed/data/. data/; fi
-  if [ -f packed/commit ]; then LTCL_GIT_COMMIT=$(cat packed/commit) && export LTCL_GIT_COMMIT; fi
+  if [ -f packed/commit ] && [ ! -e .git ]; then
+    LTCL_GIT_COMMIT=$(cat packed/commit) && export LTCL_GIT_COMMIT
+  fi
   "$python" - <<'PYTHON'
 import importlib.util as find
 import sys
@@ -53,9 +55,9 @@ arrays["images"] = arrays["images"] * used[:, None, None, None].astype(np.uint8)
 np.savez_compressed("packed/data/cifar100_train.npz", **arrays)
 PYTHON
   # The dependencies of each come along; pip picks them for that machine's Python, not for this one's.
-  "$python" -m pip download --quiet --only-binary=:all: --python-version "${THERE:-3.12}" \
+  [ -z "${WHEELS-pydantic}" ] || "$python" -m pip download --quiet --only-binary=:all: --python-version "${THERE:-3.12}" \
     --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
-    --dest packed/wheels ${WHEELS:-pydantic}
+    --dest packed/wheels ${WHEELS-pydantic}
   git describe --always --abbrev=40 --dirty=+ --match '' > packed/commit
   du --summarize --human-readable packed
   ;;
