@@ -212,12 +212,7 @@ def _embedding(run: Run, kind: str) -> Embed:
     """Images to the features of this kind."""
     if kind == "pixels":
         return pixels
-    device = str(pick_device(run.config.device))
-    network = run.pruned if kind == "pruned" else run.encoder
-    if network is None:
-        raise ConfigError(
-            f"features is 'pruned', but {run.folder} is a {run.config.method} run, not sdclr"
-        )
+    network, device = run.network(kind), str(pick_device(run.config.device))
     return lambda images: features(network, images, device)
 
 
