@@ -162,6 +162,17 @@ def _folder(where: str, part: str) -> ImageSet:
     return ImageSet(images, np.array([label for _, label in found], np.int64), class_names)
 
 
+def check_classes(known: tuple[str, ...], tested: tuple[str, ...], where: str) -> None:
+    """Refuse a test set whose label k is not the training part's class k."""
+    for k, name in enumerate(tested):
+        own = known[k] if k < len(known) else "absent"
+        if own != name and not (k < len(known) and str(k) in (own, name)):  # a number is no name
+            raise ConfigError(
+                f"class {k} is {name!r} in the test set of {where}, in the training part {own!r}; "
+                "both need the same classes in the same order"
+            )
+
+
 def published_lists() -> dict[str, dict[str, str]]:
     """The published index lists: path below the splits folder, to its origin and sha256."""
     book = read_json(DATA / "splits" / "published.json")

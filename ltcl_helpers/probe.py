@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from . import splits
 from .config import ConfigError, RunConfig
-from .datasets import ImageSet, load_images, read_arrays
+from .datasets import ImageSet, check_classes, load_images, read_arrays
 from .lists import LabelledList, labelled_lists, validation_list
 from .machine import pick_device
 from .runs import Run
@@ -70,7 +70,7 @@ def linear_probe(
         allowed = " and ".join(ON_FEATURES)
         raise ConfigError(f"protocol is {protocol!r}; allowed for features are {allowed}")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    fit = _bcl if protocol == "bcl" else _logistic
+    fit = {"bcl": _bcl, "logistic": _logistic}[protocol]
     return measure(fit(train_features, train_labels, test_features, classes, seed), test_labels)
 
 
@@ -167,7 +167,7 @@ def probe_run(
     train = read_arrays(config.data, "train", config.root)
     test = test or config.data
     held_out = load_images(test, "test", config.root)
-    _check_classes(train.class_names, held_out.class_names, test)
+    check_classes(train.class_names, held_out.class_names, test)
     lists = lists and Path(lists)
     found = [(s, each) for s in shots for each in labelled_lists(run, train.labels, s, lists)]
     embed = _embedding(run, kind)
@@ -253,17 +253,6 @@ def _sdclr_results(
         fitted = fit_sdclr(embed, images, labels, validation, classes, SCHEDULES[shots])
         weight, bias = (part.cpu() for part in fitted)
         yield measure(F.linear(test_x, weight, bias), test.labels)
-
-
-def _check_classes(known: tuple[str, ...], tested: tuple[str, ...], where: str) -> None:
-    """Refuse a test set whose label k is not the training part's class k."""
-    for k, name in enumerate(tested):
-        own = known[k] if k < len(known) else "absent"
-        if own != name and not (k < len(known) and str(k) in (own, name)):  # a number is no name
-            raise ConfigError(
-                f"class {k} is {name!r} in the test set of {where}, in the training part {own!r}; "
-                "both need the same classes in the same order"
-            )
 
 
 def pixels(images: Tensor) -> Tensor:
