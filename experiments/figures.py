@@ -18,7 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 from scipy import stats
 
-from ltcl_helpers import augment, bench, plots, report, shapes, splits, store
+from ltcl_helpers import augment, bench, plots, report, reproduction, shapes, splits, store
 from ltcl_helpers.config import QUICK_DIFFERENCES
 from ltcl_helpers.report import RESULTS, SHOWN, markdown, spread
 
@@ -302,7 +302,7 @@ def bench_cpu() -> str:
 TABLES = {
     "quick-cifar100": quick_cifar100, "shapes": shapes_table, "shapes-methods": methods_table,
     "bench-cpu": bench_cpu, "cifar10-length": length_table,
-    "shapes-precision": precision_table,
+    "shapes-precision": precision_table, "reproduction": reproduction.reproduction_table,
 }  # fmt: skip
 
 
