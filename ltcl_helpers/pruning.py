@@ -1,4 +1,4 @@
-"""Magnitude masks over all convolutions, and the pruned branch with its own batch norm (SPEC 4)."""
+"""Magnitude masks over all convolutions, and the pruned branch with its own batch norm."""
 
 from __future__ import annotations
 

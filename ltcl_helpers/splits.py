@@ -1,4 +1,4 @@
-"""Which images a run learns from: long-tail, balanced and few-shot index sets (SPEC 1.1).
+"""Which images a run learns from: long-tail, balanced and few-shot index sets.
 
 Every class has one shuffled list per seed, and all sets take a prefix of it: the few-shot set of a
 class lies inside its balanced set and its long-tail set, as in the published files.
@@ -103,7 +103,7 @@ def _prefixes(labels: np.ndarray, sizes: list[int], seed: int) -> np.ndarray:
 
 
 def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarray]:
-    """Class ids of the many, medium and few groups (SPEC 7.3).
+    """Class ids of the many, medium and few groups, as published.
 
     Args:
         class_counts: [C], images per class in the long-tail set.

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from ltcl_helpers import lists, probe, shapes, splits, store
+from ltcl_helpers import cli, lists, probe, shapes, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA, load_images
 from ltcl_helpers.pretrain import pretrain
@@ -186,6 +186,20 @@ def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
     for wrong in (dict(kind="magic"), dict(groups="halves"), dict(protocol="svm")):
         with pytest.raises(ConfigError, match=f"is '{next(iter(wrong.values()))}'; allowed are"):
             probe.probe_run(tiny_run.folder, **wrong)
+
+
+def test_the_command_takes_the_rule_of_groups(tmp_path, capsys):
+    folder = tmp_path / "run"
+    config = RunConfig(preset="tiny", device="cpu", epochs=0, largest_class=200, imbalance=20.0)
+    pretrain(config, folder)
+    call = ["probe", str(folder), "--shots", "10", "--protocol", "logistic", "--groups"]
+    assert cli.main([*call, "counts"]) == 0
+    rows = store.read_parquet(folder / "probe.parquet")
+    counts = splits.select(config).class_counts
+    assert set(rows["groups"]) == {"counts"} and {"many", "few"} <= set(rows["group"])
+    assert (counts > 100).sum() != len(counts) // 3  # the rules differ here
+    assert cli.main([*call, "halves"]) == 2
+    assert "groups is 'halves'; allowed are thirds, counts" in capsys.readouterr().err
 
 
 def test_rows_of_older_probes_are_completed():
