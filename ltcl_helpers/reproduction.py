@@ -64,6 +64,7 @@ def _cells(study: Path) -> list[tuple]:
         rows = read_parquet(folder / "probe.parquet")
         kept = (rows["protocol"] == TABLE["protocol"]) & (rows["group"] == TABLE["group"])
         kept &= rows["method"] == run.config.method  # not of pixels, or the pruned branch
+        kept &= (rows["list_source"] == "published") & (rows["test"] == rows["data"])
         means = rows[kept].groupby("shots")["accuracy"].mean()
         device = " then ".join(dict.fromkeys(str(m["device"]) for m in run.done["machines"]))
         measured = (run.history["seconds"].median(), device)

@@ -26,11 +26,15 @@ def record(folder, config, accuracies):
     store.write_parquet(folder / "history.parquet", pd.DataFrame(history))
     rows = [
         {"method": method, "protocol": protocol, "shots": shots, "list": name, "group": group,
-         "accuracy": value + off}
+         "accuracy": value + off, "list_source": source, "test": test, "data": "npz:a"}
         for shots, value in accuracies.items()
-        for method, protocol, group, wrong in (
-            (config.method, "bcl", "all", 0), (config.method, "bcl", "few", 0.3),
-            (config.method, "logistic", "all", 0.2), ("pixels", "bcl", "all", -0.3),
+        for method, protocol, group, source, test, wrong in (
+            (config.method, "bcl", "all", "published", "npz:a", 0),
+            (config.method, "bcl", "few", "published", "npz:a", 0.3),
+            (config.method, "logistic", "all", "published", "npz:a", 0.2),
+            (config.method, "bcl", "all", "drawn", "npz:a", 0.2),
+            (config.method, "bcl", "all", "published", "npz:b", 0.2),
+            ("pixels", "bcl", "all", "published", "npz:a", -0.3),
         )
         for name, off in (("a", wrong - 0.01), ("b", wrong + 0.01))
     ]  # fmt: skip
