@@ -178,7 +178,7 @@ def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
         except ConfigError as error:
             wrong.setdefault(str(error), []).append(f"{row} {axes or ''}".strip())
             continue
-        cells.append(Cell(name, row, axes, config, given, probe, label or _label(config, row)))
+        cells.append(Cell(name, row, axes, config, given, probe, label or config.label))
     errors = [f"{cells[0]}{_more(cells)}: {error}" for error, cells in wrong.items()]
     names = [cell.name for cell in cells]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -248,10 +248,6 @@ def _typed(given: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
 
 def _braced(axis: str) -> str:
     return f"{{{axis}}}"
-
-
-def _label(config: RunConfig, row: str) -> str:
-    return getattr(config, "label", row)
 
 
 def _more(found: list) -> str:
