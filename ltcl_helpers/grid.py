@@ -28,7 +28,7 @@ PROBE = {"shots": "100", "protocol": "bcl", "features": "encoder", "lists": None
 CHOICES = {"protocol": ("bcl", "logistic", "sdclr"), "features": ("encoder", "pruned", "pixels")}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Cell:
     """One run of a grid."""
 

@@ -29,7 +29,7 @@ FLOORS = {
             "methods",
             "runs",
             "pretrain probe",
-            "grid",
+            "grid cell plan",
             "batch bench report plots explorer exercises",
             "cli __main__",
         ]
