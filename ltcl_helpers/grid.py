@@ -132,6 +132,8 @@ def _load(path: Path) -> dict[str, Any]:
             if not isinstance(value, kinds) or (part == "cross" and not value):
                 shape = "a list" if part == "cross" else "parameters, {} for none"
                 errors.append(f"{part}: {name} is {value!r}; it must hold {shape}")
+            elif isinstance(value, list) and any(isinstance(v, list | dict) for v in value):
+                errors.append(f"cross: {name} holds lists; name each, e.g. {name}: {{first: [1]}}")
     if errors:
         raise ConfigError(f"{path}: {'; '.join(sorted(errors))}")
     return content
@@ -150,7 +152,8 @@ def _check_names(grid: dict[str, Any]) -> list[str]:
             errors.append(f"compare has {pair!r}; a pair is [row, row], of {', '.join(rows)}")
     text = str([grid["base"], rows, grid.get("folder"), grid.get("probe")])
     for axis in grid["cross"]:
-        if axis not in RunConfig.model_fields and f"{{{axis}}}" not in text:
+        sets = any(isinstance(value, dict) for value in grid["cross"][axis].values())
+        if not sets and axis not in RunConfig.model_fields and _braced(axis) not in text:
             errors.append(f"cross: {axis} is no parameter, and {{{axis}}} is used nowhere")
     if grid.get("mirrored_pairs") and not {"seed"} & (grid["cross"].keys() | grid["base"].keys()):
         errors.append("mirrored_pairs needs seeds; give cross: seed: [0, 1]")
