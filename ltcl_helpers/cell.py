@@ -29,7 +29,7 @@ from .config import ConfigError
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "run_one.ipynb"
 BUSY = 75  # exit code: another process has the cell (EX_TEMPFAIL)
-Task = dict[str, Any]  # folder, record (or None), parameters, probe, cwd, threads, gpus, wait
+Task = dict[str, Any]  # folder, record, parameters, probe, cwd, threads, gpus, wait
 
 
 def log_of(folder: Path) -> Path:
@@ -52,7 +52,7 @@ def is_done(folder: Path, probe: dict[str, str | None]) -> bool:
 
 
 def execute(task: Task) -> tuple[str, str]:
-    """Run a cell: "done", "busy" (another process has it) or "failed", and its last line."""
+    """Run a cell: "done", "busy" (another process has it) or "failed", and why in one line."""
     from distributed import get_worker
 
     worker = get_worker()
@@ -64,31 +64,26 @@ def execute(task: Task) -> tuple[str, str]:
         environment["CUDA_VISIBLE_DEVICES"] = task["gpus"][int(worker.name)]
     log = log_of(Path(task["folder"]))
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "ltcl_helpers.cell", json.dumps(task | {"pid": os.getpid()})]
-    with open(log, "ab") as file:
+    listen, tell = os.pipe()  # what went wrong must be heard where a full disk takes no log
+    about = json.dumps(task | {"pid": os.getpid(), "tell": tell})
+    with open(log, "ab") as file, open(listen, errors="replace") as heard:
         process = subprocess.Popen(
-            command, cwd=task["cwd"], env=environment, stdin=subprocess.DEVNULL, stdout=file,
-            stderr=file, start_new_session=True,
+            [sys.executable, "-m", "ltcl_helpers.cell", about], cwd=task["cwd"], env=environment,
+            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            pass_fds=[tell],
         )  # fmt: skip
-    try:
-        while process.poll() is None:
-            known = worker.state.tasks.get(key)
-            if known is None or known.state == "cancelled" or worker.status.name != "running":
-                raise RuntimeError("nobody waits for this cell any more")
-            time.sleep(0.1)
-    finally:
-        _kill(process.pid)
-        process.wait()
-    state = {0: "done", BUSY: "busy"}.get(process.returncode, "failed")
-    if process.returncode < 0:
-        return state, f"killed by signal {-process.returncode}"
-    return state, last_line(log)
-
-
-def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
-    lines = log.read_text(errors="replace").split("\n") if log.exists() else []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no word of it")
+        os.close(tell)
+        try:
+            while process.poll() is None:
+                known = worker.state.tasks.get(key)
+                if known is None or known.state == "cancelled" or worker.status.name != "running":
+                    raise RuntimeError("nobody waits for this cell any more")
+                time.sleep(0.1)
+        finally:
+            _kill(process.pid)
+            process.wait()
+        state = {0: "done", BUSY: "busy"}.get(process.returncode, "failed")
+        return state, heard.read() or f"ended with exit code {process.returncode}"
 
 
 def _kill(pid: int) -> None:
@@ -111,6 +106,7 @@ def main(task: Task) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     folder = Path(task["folder"])
     with _lock(folder, task["wait"]):
+        _wait_for_writer(folder)
         if not is_done(folder, task["probe"]):
             _papermill(task, folder)
         if not is_done(folder, task["probe"]):
@@ -135,6 +131,19 @@ def _lock(folder: Path, wait: bool) -> Iterator[None]:
         except BlockingIOError:
             sys.exit(BUSY)
         yield
+
+
+def _wait_for_writer(folder: Path, seconds: float = 20) -> None:
+    """A kernel that was left behind ends within a second or two; another writer does not."""
+    end = time.monotonic() + seconds
+    while (folder / "config.json").exists():
+        try:
+            with store.lock(folder):
+                return
+        except ConfigError:
+            if time.monotonic() > end:
+                sys.exit(BUSY)
+            time.sleep(0.2)
 
 
 def _papermill(task: Task, folder: Path) -> None:
@@ -173,9 +182,11 @@ def reason(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
+    task = json.loads(sys.argv[1])
     try:
-        main(json.loads(sys.argv[1]))
-    except Exception as error:  # whatever it is, the last line of the log says it
+        main(task)
+    except Exception as error:  # whatever it is, the batch's last lines and the log say it
+        os.write(task["tell"], reason(error).encode())
         if not isinstance(error, ConfigError):
             logging.exception("failed")
         print(reason(error), file=sys.stderr, flush=True)

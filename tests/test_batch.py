@@ -158,7 +158,7 @@ class Batch:
     """`ltcl batch` in a folder of its own; whatever it starts can be found by a mark."""
 
     def __init__(self, folder):
-        self.folder, self.mark = folder, uuid.uuid4().hex
+        self.folder, self.mark, self.started = folder, uuid.uuid4().hex, []
         draw, names = np.random.default_rng(0), np.array([*"abcd"])
         for part, each in (("train", 40), ("test", 10)):
             labels = np.repeat(np.arange(4), each)
@@ -171,9 +171,11 @@ class Batch:
         self.words = self.folder / f"words-{time.monotonic_ns()}.txt"
         with open(self.words, "w") as file:
             command = [sys.executable, "-m", *program, *arguments]
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, cwd=self.folder, env=environment, stdout=file, stderr=file, **options
             )
+        self.started.append(process)
+        return process
 
     def run(self, *arguments, **options):
         """Run it to its end: exit code and words."""
@@ -212,12 +214,24 @@ class Batch:
                 continue
         return found
 
+    def end(self):
+        for process in [*self.processes(), *self.started]:
+            process.kill()
+        for process in self.started:
+            process.wait()
+
     def kill_kernel(self):
         for process in self.processes("ipykernel_launcher"):
             process.kill()
 
     def assert_no_orphan(self):
         wait_for(lambda: not self.processes(), 5, lambda: str(self.processes()))
+
+
+def processor_seconds():
+    """Of all child processes that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def wait_for(condition, seconds, about):
@@ -232,8 +246,7 @@ def batch(tmp_path):
     batch = Batch(tmp_path)
     write(tmp_path)
     yield batch
-    for process in batch.processes():
-        process.kill()
+    batch.end()
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +256,8 @@ def finished(tmp_path_factory):
     write(batch.folder, cross={"seed": [0, 1]})
     drivers = [batch.start("--workers", "1") for _ in range(2)]
     batch.codes = [driver.wait(timeout=300) for driver in drivers]
-    return batch
+    yield batch
+    batch.end()
 
 
 def assert_completes(batch, finished, name="simclr-0"):
@@ -265,9 +279,10 @@ def test_two_drivers_share_the_cells_and_a_third_repeats_nothing(finished):
         assert words.count("epoch 1 of 25") == words.count("epoch 25 of 25") == 1, words
     finished.assert_no_orphan()
     before = {path: path.stat().st_mtime_ns for path in finished.folder.glob("runs/toy/*/*")}
-    start = time.monotonic()
+    spent = processor_seconds()
     code, words = finished.run()
-    assert code == 0 and "2 cells, 0 to run" in words and time.monotonic() - start < 5
+    assert code == 0 and "2 cells, 0 to run" in words
+    assert processor_seconds() - spent < 5  # on an idle machine that is the time it takes
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
@@ -374,4 +389,5 @@ def test_the_scheduler_is_killed_and_restarted(batch, finished):
     assert batch.done() == set()
     start_cluster(batch, address, 1)
     assert driver.wait(timeout=120) == 0, "the driver goes on with the new scheduler"
+    batch.end()
     assert_completes(batch, finished)
