@@ -314,9 +314,10 @@ def test_kernel_killed_then_driver_killed_then_disk_full(batch, finished):
 
 
 def test_a_worker_is_killed_and_the_batch_goes_on(batch, finished):
-    driver = batch.start("--workers", "1")
+    driver = batch.start("--gpus", "7")  # one worker, which is told of this GPU
     batch.under_way()
     [cell] = batch.processes("ltcl_helpers.cell")
+    assert cell.environ()["CUDA_VISIBLE_DEVICES"] == "7"
     before = batch.processes("ipykernel_launcher")
     psutil.Process(cell.ppid()).kill()
     wait_for(lambda: not cell.is_running() and not before[0].is_running(), 5, batch.words.read_text)
