@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import re
+import signal
 import sys
 import time
 from collections import deque
@@ -106,15 +107,24 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
             yield client
         return
     resources = {"GPU": 1} if on_gpus else None
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": KILLS}),
-        LocalCluster(
-            workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-            resources=resources, silence_logs=logging.CRITICAL,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
-        yield client
+    with dask.config.set({"distributed.scheduler.allowed-failures": KILLS}):
+        with _deaf_to_interrupts():
+            cluster = LocalCluster(
+                workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+                resources=resources, silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one, which ends them in good order."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Failure]:

@@ -179,7 +179,11 @@ def _batch(options: argparse.Namespace) -> None:
     if options.dry_run:
         print(plan.dry_run(todo))
         return
-    failures = batch.run(todo, options.workers, gpus, options.scheduler)
+    try:
+        failures = batch.run(todo, options.workers, gpus, options.scheduler)
+    except KeyboardInterrupt:
+        print("ltcl: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(1)
     for name, error, log in failures:
         print(f"failed: {name}: {error}\n        log: {log}", file=sys.stderr)
     if failures:
