@@ -110,7 +110,7 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
     with dask.config.set({"distributed.scheduler.allowed-failures": KILLS}):
         with _deaf_to_interrupts():
             cluster = LocalCluster(
-                workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
                 resources=resources, silence_logs=logging.CRITICAL,
             )  # fmt: skip
         with cluster, Client(cluster, set_as_default=False) as client:

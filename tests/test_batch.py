@@ -290,6 +290,7 @@ def test_kernel_killed_then_driver_killed_then_disk_full(batch, finished):
     """Nothing is marked done, no process stays, and in the end nobody sees that anything was."""
     driver = batch.start("--workers", "1")
     batch.under_way()
+    assert len(batch.processes("spawn_main")) == 1  # as many workers as asked for
     batch.kill_kernel()
     assert driver.wait(timeout=60) == 1
     words = batch.words.read_text()
