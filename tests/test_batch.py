@@ -16,7 +16,7 @@ import psutil
 import pytest
 import yaml
 
-from ltcl_helpers import grid, plan, store
+from ltcl_helpers import cell, cli, grid, plan, store
 from ltcl_helpers.config import ConfigError, RunConfig
 
 EXPERIMENTS = sorted(Path(__file__).resolve().parents[1].glob("experiments/*.yaml"))
@@ -149,6 +149,24 @@ def test_a_dry_run_says_what_is_left_and_how_long_it_takes(tmp_path):
     assert toy == "missing   simclr-0\n1 cells: 1 missing\n" + (
         "training left: unknown; no recorded run is like these"
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "0"], "--workers is 0"),
+        (["--gpus", "0", "--scheduler", "tcp://nobody:1"], "name their own GPU"),
+        (["--only", "sdclr-*"], "matches no cell; the cells are simclr-0"),
+        (["--set", "epochs=-1"], "epochs is -1"),
+        ([], "toy_train.npz does not exist"),
+    ],
+)
+def test_a_wrong_call_is_refused_in_one_line(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["batch", str(write(tmp_path)), *arguments]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert words in line
+    assert not (tmp_path / "runs").exists()
 
 
 # --- faults -----------------------------------------------------------------------------------
@@ -284,6 +302,34 @@ def test_two_drivers_share_the_cells_and_a_third_repeats_nothing(finished):
     assert code == 0 and "2 cells, 0 to run" in words
     assert processor_seconds() - spent < 5  # on an idle machine that is the time it takes
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_what_is_there_of_a_run(finished, tmp_path):
+    """Recorded, damaged, of other parameters, without the wanted probe, without its end."""
+    path = write(tmp_path, record=True, cross={"seed": [0, 1]})
+    kept = tmp_path / "results" / "toy" / "simclr-0"
+    cell._record(finished.path("simclr-0"), kept)
+    assert "encoder.safetensors" not in {file.name for file in kept.iterdir()}
+    todo = plan.Plan.of(grid.read(path), tmp_path / "toy", tmp_path / "results")
+    states = [todo.state(one) for one in todo.cells]
+    assert states == [("done", f"recorded in {kept}"), ("missing", "")]
+
+    shutil.copytree(finished.folder / "runs" / "toy", tmp_path / "toy")
+    todo = plan.Plan.of(grid.read(write(tmp_path)), tmp_path / "toy")
+    [one] = todo.cells
+    assert todo.state(one).state == "done"
+    other = plan.Plan.of(grid.read(write(tmp_path, probe={"shots": 6})), tmp_path / "toy")
+    assert other.state(other.cells[0]) == ("half done", "trained; probes or rows are missing")
+    other = plan.Plan.of(grid.read(path, {"temperature": 0.3}), tmp_path / "toy")
+    with pytest.raises(ConfigError, match=r"temperature 0\.2, not 0\.3"):
+        other.state(other.cells[0])
+    weights = tmp_path / "toy" / "simclr-0" / "encoder.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert todo.state(one).state == "damaged" and "sha256" in todo.state(one).about
+    (weights.parent / "DONE.json").unlink()
+    assert todo.state(one) == ("half done", "epoch 0 of 25")
 
 
 def test_kernel_killed_then_driver_killed_then_disk_full(batch, finished):
