@@ -81,6 +81,17 @@ def _parser() -> Parser:
     data.add_argument("--source", help="a folder or address that has the published lists")
     data.set_defaults(command=_data)
 
+    batch = commands.add_parser("batch", help="run what is missing of a grid")
+    batch.add_argument("grid", type=Path, help="e.g. experiments/quick.yaml; see docs/batch.md")
+    batch.add_argument("--workers", type=int, default=2, help="processes on this machine")
+    batch.add_argument("--gpus", help="e.g. 0,1: one worker for each of these GPUs instead")
+    batch.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a running Dask scheduler")
+    batch.add_argument("--out", type=Path, help="the folder of the runs; default runs/GRID")
+    batch.add_argument("--only", metavar="PATTERN", help="cells by name, e.g. 'bcl-*'")
+    batch.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    batch.add_argument("--dry-run", action="store_true", help="say what is done and what is not")
+    batch.set_defaults(command=_batch)
+
     bench = commands.add_parser("bench", help="time against the published recipe's shape")
     bench.add_argument("device", choices=("cpu", "gpu"))
     bench.add_argument("--data", default="shapes")
@@ -150,6 +161,33 @@ def _data(options: argparse.Namespace) -> None:
         datasets.get(options.name, options.root, options.source)
     else:
         print(datasets.verify(options.name, options.root))
+
+
+def _batch(options: argparse.Namespace) -> None:
+    if options.workers < 1:
+        raise ConfigError(f"--workers is {options.workers}; allowed is 1 or more")
+    gpus = options.gpus.split(",") if options.gpus else []
+    if options.scheduler and gpus:
+        raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
+    try:
+        from . import batch, grid, plan
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is missing: pip install 'ltcl-helpers[batch]'") from None
+
+    settings = dict(parse_setting(text) for text in options.settings)
+    todo = plan.Plan.of(grid.read(options.grid, settings), options.out, only=options.only)
+    if options.dry_run:
+        print(plan.dry_run(todo))
+        return
+    try:
+        failures = batch.run(todo, options.workers, gpus, options.scheduler)
+    except KeyboardInterrupt:
+        print("ltcl: stopped; the same command goes on", file=sys.stderr)
+        sys.exit(1)
+    for name, error, log in failures:
+        print(f"failed: {name}: {error}\n        log: {log}", file=sys.stderr)
+    if failures:
+        sys.exit(1)
 
 
 def _bench(options: argparse.Namespace) -> None:

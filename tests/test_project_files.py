@@ -24,13 +24,17 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         [
-            "config recipes store",
-            "shapes datasets splits machine boost augment views encoders convolution losses "
-            "pruning memory graphs",
-            "simclr sdclr",
+            "config recipes store chores",
+            "shapes datasets splits machine boost augment autoaugment views encoders convolution "
+            "batchnorm losses pruning memory graphs lars",
+            "simclr sdclr moco balanced supervised",
             "runs",
-            "lists sdclr_probe keeper pretrain probe",
-            "batch bench report reproduction plots explorer exercises",
+            "keeper pretrain lists knn sdclr_probe probe",
+            "grid plan cell",
+            "batch bench rows report study tables plots page reproduction",
+            "histories thumbnails explorer",
+            "checking exercises exercises_later exercises_report exercises_explore exercises_more",
+            "answering sandbox course grading website",
             "cli __main__",
         ]
     )
