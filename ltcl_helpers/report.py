@@ -35,6 +35,7 @@ from .rows import (
     controlled,
     folders,
     group_auroc,
+    group_counts,
     last_signal,
     load_rows,
     load_signal,
@@ -44,9 +45,10 @@ from .rows import (
 
 __all__ = [  # what lessons take from here, rows included
     "COMPARED", "RESULTS", "SHOWN", "WHO", "Interval", "by_run", "caution", "compare",
-    "comparison", "controlled", "count", "each", "ends", "folders", "group_auroc", "interval",
-    "last_signal", "load_rows", "load_signal", "markdown", "paired", "place", "probe_table",
-    "read_config", "readings", "regenerate", "smallest_difference", "spread", "units", "verdict",
+    "comparison", "controlled", "count", "each", "ends", "folders", "group_auroc", "group_counts",
+    "interval", "last_signal", "lines_of", "load_rows", "load_signal", "markdown", "paired",
+    "place", "probe_table", "read_config", "readings", "regenerate", "smallest_difference",
+    "spread", "units", "verdict",
 ]  # fmt: skip
 SHOWN = (*splits.GROUPS, "std", "all")
 COMPARED = (*splits.GROUPS, "all")
@@ -192,18 +194,23 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in [header, ["---"] * len(header), *rows])
 
 
-def comparison(table: pd.DataFrame, title: str = "paired differences, points") -> str:
+def comparison(table: pd.DataFrame, title: str = "first minus second, points") -> str:
     """A table from `compare` as Markdown, and below it what it says: all groups, both signs."""
     if table.empty:
         return "No two of the compared runs are here yet."
+    head, body = lines_of(table, title)
+    return f"{markdown(head, body)}\n\n" + "\n".join(f"* {line}" for line in readings(table))
+
+
+def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table from `compare`; what is told from zero is **bold**."""
     groups = list(table["group"].unique())
     body = []
     for name, part in table.groupby("difference", sort=False):
         cells = part.set_index("group")
-        shown = [_bold(cells.loc[g]) for g in groups]
+        shown = [_bold(cells.loc[g]) if g in cells.index else "" for g in groups]
         body.append([name, count(cells.iloc[0]), *shown])
-    text = markdown([title, "n", *groups], body)
-    return f"{text}\n\n" + "\n".join(f"* {line}" for line in readings(table))
+    return [title, "n", *groups], body
 
 
 def _bold(row: pd.Series) -> str:
@@ -213,7 +220,8 @@ def _bold(row: pd.Series) -> str:
 
 def count(row: pd.Series) -> str:
     """Units of a comparison: "2 mirrored pairs"."""
-    return f"{row['n']} {row['unit']}{'s' if row['n'] != 1 else ''}"
+    n = int(row["n"])
+    return f"{n} {row['unit']}{'s' if n != 1 else ''}"
 
 
 def readings(table: pd.DataFrame) -> list[str]:

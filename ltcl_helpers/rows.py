@@ -170,3 +170,8 @@ def last_signal(signal: pd.DataFrame, *levels: str) -> pd.DataFrame:
 def caution(rows: pd.DataFrame) -> str:
     """What in these runs is not the published recipe, in words; empty where nothing is."""
     return config.caution(*(read_config(Path(folder)) for folder in rows["folder"].unique()))
+
+
+def group_counts(folder: Path) -> np.ndarray:
+    """The class sizes [C] that define a run's many, medium and few; a control's are the tail's."""
+    return store.read_npz(folder / "memory.npz")["group_counts"]
