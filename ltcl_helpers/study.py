@@ -1,9 +1,7 @@
-"""Tables of a study: the runs that a grid names, or a list of runs, in Markdown.
+"""A study: the runs that a grid names, or a list of runs; what is there, and what is missing.
 
-study = tables.read("experiments/cifar100-quick.yaml")
-one.rows        # probe rows of every run that is there, with the row and label of the grid
-study.missing     # the grid's cells that are not
-print(tables.results(study, shots="100"))
+`study.read("experiments/cifar100-quick.yaml")` gives one; its `rows` are the probe rows of every
+run that is there, with the row and label of the grid.
 """
 
 from __future__ import annotations

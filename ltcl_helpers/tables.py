@@ -13,42 +13,42 @@ from .report import SHOWN, markdown, spread
 from .study import Study
 
 
-def results(study: Study, **only: str) -> str:
+def results(one: Study, **only: str) -> str:
     """Mean ± sd over runs of every row, section, protocol and shots, in percent."""
-    lines = table(study, **only)
+    lines = table(one, **only)
     told = [c for c in ("section", "protocol", "shots") if lines[c].nunique() > 1]
     body = lines[[*told, "features", "n", *(g for g in SHOWN if g in lines)]]
     head = [name.replace("section", "runs of") for name in body.columns]
     return markdown(head, body.astype(str).to_numpy().tolist())
 
 
-def table(study: Study, **only: str) -> pd.DataFrame:
+def table(one: Study, **only: str) -> pd.DataFrame:
     """One line per section, protocol, shots and row: n runs, and mean ± sd of every group."""
     lines = []
-    for section, part, runs in study.blocks(**only):
+    for section, part, runs in one.blocks(**only):
         about = {"section": section, "protocol": part["protocol"].iloc[0]}
         about["shots"] = part["shots"].iloc[0]
-        for row in (row for row in study.labels if row in runs.index.unique(0)):
+        for row in (row for row in one.labels if row in runs.index.unique(0)):
             here = runs.xs(row)
             cells = {group: spread(here[group]) for group in SHOWN if group in here}
-            lines.append({**about, "features": study.labels[row], "n": len(here), **cells})
+            lines.append({**about, "features": one.labels[row], "n": len(here), **cells})
     return pd.DataFrame(lines)
 
 
-def comparisons(study: Study, **only: str) -> pd.DataFrame:
+def comparisons(one: Study, **only: str) -> pd.DataFrame:
     """Paired differences of every section, protocol and shots, as by `report.compare`."""
     found = []
-    for section, part, runs in study.blocks(**only):
+    for section, part, runs in one.blocks(**only):
         groups = [group for group in report.COMPARED if group in runs]
-        one = report.compare(runs, study.pairs, study.labels, groups)
+        here = report.compare(runs, one.pairs, one.labels, groups)
         about = {"protocol": part["protocol"].iloc[0], "shots": part["shots"].iloc[0]}
-        found.append(one.assign(section=section, **about))
+        found.append(here.assign(section=section, **about))
     return pd.concat(found, ignore_index=True)
 
 
-def compared(study: Study, **only: str) -> str:
+def compared(one: Study, **only: str) -> str:
     """Paired differences in Markdown, a table with its sentences for each section."""
-    found = comparisons(study, **only)
+    found = comparisons(one, **only)
     if found.empty:
         return report.comparison(found)
     texts = []
@@ -61,20 +61,37 @@ def compared(study: Study, **only: str) -> str:
     return "\n\n".join(texts)
 
 
-def about(study: Study, *where: str) -> str:
-    """What must be said below a table: what the numbers are, the recipe, machines, the rows."""
-    rows = study.rows
+def facts(one: Study) -> list[str]:
+    """What must be said beside a table: what its numbers are, and on which machines."""
+    rows = one.rows
     machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
     sources = " and ".join(sorted(set(rows["list_source"])))
     mirrored = ", in mirrored pairs" if rows["mirrored"].any() else ""
-    lines = [
+    return [
         f"Accuracy in percent, mean ± sd over n runs that differ in split or seed{mirrored}; a "
         f"run's value is the mean over its labelled lists ({sources}). std is the balancedness.",
-        sentence(report.caution(rows)),
-        f"Machine: {machines}. Rows: {' and '.join(f'`{place}`' for place in where)}.",
-        "Missing: " + ", ".join(study.missing) if study.missing else "",
+        f"Machine: {machines}.",
     ]
+
+
+def about(one: Study, *where: str) -> str:
+    """The same in Markdown, with what is not the published recipe, where the rows lie, gaps."""
+    lines = [*facts(one), sentence(report.caution(one.rows))]
+    lines.append(f"Rows: {' and '.join(f'`{place}`' for place in where)}.")
+    if one.missing:
+        lines.append(f"Missing: {', '.join(one.missing)}.")
     return "\n".join(f"* {line}" for line in lines if line)
+
+
+def last_auroc(signal: pd.DataFrame) -> pd.DataFrame:
+    """AUROC of the last momentum loss by row: n runs, mean ± sd, and weighted to the tail."""
+    last = report.last_signal(signal, "label")
+    lines = [
+        {"features": label, "n": len(part), "AUROC for few": spread(part["auroc"], 1, 3),
+         "weighted to the tail's classes": spread(part["weighted"], 1, 3)}
+        for label, part in last.groupby(level="label", sort=False)
+    ]  # fmt: skip
+    return pd.DataFrame(lines)
 
 
 def sentence(text: str) -> str:
@@ -90,7 +107,7 @@ def read_published() -> pd.DataFrame:
     return pd.read_csv(DATA / "published.csv", dtype={"shots": str}).fillna({"shots": ""})
 
 
-def published(study: Study) -> pd.DataFrame:
+def published(one: Study) -> pd.DataFrame:
     """Each published number that one of the study's cells stands beside.
 
     Only runs of a published split, probed with published lists by the same protocol, count.
@@ -100,8 +117,8 @@ def published(study: Study) -> pd.DataFrame:
         difference, within (whether it lies within our spread: yes, no, or "one run"), source.
     """
     theirs, found = read_published(), []
-    for section, part, _ in study.blocks(list_source="published"):
-        for row in (row for row in study.labels if row in RECIPES):
+    for section, part, _ in one.blocks(list_source="published"):
+        for row in (row for row in one.labels if row in RECIPES):
             ours = part[(part["row"] == row) & (part["name"] == row)]
             for _, number in theirs[theirs["method"] == row].iterrows():
                 lists = _named_splits(number["split"])
@@ -111,7 +128,7 @@ def published(study: Study) -> pd.DataFrame:
                 if here["split"].nunique() < len(lists):
                     continue
                 values = here.groupby("folder")["accuracy"].mean()
-                found.append({"section": section, "features": study.labels[row],
+                found.append({"section": section, "features": one.labels[row],
                               **_beside(values, number)})  # fmt: skip
     return pd.DataFrame(found)
 
@@ -136,20 +153,20 @@ def _beside(values: pd.Series, number: pd.Series) -> dict[str, object]:
     }  # fmt: skip
 
 
-def beside_published(study: Study) -> str:
+def beside_published(one: Study) -> str:
     """The same in Markdown, or why there is none."""
-    found = published(study)
+    found = published(one)
     if found.empty:
-        return no_published(study)
+        return no_published(one)
     told = found[["features", "shots", "group", "n", "ours", "published", "difference", "within"]]
     sources = "; ".join(found["source"].unique())
     head = [*told.columns[:-1], "within our spread"]
-    note = f"Published by {sources}. {sentence(report.caution(study.rows))}"
+    note = f"Published by {sources}. {sentence(report.caution(one.rows))}"
     return f"{markdown(head, told.astype(str).to_numpy().tolist())}\n\n{note}"
 
 
-def no_published(study: Study) -> str:
+def no_published(one: Study) -> str:
     """Why no published number stands beside these."""
-    drawn = study.rows["split"].isin(splits.DRAWN).all()
+    drawn = one.rows["split"].isin(splits.DRAWN).all()
     own = "splits of our own" if drawn else "lists, probes or methods that none was published for"
     return f"No published number belongs here: these runs use {own}."
