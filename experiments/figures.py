@@ -163,7 +163,7 @@ def long_tail_effect() -> None:
     apart = report.paired(*tail_and_balanced(**LOGISTIC))[list(splits.GROUPS)]
     tidy = (100 * apart).rename_axis(columns="group").stack().rename("points").reset_index()
     style = dict(x="group", y="points", hue="group", palette=plots.COLOURS, ax=right)
-    sns.stripplot(tidy, **style, jitter=0.08, alpha=0.7, order=splits.GROUPS)
+    sns.stripplot(tidy, **style, jitter=False, alpha=0.7, order=splits.GROUPS)
     for k, group in enumerate(splits.GROUPS):
         found = report.interval(apart[group])
         look = dict(color=plots.COLOURS[group], marker=plots.MARKERS[group], capsize=3)

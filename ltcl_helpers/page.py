@@ -184,9 +184,9 @@ def _classes(one: Study) -> Iterator[str]:
     if found.empty:
         yield "<p>Not recorded: these probes kept groups of classes only.</p>"
         return
-    for section, part in found.groupby("section", sort=False):
+    for keys, part in found.groupby(["section", "protocol", "shots"], sort=False):
         words = "Classes put together by size; mean and sd over runs."
-        yield f"<h3>{html.escape(section)}</h3>" if section else ""
+        yield f"<h3>{html.escape(_named(*keys))}</h3>"
         yield picture(plots.class_curve(part), "accuracy by class size", words)
 
 

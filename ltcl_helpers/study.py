@@ -7,7 +7,7 @@ run that is there, with the row and label of the grid.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -172,17 +172,17 @@ def signal(one: Study) -> pd.DataFrame:
     return pd.concat([curve for curve in found if len(curve)] or found, ignore_index=True)
 
 
-def per_class(one: Study, rows: Iterable[str] | None = None) -> pd.DataFrame:
+def per_class(one: Study) -> pd.DataFrame:
     """Accuracy of every class against its size, where probes recorded it; else empty.
 
     Returns:
-        Columns section, row, label, folder, class, images, accuracy (mean over the lists).
+        Columns section, protocol, shots, row, label, folder, class, images, accuracy (mean over
+        the lists).
     """
-    there = one.rows["group"].str.fullmatch(r"class \d+")
-    found = one.rows[there & one.rows["row"].isin(list(rows or one.labels))]
+    found = one.rows[one.rows["group"].str.fullmatch(r"class \d+")]
     if found.empty:
         return pd.DataFrame()
-    keys = ["section", "row", "label", "folder", "group"]
+    keys = ["section", "protocol", "shots", "row", "label", "folder", "group"]
     mean = found.groupby(keys, sort=False)["accuracy"].mean().reset_index()
     mean["class"] = mean["group"].str.removeprefix("class ").astype(int)
     counts = {f: report.group_counts(Path(f)) for f in mean["folder"].unique()}
