@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from . import config, splits, store
+from . import config as configs
+from . import splits, store
 from .config import ConfigError, RunConfig
 from .datasets import DATA
+from .runs import Run
 
 RESULTS = DATA / "results"
 WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
@@ -64,24 +66,26 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
 
 
 def _rows_of(folder: Path) -> pd.DataFrame:
-    done, run = store.verify(folder), read_config(folder)
+    run = Run.load(folder)
     if not (folder / "probe.parquet").exists():
         raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
-    history = store.read_parquet(folder / "history.parquet")
     rows = store.read_parquet(folder / "probe.parquet")
     if "test" in rows:  # probes on another test set are no result of the run's own data
         rows = rows[rows["test"] == rows["data"]]
     if "features" not in rows:  # rows of before it told by their method what was probed
         pruned = rows["method"].str.endswith(" pruned").map({True: "pruned", False: "encoder"})
         rows = rows.assign(features=pruned.where(rows["method"] != "pixels", "pixels"))
-    about = run.model_dump(mode="json", exclude={"options", "split", "blocks"}) | run.options
-    machine = {"machine": _machine(done), "torch": done["machines"][0]["torch"]}
-    about |= {"blocks": str(run.blocks), "split_seed": run.drawn_with, **machine}
-    about |= {"run": folder.name, "folder": str(folder), "seconds": history["seconds"].median()}
-    about |= dict(zip(WHO, place(run), strict=True))
-    rows = rows.assign(**about, control=run.control)
-    names = {"encoder": run.name, "pruned": f"{run.name}, pruned", "pixels": "pixels"}
-    labels = {"encoder": run.label, "pruned": f"{run.label}, pruned branch", "pixels": "raw pixels"}
+    config = run.config
+    about = config.model_dump(mode="json", exclude={"options", "split", "blocks"}) | config.options
+    about |= {"blocks": str(config.blocks), "split_seed": config.drawn_with}
+    about |= {"machine": _machine(run.done), "torch": run.done["machines"][0]["torch"]}
+    about |= {"run": folder.name, "folder": str(folder)}
+    about |= {"seconds": run.history["seconds"].median()}
+    about |= dict(zip(WHO, place(config), strict=True))
+    rows = rows.assign(**about, control=config.control)
+    names = {"encoder": config.name, "pruned": f"{config.name}, pruned", "pixels": "pixels"}
+    labels = {"encoder": config.label, "pruned": f"{config.label}, pruned branch"}
+    labels["pixels"] = "raw pixels"
     return rows.assign(name=rows["features"].map(names), label=rows["features"].map(labels))
 
 
@@ -139,20 +143,19 @@ def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         balanced control has the long tail's mixture of classes.
     """
     tables = []
-    for folder in folders(where):
-        run, arrays = read_config(folder), store.read_npz(folder / "memory.npz")
-        if not len(arrays["epochs_kept"]) or np.ptp(arrays["group_counts"]) == 0:
+    for run in map(Run.load, folders(where)):
+        config, counts = run.config, run.group_counts.numpy()
+        if not run.epochs_kept or np.ptp(counts) == 0:
             continue
-        kind = run.split if run.split in splits.DRAWN else Path(run.split).stem
-        about = {"run": folder.name, "name": run.name, "label": run.label, "split": kind}
-        about |= dict(zip(WHO, place(run), strict=True), epochs=run.epochs)
-        few = np.isin(arrays["labels"], splits.groups(arrays["group_counts"])["few"])
-        weight = arrays["group_counts"][arrays["labels"]]
-        for epoch, loss in zip(arrays["epochs_kept"], arrays["momentum_loss"], strict=True):
-            loss = loss.astype(np.float32)
+        kind = config.split if config.split in splits.DRAWN else Path(config.split).stem
+        about = {"run": run.folder.name, "name": config.name, "label": config.label, "split": kind}
+        about |= dict(zip(WHO, place(config), strict=True), epochs=config.epochs)
+        few = np.isin(run.labels, splits.groups(counts)["few"])
+        weight = counts[run.labels]
+        for epoch, loss in zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True):
             found = {"auroc": roc_auc_score(few, loss)}
             found["weighted"] = roc_auc_score(few, loss, sample_weight=weight)
-            tables.append({**about, "epoch": int(epoch), **found})
+            tables.append({**about, "epoch": epoch, **found})
     return pd.DataFrame(tables)
 
 
@@ -169,9 +172,9 @@ def last_signal(signal: pd.DataFrame, *levels: str) -> pd.DataFrame:
 
 def caution(rows: pd.DataFrame) -> str:
     """What in these runs is not the published recipe, in words; empty where nothing is."""
-    return config.caution(*(read_config(Path(folder)) for folder in rows["folder"].unique()))
+    return configs.caution(*(read_config(Path(folder)) for folder in rows["folder"].unique()))
 
 
 def group_counts(folder: Path) -> np.ndarray:
     """The class sizes [C] that define a run's many, medium and few; a control's are the tail's."""
-    return store.read_npz(folder / "memory.npz")["group_counts"]
+    return Run.load(folder).group_counts.numpy()
