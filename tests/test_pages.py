@@ -9,7 +9,7 @@ import types
 import numpy as np
 import pytest
 
-from ltcl_helpers import config, methods, report, store
+from ltcl_helpers import config, report, store
 from ltcl_helpers.datasets import DATA
 
 ROOT = DATA.parent
@@ -94,6 +94,8 @@ def test_recorded_runs_hold_and_their_weights_are_left_out():
 
 
 def test_a_method_is_added_by_one_class_and_one_line(monkeypatch):
+    from ltcl_helpers import methods
+
     text = (ROOT / "docs" / "adding_a_method.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
     page = types.ModuleType("page")
