@@ -31,7 +31,8 @@ FLOORS = {
             "runs",
             "keeper pretrain probe",
             "grid",
-            "batch bench rows report study tables plots page explorer exercises",
+            "batch bench rows report study tables plots page explorer "
+            "checking exercises exercises_report",
             "cli __main__",
         ]
     )

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ltcl_helpers import page, report, store, study, tables
+from ltcl_helpers import checking, exercises_report, page, report, store, study, tables
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA
 
@@ -201,6 +201,51 @@ def test_spread_and_probe_table():
         "accuracy": [0.2, 0.3, 0.4, 0.5],
     })  # fmt: skip
     assert report.probe_table(rows).splitlines()[-1] == "| 100 | 2 | 30.0 | 40.0 |"
+
+
+def halves(runs, alone=False, single=False, total=False):
+    """The exercise about pairs, right, and with each of its common mistakes."""
+    if single:
+        return [value for *_, value in runs]
+    draws = {}
+    for draw, _, value in runs:
+        draws.setdefault(draw, []).append(value)
+    kept = [values for _, values in sorted(draws.items()) if alone or len(values) == 2]
+    return [sum(values) / (1 if total else len(values)) for values in kept]
+
+
+def ends(values, ddof=1, edge=None, divide=True):
+    n = len(values)
+    reach = (edge or scipy.stats.t.ppf(0.975, n - 1)) * np.std(values, ddof=ddof)
+    reach /= np.sqrt(n) if divide else 1
+    return np.mean(values) - reach, np.mean(values) + reach
+
+
+def normal(sd, n):
+    return sd * (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) / np.sqrt(n)
+
+
+@pytest.mark.parametrize(
+    ("check", "right", "wrong"),
+    [
+        ("check_pair_means", halves,
+         [lambda r: halves(r, alone=True), lambda r: halves(r, single=True),
+          lambda r: halves(r, total=True)]),
+        ("check_interval", ends,
+         [lambda v: ends(v, edge=1.96), lambda v: ends(v, ddof=0),
+          lambda v: ends(v, divide=False)]),
+        ("check_smallest_difference", report.smallest_difference,
+         [lambda sd, n: sd * scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n), normal,
+          lambda sd, n: report.smallest_difference(1, n)]),
+    ],
+)  # fmt: skip
+def test_checks_of_lesson_08_know_right_from_wrong(check, right, wrong):
+    check = getattr(exercises_report, check)
+    assert checking.judge(check, right).status == "right"
+    assert checking.judge(check, lambda *_: NotImplemented).status == "not answered"
+    assert len(check.mistakes) == len(wrong)
+    for answer in wrong:
+        assert checking.judge(check, answer).status == "wrong"
 
 
 # --- studies and published numbers ----------------------------------------------------------
