@@ -166,8 +166,8 @@ def _signal(one: Study) -> Iterator[str]:
         return
     controls = found["split"].eq("balanced") | found["split"].str.contains("_D_b")
     for section, part in found.groupby("section", sort=False):
-        words = "AUROC for images of the few classes, mean and sd over seeds (in mirrored pairs "
-        words += "over pairs); 0.5 is chance. "
+        words = "AUROC for images of the few classes, mean over seeds (bands: sd, over mirrored "
+        words += "pairs where there are any; of many curves without); 0.5 is chance. "
         words += (
             "The balanced runs are the control: same classes as few, all of one size."
             if controls[part.index].any()

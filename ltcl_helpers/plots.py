@@ -152,7 +152,7 @@ def paired_strips(
 
 
 def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "auroc") -> Axes:
-    """AUROC of the momentum loss for few along the epochs: mean and sd over seeds.
+    """AUROC of the momentum loss for few along the epochs: mean and, of up to four labels, sd.
 
     Where class orders are mirrored, over the pairs' means: in them class difficulty cancels.
     """
@@ -160,8 +160,10 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
         signal = signal.groupby(["label", "epoch", "draw"], sort=False)[value].mean().reset_index()
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     colours, dashes = look(signal["label"])
-    sns.lineplot(signal, x="epoch", y=value, hue="label", style="label", palette=colours,
-                 dashes=dashes, errorbar="sd", err_kws={"alpha": 0.12}, ax=ax)  # fmt: skip
+    spread = {"errorbar": "sd", "err_kws": {"alpha": 0.12}} if len(colours) <= 4 else {}
+    style = dict(hue="label", style="label", palette=colours, dashes=dashes, ax=ax)
+    sns.lineplot(signal, x="epoch", y=value, **{"errorbar": None, **style, **spread})
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.axhline(0.5, color="black", lw=0.8)
     ax.set(xlabel="epoch", ylabel="AUROC for few classes")
     ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)

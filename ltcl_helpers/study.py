@@ -18,6 +18,8 @@ from .config import ConfigError, RunConfig
 from .report import RESULTS
 from .rows import read_config
 
+PLACES = {"data", "root", "split", "device", "checkpoint_seconds"}  # of a run, not of its result
+
 
 @dataclasses.dataclass(frozen=True)
 class Study:
@@ -47,7 +49,7 @@ def read(
 
     Args:
         where: one grid (.yaml), or run folders.
-        out: the folder of the grid's runs, if it is not runs/STUDY.
+        out: the folder of the grid's runs, if it is not runs/STUDY, or data/results/STUDY.
         lists: the folder of the published lists, if it is not the grid's.
     """
     paths = [where] if isinstance(where, str | Path) else list(where)
@@ -57,7 +59,8 @@ def read(
 
 
 def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
-    base = RESULTS / plan.study if plan.record else Path(out or Path("runs") / plan.study)
+    base = RESULTS / plan.study if plan.record else Path("runs") / plan.study
+    base = Path(out) if out else base
     tables, labels, there, missing = [], {}, [], []
     axes = _sections(plan)
     for cell in plan.cells:
@@ -65,6 +68,7 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
         if not (folder / "DONE.json").exists() or not (folder / "probe.parquet").exists():
             missing.append(cell.name)
             continue
+        _check_run(folder, cell.config)
         found = report.load_rows([folder])
         plain = found["features"] == "encoder"
         row = found["features"].where(~plain, cell.row)
@@ -84,6 +88,18 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
     order = [*[row for row in labels if row not in plan.labels], *plan.labels]
     labels = {row: labels[row] for row in order if row in labels}
     return Study(plan.title, plan.note, rows, labels, plan.pairs, there, missing)
+
+
+def _check_run(folder: Path, wanted: RunConfig) -> None:
+    """Refuse a run with other parameters than its cell's; where files lie counts for nothing."""
+    found, ours = read_config(folder).model_dump(), wanted.model_dump()
+    names = ours.keys() - PLACES
+    apart = [f"{name} {found[name]!r}, not {ours[name]!r}" for name in sorted(names)
+             if found[name] != ours[name]]  # fmt: skip
+    if Path(str(found["split"])).name != Path(ours["split"]).name:
+        apart.append(f"split {found['split']}, not {ours['split']}")
+    if apart:
+        raise ConfigError(f"{folder} holds a run with {'; '.join(apart)}; name other --runs")
 
 
 def _sections(plan: grid.Grid) -> list[str]:

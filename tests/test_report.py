@@ -266,6 +266,13 @@ def test_a_grid_gives_labels_sections_and_missing_cells():
     assert sum("shapes-simclr" in str(folder) for folder in partners.folders) == 4
 
 
+def test_a_run_with_other_parameters_is_not_a_cell(tmp_path):
+    text = (GRIDS / "shapes-precision.yaml").read_text()
+    (tmp_path / "other.yaml").write_text(text.replace("preset: quick,", "preset: quick, lr: 0.5,"))
+    with pytest.raises(ConfigError, match="long-tail-0 holds a run with lr 0.25, not 0.5"):
+        study.read(tmp_path / "other.yaml", report.RESULTS / "shapes-precision")
+
+
 def test_runs_without_a_grid_are_compared_with_plain_and_control():
     one = study.read(["shapes-methods"])
     assert {("bcl-d", "sdclr"), ("bcl-d", "sdclr-shuffled")} <= set(one.pairs)
