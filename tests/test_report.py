@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_features_are_told_by_a_column():
     assert set(rows["features"]) == {"encoder", "pixels"}
     assert set(rows.loc[rows["features"] == "pixels", "label"]) == {"raw pixels"}
     assert set(rows.loc[rows["features"] == "pixels", "method"]) == {"simclr"}
+
+
+def test_rows_of_another_test_set_are_left_out_and_times_are_medians(tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(DATA / "results" / "shapes-methods" / "bcl-i-0", folder)
+    rows = store.read_parquet(folder / "probe.parquet")
+    rows = rows.assign(test=rows["data"])
+    store.add_table(folder, "probe.parquet", pd.concat([rows, rows.assign(test="cifar10")]))
+    found = report.load_rows(folder)
+    assert len(found) == len(rows) and set(found["test"]) == {"shapes"}
+    seconds = sorted(store.read_parquet(folder / "history.parquet")["seconds"])
+    assert set(found["seconds"]) == {(seconds[14] + seconds[15]) / 2} and len(seconds) == 30
 
 
 def test_rows_that_are_not_there_say_so(tmp_path):
@@ -186,6 +199,7 @@ def test_the_sentences_name_every_group_and_both_signs():
     assert lines[0] == "Told from zero, above: B minus A (many)."
     assert lines[1] == "Told from zero, below: B minus A (few)."
     assert lines[2] == "Not told from zero in any group: none."
+    assert any("Of 4 such intervals about 0.2 leave zero out" in line for line in lines)
     assert any("Two units tell little" in line and "12.7" in line for line in lines)
     text = report.comparison(table)
     assert "**-4.0 (-4.0 to -4.0)**" in text and "2 mirrored pairs" in text
@@ -296,6 +310,8 @@ def test_published_numbers_stand_beside_their_own_cells_only(quick):
     split = quick.rows.assign(split="cifar100_split2_D_i.npy")
     for one in (drawn, other, dataclasses.replace(quick, rows=split)):
         assert tables.published(one).empty
+    variant = dataclasses.replace(quick, rows=quick.rows.replace({"name": {"bcl-i": "bcl-i-1e-4"}}))
+    assert set(tables.published(variant)["features"]) == {"SimCLR", "SDCLR", "BCL-D"}
     own = study.read(GRIDS / "shapes-precision.yaml")
     assert "splits of our own" in tables.beside_published(own)
 
@@ -304,7 +320,7 @@ def test_within_the_spread_is_one_standard_deviation(quick):
     number = pd.Series({"protocol": "bcl", "shots": "100", "group": "all", "accuracy": 0.5,
                         "source": "s", "table": "t"})  # fmt: skip
     says = [tables._beside(pd.Series(v), number)["within"] for v in
-            ([0.48, 0.50], [0.46, 0.48], [0.5])]  # fmt: skip
+            ([0.48, 0.50], [0.475, 0.49], [0.5])]  # fmt: skip
     assert says == ["yes", "no", "one run"]
 
 
