@@ -74,6 +74,13 @@ def _parser() -> Parser:
     record.add_argument("target", type=Path)
     record.set_defaults(command=_record)
 
+    report = commands.add_parser("report", help="a grid's or runs' tables and figures as one page")
+    report.add_argument("where", nargs="+", metavar="GRID.yaml | RUNS")
+    report.add_argument("--out", type=Path, default="report.html", help="default report.html")
+    report.add_argument("--runs", type=Path, help="folder of the grid's runs; default runs/GRID")
+    report.add_argument("--lists", help="folder of the published lists, if not the grid's")
+    report.set_defaults(command=_report)
+
     data = commands.add_parser("data", help="get or verify data and published lists")
     data.add_argument("action", choices=("get", "verify"))
     data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
@@ -146,6 +153,15 @@ def _probe(options: argparse.Namespace) -> None:
     print(report.probe_table(rows))
     if caution := RunConfig(**read_config(options.run)).caution:
         print(caution)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from . import page
+
+    one = page.write(options.where, options.out, options.runs, options.lists)
+    for name in one.missing:
+        print(f"missing: {name}")
+    print(f"{len(one.folders)} runs, {len(one.missing)} missing: {options.out}, .csv, .parquet")
 
 
 def _record(options: argparse.Namespace) -> None:
