@@ -12,7 +12,7 @@ const SORTS = {
   hardest: "Hardest now", easiest: "Easiest now", falling: "Fastest falling", wandering: "Most up and down",
 };
 const MOST_CURVES = 150, SHOWN = 48, SHEET = 32;
-const MARGIN = { left: 46, right: 14, top: 14, bottom: 44 };
+const MARGIN = { left: 54, right: 14, top: 14, bottom: 44 };
 
 // --- small helpers ----------------------------------------------------------------------------
 
@@ -212,6 +212,7 @@ function explore(root, meta, bytes, host) {
     focus: null, selection: [], hidden: new Set(), playing: false, zoom: [0, 0, 1], hover: null, said: "",
   };
   state.layout = layouts(data)[0].id;
+  state.focus = meta.views?.samples[0] ?? largest(data.order, sortKey(data, data.runs[0], "hardest", state.row), 1)[0];
   const chosen = new Uint8Array(data.samples);
   let waiting = false;
   const app = { root, data, state, images, host, chosen, set, panels, colour, ink: {} };
@@ -661,7 +662,7 @@ function drawClasses(app, context, toX, toY, bottom, right) {
     }
     if (place % step) return;
     const text = fitText(context, name, room - context.measureText(` ${many(size)}`).width), y = bottom + 19 + 14 * ((place / step) % 2);
-    const left = clamp(x - context.measureText(`${text} ${many(size)}`).width / 2, 2, right);
+    const long = context.measureText(`${text} ${many(size)}`).width, left = clamp(x - long / 2, 2, right + MARGIN.right - long - 1);
     context.textAlign = "left";
     context.fillStyle = ink.ink;
     context.fillText(text, left, y);
