@@ -8,13 +8,21 @@ const MARK = { many: "circle", medium: "square", few: "triangle", all: "circle" 
 const SIZE = { many: 0.95, medium: 1, few: 1.5, all: 1 }; // rare marks must not drown
 const DASH = { many: [], medium: [7, 3], few: [2, 3], all: [] };
 const LIGHTER = { many: "#58A9E0", all: "#C9D1D9" }; // in the dark look; the others stay
-const SORTS = {
-  hardest: "Hardest now", easiest: "Easiest now", falling: "Fastest falling", wandering: "Most up and down",
-};
+const SORTS = { hardest: "Hardest now", easiest: "Easiest now", falling: "Fastest falling", wandering: "Most up and down" };
 const MOST_CURVES = 150, SHOWN = 48, SHEET = 32;
 const MARGIN = { left: 54, right: 14, top: 14, bottom: 44 };
+const ALL = [0, 0, 1]; // the zoom that shows all: left and lower end in units, and scale
+const KEYS = "Keys: Space plays; ← → Home End move in time; N and P go through the list; A adds the sample to the "
+  + "selection or takes it out; 1 2 3 4 choose the map, R the run; + - 0 zoom; / searches; Esc clears. On the map: click "
+  + "a sample, with Shift more than one; drag a lasso; Ctrl and the wheel zoom.";
 
 // --- small helpers ----------------------------------------------------------------------------
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+const many = (count) => count.toLocaleString("en");
+const round = (value, digits) => value.toFixed(digits);
+const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+const more = (event) => event.shiftKey || event.ctrlKey || event.metaKey;
+const reading = (text = "") => h("p", { className: "ltcl-reading", textContent: text });
 
 /** An element with properties and children; strings become text, never markup. */
 function h(tag, properties = {}, ...children) {
@@ -28,87 +36,87 @@ function h(tag, properties = {}, ...children) {
   return element;
 }
 
-const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-const many = (count) => count.toLocaleString("en");
-const round = (value, digits) => value.toFixed(digits);
+const press = (text, onclick, more = {}) => h("button", { type: "button", textContent: text, onclick, ...more });
 
-function rgb(hex) {
-  return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-}
-
-/** Fit a canvas to its box in device pixels; returns its context, scaled to CSS pixels. */
+/** Fit a canvas to its box in device pixels and clear it; its context works in CSS pixels. */
 function fit(canvas) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
   const width = Math.max(1, canvas.clientWidth), height = Math.max(1, canvas.clientHeight);
-  const [w, hgt] = [Math.round(width * ratio), Math.round(height * ratio)];
-  if (canvas.width !== w || canvas.height !== hgt) Object.assign(canvas, { width: w, height: hgt });
+  const size = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
+  if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
   const context = canvas.getContext("2d");
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
   context.clearRect(0, 0, width, height);
-  Object.assign(context, { font: "11px system-ui, sans-serif", lineWidth: 1, globalAlpha: 1 });
   context.setLineDash([]);
+  Object.assign(context, { font: "11px system-ui, sans-serif", lineWidth: 1, globalAlpha: 1 });
   return { context, width, height, ratio };
 }
 
-// --- data -------------------------------------------------------------------------------------
+function line(context, points) {
+  context.beginPath();
+  for (let at = 0; at < points.length; at += 2) context.lineTo(points[at], points[at + 1]);
+  context.stroke();
+}
 
+function tracePath(context, shape, x, y, r) {
+  context.beginPath();
+  if (shape === "square") context.rect(x - r * 0.88, y - r * 0.88, r * 1.76, r * 1.76);
+  else if (shape === "circle") context.arc(x, y, r, 0, 2 * Math.PI);
+  else for (const [dx, dy] of [[0, -1.15], [1.1, 0.85], [-1.1, 0.85]]) context.lineTo(x + r * dx, y + r * dy);
+  context.closePath();
+}
+
+function fitText(context, text, room) {
+  for (let end = text.length; end > 1; end--) {
+    const shown = end < text.length ? `${text.slice(0, end)}…` : text;
+    if (context.measureText(shown).width <= room) return shown;
+  }
+  return "…";
+}
+
+// --- data -------------------------------------------------------------------------------------
 /** Every float16 as a number, by its 16 bits. */
 const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
   const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
   if (exponent === 31) return fraction ? NaN : sign * Infinity;
-  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
+  return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -24 * fraction);
 });
 
 /** The arrays of a payload, and what is computed from them once. */
 function openData(meta, bytes) {
   if (bytes.byteOffset % 8) bytes = bytes.slice();
-  const raw = (name) => {
-    const [offset, length] = meta.arrays[name];
-    return bytes.subarray(offset, offset + length);
-  };
+  const raw = (name) => bytes.subarray(meta.arrays[name][0], meta.arrays[name][0] + meta.arrays[name][1]);
   const array = (name, Kind) => {
+    if (!meta.arrays[name]) return null;
     const part = raw(name);
     return new Kind(part.buffer, part.byteOffset, part.length / Kind.BYTES_PER_ELEMENT);
   };
-  const data = { meta, raw, samples: meta.samples, rows: meta.epochs.length, classes: meta.classes };
-  data.labels = array("labels", Uint16Array);
-  data.index = meta.arrays.index ? array("index", Int32Array) : null;
-  data.projection = meta.projection ? array("projection", Float32Array) : null;
-  data.runs = meta.runs.map((about, number) => openRun(about, array(`loss${number}`, Uint16Array), data));
-  data.group = (i) => data.classes[data.labels[i]].group;
-  data.name = (i) => (meta.labelled ? data.classes[data.labels[i]].name : "sample");
-  const bySize = data.classes.map((_, c) => c).sort((a, b) => rankSize(b) - rankSize(a) || a - b);
-  function rankSize(c) {
-    return data.classes[c].size;
-  }
-  data.bySize = bySize;
-  data.place = new Uint16Array(data.classes.length); // of a class, by size
-  bySize.forEach((c, place) => (data.place[c] = place));
-  data.groups = Object.keys(MARK).filter((name) => data.classes.some((c) => c.group === name));
-  data.order = Uint32Array.from({ length: data.samples }, (_, i) => i); // the few are drawn last
-  const rank = Uint8Array.from(data.labels, (label) => data.groups.indexOf(data.classes[label].group));
-  data.rank = rank;
-  data.order.sort((a, b) => rank[a] - rank[b] || a - b);
-  return data;
+  const { samples, classes } = meta, rows = meta.epochs.length, labels = array("labels", Uint16Array);
+  const runs = meta.runs.map((about, n) => openRun(about, array(`loss${n}`, Uint16Array), samples, rows));
+  const bySize = classes.map((_, c) => c).sort((a, b) => classes[b].size - classes[a].size || a - b);
+  const place = new Uint16Array(classes.length); // of a class, the largest first
+  bySize.forEach((c, at) => (place[c] = at));
+  const groups = Object.keys(MARK).filter((name) => classes.some((c) => c.group === name));
+  const rank = Uint8Array.from(labels, (label) => groups.indexOf(classes[label].group));
+  const order = Uint32Array.from(labels, (_, i) => i).sort((a, b) => rank[a] - rank[b] || a - b); // few on top
+  return {
+    meta, raw, samples, rows, classes, labels, runs, bySize, place, groups, rank, order,
+    index: array("index", Int32Array), projection: array("projection", Float32Array),
+    group: (i) => classes[labels[i]].group, name: (i) => (meta.labelled ? classes[labels[i]].name : "sample"),
+  };
 }
 
 /** A run's losses and scores; a score compares a loss with the mean of all at that epoch. */
-function openRun(about, bits, { samples, rows }) {
+function openRun(about, bits, samples, rows) {
   const mean = new Float64Array(rows), far = new Float64Array(rows);
   for (let t = 0; t < rows; t++) {
-    let sum = 0, low = Infinity, high = -Infinity;
-    for (let at = t * samples, end = at + samples; at < end; at++) {
-      const value = HALF[bits[at]];
-      sum += value;
-      if (value < low) low = value;
-      if (value > high) high = value;
-    }
-    mean[t] = sum / samples;
-    far[t] = Math.max(high - mean[t], mean[t] - low);
+    const row = bits.subarray(t * samples, (t + 1) * samples);
+    for (const bit of row) mean[t] += HALF[bit] / samples;
+    for (const bit of row) far[t] = Math.max(far[t], Math.abs(HALF[bit] - mean[t]));
   }
   const loss = (t, i) => HALF[bits[t * samples + i]];
   const toScore = (t, value) => (far[t] > 0 ? (1 + (value - mean[t]) / far[t]) / 2 : 0.5);
-  return { ...about, bits, mean, far, loss, toScore, score: (t, i) => toScore(t, loss(t, i)) };
+  return { ...about, loss, toScore, score: (t, i) => toScore(t, loss(t, i)) };
 }
 
 /** What each order ranks the samples by, largest first. */
@@ -116,7 +124,7 @@ function sortKey(data, run, sort, t) {
   if (sort === "hardest") return (i) => run.loss(t, i);
   if (sort === "easiest") return (i) => -run.loss(t, i);
   if (sort === "falling") return (i) => run.loss(0, i) - run.loss(t, i);
-  run.wandering ??= Float32Array.from({ length: data.samples }, (_, i) => {
+  run.wandering ??= Float32Array.from(data.labels, (_, i) => {
     let path = 0;
     for (let s = 1; s < data.rows; s++) path += Math.abs(run.loss(s, i) - run.loss(s - 1, i));
     return path - Math.abs(run.loss(data.rows - 1, i) - run.loss(0, i));
@@ -126,10 +134,8 @@ function sortKey(data, run, sort, t) {
 
 /** The `count` samples of `pool` with the largest keys, largest first. */
 function largest(pool, key, count) {
-  const keys = Float32Array.from(pool, key);
-  const sorted = keys.slice().sort();
+  const keys = Float32Array.from(pool, key), sorted = keys.slice().sort(), found = [];
   const least = sorted[Math.max(0, sorted.length - count)];
-  const found = [];
   for (let at = 0; at < keys.length; at++) if (keys[at] >= least) found.push(at);
   found.sort((a, b) => keys[b] - keys[a] || pool[a] - pool[b]);
   return found.slice(0, count).map((at) => pool[at]);
@@ -143,82 +149,45 @@ function boostWords({ steer, strength: [atZero, atOne] }, score) {
   return w === undefined ? [`none (BCL-I: ${ends(score)})`, `0 (BCL-I: ${round(score, 2)})`] : [ends(w), round(w, 2)];
 }
 
-/** Thumbnails and views, decoded when first looked at. */
-function pictures(data) {
-  const kept = new Map();
+/** Thumbnails and views, decoded when first looked at; without images the mark of the group. */
+function pictures(data, colour) {
+  const kept = new Map(), side = data.meta.side;
   const decode = (name) => {
-    if (!kept.has(name)) {
-      const entry = { bitmap: null };
-      const blob = new Blob([data.raw(name)], { type: "image/webp" });
-      entry.ready = createImageBitmap(blob).then((bitmap) => (entry.bitmap = bitmap));
-      kept.set(name, entry);
-    }
+    if (!kept.has(name)) kept.set(name, createImageBitmap(new Blob([data.raw(name)], { type: "image/webp" })));
     return kept.get(name);
   };
-  const paint = (canvas, i) => {
-    const side = data.meta.side;
+  const paint = async (canvas, i) => {
     canvas.dataset.sample = i;
-    if (!side) return paintChip(canvas, data, i);
-    const entry = decode(`sheet${Math.floor(i / SHEET ** 2)}`);
-    const draw = (bitmap) => {
-      if (Number(canvas.dataset.sample) !== i) return; // it shows another sample by now
-      Object.assign(canvas, { width: side, height: side });
-      const at = i % SHEET ** 2;
-      canvas.getContext("2d").drawImage(
-        bitmap, (at % SHEET) * side, Math.floor(at / SHEET) * side, side, side, 0, 0, side, side);
-    };
-    if (entry.bitmap) draw(entry.bitmap);
-    else entry.ready.then(draw);
+    const bitmap = side && (await decode(`sheet${Math.floor(i / SHEET ** 2)}`));
+    if (Number(canvas.dataset.sample) !== i) return; // it shows another sample by now
+    Object.assign(canvas, { width: side ?? 32, height: side ?? 32 });
+    const context = canvas.getContext("2d"), at = i % SHEET ** 2;
+    if (side) return context.drawImage(bitmap, -(at % SHEET) * side, -Math.floor(at / SHEET) * side);
+    context.fillStyle = colour(data.group(i));
+    tracePath(context, MARK[data.group(i)], 16, 16, 9);
+    context.fill();
   };
   return { paint, decode };
 }
 
-/** In place of an image that is not at hand: the mark of its group. */
-function paintChip(canvas, data, i) {
-  Object.assign(canvas, { width: 32, height: 32 });
-  const context = canvas.getContext("2d");
-  context.fillStyle = colourOf(data, data.group(i), canvas.closest("[data-look]")?.dataset.look);
-  tracePath(context, MARK[data.group(i)], 16, 16, 9);
-  context.fill();
-}
-
-function colourOf(data, group, look) {
-  return (look === "dark" && LIGHTER[group]) || data.meta.colours[group];
-}
-
-function tracePath(context, shape, x, y, r) {
-  context.beginPath();
-  if (shape === "square") context.rect(x - r * 0.88, y - r * 0.88, r * 1.76, r * 1.76);
-  else if (shape === "triangle") {
-    context.moveTo(x, y - r * 1.15);
-    context.lineTo(x + r * 1.1, y + r * 0.85);
-    context.lineTo(x - r * 1.1, y + r * 0.85);
-    context.closePath();
-  } else context.arc(x, y, r, 0, 2 * Math.PI);
-}
-
 // --- the explorer -----------------------------------------------------------------------------
-
 /**
  * Build the explorer in `root`.
  *
- * `host`: `live` asks Python for views, `selected(list)` is told of every selection, `address`
- * is true where the view is kept in the page's address.
+ * `host`: `ask` asks Python for views, `selected(list)` is told of every selection, `address` is
+ * true where the view is kept in the page's address.
  */
 function explore(root, meta, bytes, host) {
-  const data = openData(meta, bytes), images = pictures(data), panels = [];
+  const data = openData(meta, bytes), panels = [], chosen = new Uint8Array(data.samples);
   const state = {
-    row: data.rows - 1, run: 0, layout: "size", sort: "hardest", scope: "all", curve: "loss",
-    focus: null, selection: [], hidden: new Set(), playing: false, zoom: [0, 0, 1], hover: null, said: "",
+    row: data.rows - 1, run: 0, layout: layouts(data)[0].id, sort: "hardest", scope: "all", curve: "loss", focus: null,
+    selection: [], hidden: new Set(), playing: false, zoom: ALL, hover: null, said: "",
   };
-  state.layout = layouts(data)[0].id;
   state.focus = meta.views?.samples[0] ?? largest(data.order, sortKey(data, data.runs[0], "hardest", state.row), 1)[0];
-  const chosen = new Uint8Array(data.samples);
-  let waiting = false;
-  const app = { root, data, state, images, host, chosen, set, panels, colour, ink: {} };
-
+  let waiting = 0;
   function set(changes, quiet = false) {
     if ("row" in changes) changes.row = clamp(Math.round(changes.row) || 0, 0, data.rows - 1);
+    if ("layout" in changes) changes.zoom ??= ALL;
     if ("selection" in changes) {
       for (const i of state.selection) chosen[i] = 0;
       changes.selection = changes.selection.filter((i) => i >= 0 && i < data.samples && !chosen[i] && (chosen[i] = 1));
@@ -226,60 +195,34 @@ function explore(root, meta, bytes, host) {
     }
     Object.assign(state, changes);
     if ("selection" in changes && !quiet) host.selected?.(state.selection);
-    if (!waiting) requestAnimationFrame(draw);
-    waiting = true;
+    waiting ||= requestAnimationFrame(() => ((waiting = 0), panels.forEach((draw) => draw())));
   }
-  function draw() {
-    waiting = false;
-    for (const panel of panels) panel(state);
-  }
-  function colour(group) {
-    return colourOf(data, group, root.dataset.look);
-  }
-
+  const colour = (group) => (root.dataset.look === "dark" && LIGHTER[group]) || meta.colours[group];
+  const app = { root, data, state, host, chosen, set, panels, colour, ink: {}, images: pictures(data, colour) };
   root.classList.add("ltcl");
   root.tabIndex = -1;
   root.setAttribute("data-lm-suppress-shortcuts", "true"); // the keys are ours, not JupyterLab's
-  root.append(h("div", { className: "ltcl-page" },
-    header(app),
-    h("div", { className: `ltcl-grid${data.runs.length > 1 ? " two" : ""}` },
-      mapPanel(app), timeline(app), curvesPanel(app),
-      h("div", { className: "ltcl-side" }, samplePanel(app), galleryPanel(app))),
-    footer(app)));
+  root.append(h("div", { className: "ltcl-page" }, header(app),
+    h("div", { className: `ltcl-grid${data.runs.length > 1 ? " two" : ""}` }, mapPanel(app), timeline(app),
+      curvesPanel(app), h("div", { className: "ltcl-side" }, samplePanel(app), galleryPanel(app))),
+    h("footer", {}, h("p", {}, h("strong", { textContent: meta.aboutLabels })), h("ul", {},
+      ...[...meta.notes, KEYS].map((note) => h("li", { textContent: note }))))));
   const stopLook = followLook(root, () => {
-    const style = getComputedStyle(root);
-    for (const name of ["paper", "ink", "soft", "line", "accent"]) app.ink[name] = style.getPropertyValue(`--${name}`).trim();
+    for (const name of ["ink", "soft", "line", "accent"]) app.ink[name] = getComputedStyle(root).getPropertyValue(`--${name}`).trim();
     set({});
   });
-  const keys = (event) => onKey(app, event);
-  (host.address ? document : root).addEventListener("keydown", keys);
+  const keys = (event) => onKey(app, event), heard = host.address ? document : root;
+  heard.addEventListener("keydown", keys);
   const sized = new ResizeObserver(() => set({}));
   sized.observe(root);
   if (host.address) keepAddress(app);
-  set({});
-  app.close = () => {
-    set({ playing: false });
-    stopLook();
-    sized.disconnect();
-    (host.address ? document : root).removeEventListener("keydown", keys);
-  };
+  app.close = () => (set({ playing: false }), stopLook(), sized.disconnect(), heard.removeEventListener("keydown", keys));
   return app;
-}
-
-/** The maps that these data allow. */
-function layouts(data) {
-  const found = [];
-  if (data.meta.labelled) found.push({ id: "size", label: "Class size" });
-  found.push({ id: "fall", label: "Fall so far" });
-  if (data.runs.length > 1) found.push({ id: "both", label: "Both runs" });
-  if (data.projection) found.push({ id: "features", label: "Features" });
-  return found;
 }
 
 /** Dark or light as JupyterLab is, or as the system asks for. */
 function followLook(root, changed) {
-  const system = matchMedia("(prefers-color-scheme: dark)");
-  const look = () => {
+  const system = matchMedia("(prefers-color-scheme: dark)"), look = () => {
     const lab = document.body.dataset.jpThemeLight;
     root.dataset.look = (lab === undefined ? system.matches : lab === "false") ? "dark" : "light";
     changed();
@@ -288,230 +231,171 @@ function followLook(root, changed) {
   watch.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light"] });
   system.addEventListener("change", look);
   look();
-  return () => {
-    watch.disconnect();
-    system.removeEventListener("change", look);
-  };
+  return () => (watch.disconnect(), system.removeEventListener("change", look));
 }
 
 /** A row of buttons of which one is pressed. */
 function choice(app, name, label, options) {
-  const buttons = options.map(({ id, label: text }) => h("button", {
-    type: "button", textContent: text, onclick: () => app.set({ [name]: id, ...(name === "layout" ? { zoom: [0, 0, 1] } : {}) }),
-  }));
-  app.panels.push((state) => buttons.forEach((button, at) => button.setAttribute("aria-pressed", state[name] === options[at].id)));
-  const group = h("div", { className: "ltcl-choice", role: "group" }, ...buttons);
-  group.setAttribute("aria-label", label);
-  return group;
+  const buttons = options.map(({ id, label: text }) => press(text, () => app.set({ [name]: id })));
+  app.panels.push(() => buttons.forEach((button, at) => button.setAttribute("aria-pressed", app.state[name] === options[at].id)));
+  return h("div", { className: "ltcl-choice", role: "group", "aria-label": label }, ...buttons);
 }
 
-function readingLine(text) {
-  return h("p", { className: "ltcl-reading", textContent: text });
-}
+const panel = (name, bar, ...content) => h("section", { className: `ltcl-panel ltcl-${name}` }, h("div", { className: "ltcl-bar" }, ...bar), ...content);
+const heading = (text) => h("h2", { textContent: text });
 
-// --- header and footer ------------------------------------------------------------------------
-
+// --- header, search, CSV ----------------------------------------------------------------------
 function header(app) {
   const { data, state, set } = app, { meta } = data;
-  const input = h("input", {
-    type: "search", placeholder: meta.labelled ? "Search: star, few, 12, 40-60" : "Search: 12, 40-60",
-    list: "", className: "ltcl-search", onkeydown: (event) => event.key === "Enter" && search(app, input.value),
-  });
-  input.setAttribute("aria-label", "Search by class or sample number");
-  const names = h("datalist", { id: `ltcl-names-${Math.random().toString(36).slice(2)}` },
-    ...(meta.labelled ? data.classes.map((c) => h("option", { value: c.name })) : []));
-  input.setAttribute("list", names.id);
-  const csv = h("button", { type: "button", onclick: () => downloadCsv(app) });
-  const clear = h("button", { type: "button", textContent: "Clear", onclick: () => set({ selection: [], focus: null, said: "" }) });
-  const share = host(app) && h("button", { type: "button", textContent: "Copy link", onclick: () => copyLink(app) });
-  const help = h("button", { type: "button", textContent: "Keys", onclick: () => dialog.showModal() });
-  const dialog = keyDialog();
-  app.search = input;
-  app.help = dialog;
+  const id = `ltcl-names-${Math.random().toString(36).slice(2)}`;
+  const names = h("datalist", { id }, ...(meta.labelled ? data.classes.map((c) => h("option", { value: c.name })) : []));
+  const input = (app.search = h("input", {
+    type: "search", placeholder: meta.labelled ? "Search: star, few, 12, 40-60" : "Search: 12, 40-60", className: "ltcl-search",
+    list: id, "aria-label": "Search by class or sample number",
+    onkeydown: (event) => event.key === "Enter" && search(app, input.value),
+  }));
+  const csv = press("", () => downloadCsv(app));
+  const clear = press("Clear", () => set({ selection: [], focus: null, said: "" }));
   app.panels.push(() => {
     csv.textContent = state.selection.length ? `Save CSV (${many(state.selection.length)})` : "Save CSV";
     csv.disabled = clear.disabled = !state.selection.length;
   });
-  const facts = [`${many(data.samples)} samples`];
-  if (meta.labelled) facts.push(`${data.classes.length} classes`);
-  facts.push(data.rows === 1 ? `epoch ${meta.epochs[0]}` : `epochs ${meta.epochs[0]} to ${meta.epochs.at(-1)}`);
-  if (meta.data) facts.unshift(meta.data);
+  const facts = [meta.data, `${many(data.samples)} samples`, meta.labelled && `${data.classes.length} classes`,
+    data.rows === 1 ? `epoch ${meta.epochs[0]}` : `epochs ${meta.epochs[0]} to ${meta.epochs.at(-1)}`];
   const title = h("h1", {}, ...data.runs.flatMap((run, at) => [
-    at ? h("span", { className: "ltcl-versus", textContent: " beside " }) : null, h("span", { textContent: run.label })]));
-  return h("header", {}, h("div", { className: "ltcl-title" }, title, h("p", { textContent: facts.join(" · ") })),
-    h("div", { className: "ltcl-tools" }, input, names, clear, csv, share || null, help), dialog);
-}
-
-const host = (app) => app.host.address;
-
-function keyDialog() {
-  const rows = [["Space", "play or pause"], ["← →", "one epoch back or on"], ["Home End", "first or last epoch"],
-    ["N P", "next or previous sample of the list"], ["A", "add the sample to the selection, or take it out"],
-    ["1 2 3 4", "the maps"], ["R", "the other run"], ["+ - 0", "zoom in, out, all"], ["/", "search"],
-    ["Esc", "clear the selection"]];
-  const dialog = h("dialog", { className: "ltcl-dialog" }, h("h2", { textContent: "Keys" }),
-    h("dl", {}, ...rows.flatMap(([key, does]) => [h("dt", { textContent: key }), h("dd", { textContent: does })])),
-    h("p", { textContent: "On the map: click one sample, with Shift more; drag to draw a lasso; Ctrl and wheel zoom." }),
-    h("form", { method: "dialog" }, h("button", { textContent: "Close" })));
-  return dialog;
+    at ? h("span", { className: "ltcl-versus", textContent: " beside " }) : null, run.label]));
+  return h("header", {}, h("div", { className: "ltcl-title" }, title, h("p", { textContent: facts.filter(Boolean).join(" · ") })),
+    h("div", { className: "ltcl-tools" }, input, names, clear, csv, app.host.address ? press("Copy link", () => copyLink(app)) : null));
 }
 
 /** Select by class name, group or sample number; several at once, between commas. */
 function search(app, text) {
   const { data, set } = app, found = [], unknown = [];
-  const samplesOf = (test) => { for (let i = 0; i < data.samples; i++) if (test(data.classes[data.labels[i]])) found.push(i); };
+  const take = (test) => data.labels.forEach((label, i) => test(data.classes[label]) && found.push(i));
   for (const term of text.split(",").map((part) => part.trim()).filter(Boolean)) {
     const before = found.length, range = /^#?(\d+)(?:\s*-\s*(\d+))?$/.exec(term), low = term.toLowerCase();
+    const exact = (c) => c.name.toLowerCase() === low;
     if (range) {
       const last = Math.min(Number(range[2] ?? range[1]), data.samples - 1);
       for (let i = Number(range[1]); i <= last; i++) found.push(i);
     } else if (data.meta.labelled) {
-      const exact = data.classes.some((c) => c.name.toLowerCase() === low);
-      if (data.groups.includes(low) && !exact) samplesOf((c) => c.group === low);
-      else samplesOf((c) => (exact ? c.name.toLowerCase() === low : c.name.toLowerCase().includes(low)));
+      if (data.classes.some(exact)) take(exact);
+      else if (data.groups.includes(low)) take((c) => c.group === low);
+      else take((c) => c.name.toLowerCase().includes(low));
     }
-    if (found.length === before) unknown.push(term);
+    if (found.length === before) unknown.push(`“${term}”`);
   }
-  const said = unknown.length ? `nothing found for ${unknown.map((t) => `“${t}”`).join(", ")}` : "";
+  const said = unknown.length ? `nothing found for ${unknown.join(", ")}` : "";
   set(found.length ? { selection: found, focus: found[0], said } : { said });
 }
 
 function downloadCsv(app) {
-  const { data, state } = app, quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
-  const head = ["sample", ...(data.index ? ["position"] : []), ...(data.meta.labelled ? ["class", "class size", "group"] : [])];
-  for (const run of data.runs) {
-    head.push(`score after epoch ${data.meta.epochs[state.row]}, ${run.label}`);
-    head.push(...data.meta.epochs.map((epoch) => `momentum loss ${epoch}, ${run.label}`));
+  const { data, state } = app, { epochs, labelled } = data.meta, quote = (text) => `"${String(text).replaceAll('"', '""')}"`;
+  const head = ["sample", ...(data.index ? ["position"] : []), ...(labelled ? ["class", "class size", "group"] : [])];
+  for (const { label } of data.runs) {
+    head.push(`score after epoch ${epochs[state.row]}, ${label}`, ...epochs.map((epoch) => `momentum loss ${epoch}, ${label}`));
   }
   const lines = state.selection.map((i) => {
-    const c = data.classes[data.labels[i]];
-    const row = [i, ...(data.index ? [data.index[i]] : []), ...(data.meta.labelled ? [quote(c.name), c.size, c.group] : [])];
+    const c = data.classes[data.labels[i]], row = [i, ...(data.index ? [data.index[i]] : [])];
+    if (labelled) row.push(quote(c.name), c.size, c.group);
     for (const run of data.runs) {
-      row.push(round(run.score(state.row, i), 6));
-      for (let t = 0; t < data.rows; t++) row.push(Number(run.loss(t, i).toPrecision(6)));
+      row.push(round(run.score(state.row, i), 6), ...epochs.map((_, t) => Number(run.loss(t, i).toPrecision(6))));
     }
     return row.join(",");
   });
-  const blob = new Blob([[head.map(quote).join(","), ...lines, ""].join("\n")], { type: "text/csv" });
-  const link = h("a", { href: URL.createObjectURL(blob), download: "samples.csv" });
+  const text = [head.map(quote).join(","), ...lines, ""].join("\n");
+  const link = h("a", { href: URL.createObjectURL(new Blob([text], { type: "text/csv" })), download: "samples.csv" });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-function footer(app) {
-  const { meta } = app.data;
-  return h("footer", {}, h("p", {}, h("strong", { textContent: meta.aboutLabels })),
-    h("ul", {}, ...meta.notes.map((note) => h("li", { textContent: note }))));
-}
-
 // --- the map ----------------------------------------------------------------------------------
+const MAPS = {
+  size: { label: "Class size", read: "one mark a sample, one column a class, large classes left. High is hard: a score near 1 is a loss far above the mean of this epoch. The bar is the class mean." },
+  fall: { label: "Fall so far", read: "right, the momentum loss fell far since the first epoch shown; high, it is still above the mean.",
+    under: () => "risen  ←  fall of the momentum loss so far  →  fallen far" },
+  both: { label: "Both runs", read: "left to right the score in the first run, upwards in the second. On the diagonal both runs find a sample equally hard.",
+    under: (data) => `score, ${data.runs[0].label}` },
+  features: { label: "Features", read: "near each other, alike to the final encoder (two dimensions of many). Large marks have high scores at this epoch.",
+    under: (data) => `features of the final encoder, ${data.meta.projection}` },
+};
+
+/** The maps that these data allow. */
+function layouts({ meta, runs }) {
+  const allowed = { size: meta.labelled, fall: true, both: runs.length > 1, features: meta.projection };
+  return Object.keys(MAPS).filter((id) => allowed[id]).map((id) => ({ id, label: MAPS[id].label }));
+}
 
 /** Where a layout puts a sample, in units of 0 to 1 from the lower left corner. */
 function placing(data, state) {
   const run = data.runs[state.run], t = state.row, score = (i) => run.score(t, i);
-  if (state.layout === "both") return { x: (i) => data.runs[0].score(t, i), y: (i) => data.runs[1].score(t, i) };
+  const unit = (value, [low, high]) => (value - low) / (high - low || 1);
+  if (state.layout === "both") return [(i) => data.runs[0].score(t, i), (i) => data.runs[1].score(t, i)];
   if (state.layout === "features") {
-    const [x, y] = (data.unitProjection ??= [0, 1].map((axis) => unit(data, (i) => data.projection[2 * i + axis])));
-    return { x: (i) => 0.03 + 0.94 * x[i], y: (i) => 0.03 + 0.94 * y[i] };
+    data.reach ??= [0, 1].map((axis) => extent(data, 1, (_, i) => data.projection[2 * i + axis]));
+    return [0, 1].map((axis) => (i) => 0.03 + 0.94 * unit(data.projection[2 * i + axis], data.reach[axis]));
   }
   if (state.layout === "fall") {
-    run.widest ??= largestFall(data, run);
-    return { x: (i) => (run.loss(0, i) - run.loss(t, i) - run.widest[0]) / (run.widest[1] - run.widest[0] || 1), y: score };
+    const fall = (s, i) => run.loss(0, i) - run.loss(s, i);
+    run.reach ??= extent(data, data.rows, fall);
+    return [(i) => unit(fall(t, i), run.reach), score];
   }
-  data.column ??= Float32Array.from({ length: data.samples }, (_, i) => {
+  data.column ??= Float32Array.from(data.labels, (label, i) => {
     const spread = ((Math.imul(i + 1, 2654435761) >>> 8) % 4096) / 4096; // the same in every view
-    return (data.place[data.labels[i]] + 0.1 + 0.8 * spread) / data.classes.length;
+    return (data.place[label] + 0.1 + 0.8 * spread) / data.classes.length;
   });
-  return { x: (i) => data.column[i], y: score };
+  return [(i) => data.column[i], score];
 }
 
-function unit(data, value) {
-  const found = Float32Array.from({ length: data.samples }, (_, i) => value(i));
+function extent(data, rows, value) {
   let low = Infinity, high = -Infinity;
-  for (const v of found) (low = Math.min(low, v)), (high = Math.max(high, v));
-  return found.map((v) => (v - low) / (high - low || 1));
-}
-
-function largestFall(data, run) {
-  let low = 0, high = 0;
-  for (let t = 1; t < data.rows; t++) {
-    for (let i = 0; i < data.samples; i++) {
-      const fall = run.loss(0, i) - run.loss(t, i);
-      if (fall < low) low = fall;
-      if (fall > high) high = fall;
-    }
+  for (let t = 0; t < rows; t++) {
+    for (let i = 0; i < data.samples; i++) (low = Math.min(low, value(t, i))), (high = Math.max(high, value(t, i)));
   }
   return [low, high];
 }
 
-const READ_MAP = {
-  size: "How to read: one mark a sample, one column a class, large classes left. High is hard: a score near 1 is a loss far above the mean of this epoch. The bar is the class mean.",
-  fall: "How to read: right, the momentum loss fell far since the first epoch shown; high, it is still above the mean.",
-  both: "How to read: left to right the score in the first run, upwards in the second. On the diagonal both runs find a sample equally hard.",
-  features: "How to read: near each other, alike to the final encoder (two dimensions of many). Large marks have high scores at this epoch.",
-};
-
 function mapPanel(app) {
-  const { data, state, set, images } = app;
-  const base = h("canvas", { className: "ltcl-base" });
-  const top = h("canvas", { className: "ltcl-top", tabIndex: 0 });
-  top.setAttribute("role", "img");
-  const hoverImage = h("canvas"), hoverText = h("div");
-  const tip = h("div", { className: "ltcl-tip", hidden: true }, hoverImage, hoverText);
-  const box = h("div", { className: "ltcl-map" }, base, top, tip,
-    h("div", { className: "ltcl-zoom" }, ...[["+", 1.5, "Zoom in"], ["−", 1 / 1.5, "Zoom out"], ["⤢", 0, "Show all"]].map(([sign, by, name]) => {
-      const button = h("button", { type: "button", textContent: sign, title: name, onclick: () => zoom(app, by) });
-      button.setAttribute("aria-label", name);
-      return button;
-    })));
-  const view = { x: new Float32Array(data.samples), y: new Float32Array(data.samples), lasso: null };
-  app.view = view;
-  const reading = readingLine("");
+  const { data, state, images } = app, { meta } = data;
+  const base = h("canvas"), top = h("canvas", { className: "ltcl-top", tabIndex: 0, role: "img" });
+  const picture = h("canvas"), text = h("div"), tip = h("div", { className: "ltcl-tip", hidden: true }, picture, text);
+  const zooms = [["+", 1.5, "Zoom in"], ["−", 1 / 1.5, "Zoom out"], ["⤢", 0, "Show all"]].map(([sign, by, name]) =>
+    press(sign, () => zoom(app, by), { title: name, "aria-label": name }));
+  const box = h("div", { className: "ltcl-map" }, base, top, tip, h("div", { className: "ltcl-zoom" }, ...zooms));
+  const view = (app.view = { x: new Float32Array(data.samples), y: new Float32Array(data.samples), lasso: null });
+  const read = reading();
   app.panels.push(() => {
     drawPoints(app, base, view);
     drawOver(app, top, view);
-    reading.textContent = READ_MAP[state.layout] + (data.meta.projection && state.layout === "features" ? ` ${data.meta.projection}.` : "");
-    top.setAttribute("aria-label", `Map of ${data.samples} samples after epoch ${data.meta.epochs[state.row]}, ${state.selection.length} selected`);
-    showTip();
-  });
-  function showTip() {
+    read.textContent = `How to read: ${MAPS[state.layout].read}`;
+    top.setAttribute("aria-label", `Map of ${data.samples} samples after epoch ${meta.epochs[state.row]}, ${state.selection.length} selected`);
     const i = state.hover;
-    tip.hidden = i === null;
-    if (i === null) return;
-    images.paint(hoverImage, i);
-    const label = data.meta.labelled ? `${data.name(i)} (${data.group(i)})` : "sample";
-    hoverText.replaceChildren(h("b", { textContent: `${label} · ${i}` }), h("br"),
-      `score ${round(data.runs[state.run].score(state.row, i), 2)}`);
-    const right = view.x[i] > box.clientWidth - 190;
-    tip.style.transform = `translate(${view.x[i] + (right ? -12 : 12)}px, ${clamp(view.y[i] - 30, 0, box.clientHeight - 76)}px) translateX(${right ? "-100%" : "0"})`;
-  }
+    tip.hidden = i === null || Number.isNaN(view.x[i]);
+    if (tip.hidden) return;
+    images.paint(picture, i);
+    const name = meta.labelled ? `${data.name(i)} (${data.group(i)})` : "sample";
+    text.replaceChildren(h("b", { textContent: `${name} · ${i}` }), h("br"), `score ${round(data.runs[state.run].score(state.row, i), 2)}`);
+    const left = view.x[i] > box.clientWidth / 2; // of the mark, so that it stays inside
+    tip.style.transform = `translate(${view.x[i] + (left ? -12 : 12)}px, ${clamp(view.y[i] - 30, 0, box.clientHeight - 76)}px) translateX(${left ? "-100%" : "0"})`;
+  });
   watchPointer(app, top, view);
-  const groups = h("div", { className: "ltcl-legend", role: "group" }, ...data.groups.map((group) => legendButton(app, group)));
-  groups.setAttribute("aria-label", "Show or hide groups");
-  return h("section", { className: "ltcl-panel ltcl-a" }, h("div", { className: "ltcl-bar" }, h("h2", { textContent: "Map" }),
-    choice(app, "layout", "Map", layouts(data)),
-    data.runs.length > 1 ? choice(app, "run", "Run on the map", data.runs.map((run, id) => ({ id, label: run.label }))) : null,
-    data.meta.labelled ? groups : null), box, reading);
+  return panel("a", [heading("Map"), choice(app, "layout", "Map", layouts(data)),
+    data.runs.length > 1 ? choice(app, "run", "Run on the map", data.runs.map(({ label }, id) => ({ id, label }))) : null,
+    meta.labelled ? h("div", { className: "ltcl-legend", role: "group", "aria-label": "Show or hide groups" },
+      ...data.groups.map((group) => legendButton(app, group))) : null], box, read);
 }
 
 function legendButton(app, group) {
   const { data, state, set } = app, swatch = h("canvas");
-  const count = data.classes.filter((c) => c.group === group).reduce((sum, c) => sum + c.size, 0);
-  const button = h("button", { type: "button", title: `${many(count)} samples of the ${group} classes`, onclick: () => {
-    const hidden = new Set(state.hidden);
-    if (!hidden.delete(group)) hidden.add(group);
-    set({ hidden });
-  } }, swatch, group);
+  const turn = () => set({ hidden: new Set(data.groups.filter((other) => state.hidden.has(other) !== (other === group))) });
+  const button = h("button", { type: "button", title: `Show or hide the ${group} classes`, onclick: turn }, swatch, group);
   app.panels.push(() => {
     button.setAttribute("aria-pressed", !state.hidden.has(group));
     const { context } = fit(swatch);
     context.strokeStyle = context.fillStyle = app.colour(group);
     context.lineWidth = 2;
     context.setLineDash(DASH[group]);
-    context.beginPath();
-    context.moveTo(0, 7);
-    context.lineTo(28, 7);
-    context.stroke();
+    line(context, [0, 7, 28, 7]);
     tracePath(context, MARK[group], 14, 7, 4.5);
     context.fill();
   });
@@ -521,14 +405,12 @@ function legendButton(app, group) {
 /** How much of a mark covers each pixel of a small square, 0 to 255. */
 const stamps = new Map();
 function stamp(shape, radius) {
-  const key = `${shape}/${radius.toFixed(2)}`;
+  const key = `${shape}/${radius.toFixed(2)}`, size = 2 * Math.ceil(radius * 1.2) + 1;
   if (!stamps.has(key)) {
-    const size = 2 * Math.ceil(radius * 1.2) + 1, canvas = h("canvas", { width: size, height: size });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
+    const context = h("canvas", { width: size, height: size }).getContext("2d", { willReadFrequently: true });
     tracePath(context, shape, size / 2, size / 2, radius);
     context.fill();
-    const pixels = context.getImageData(0, 0, size, size).data;
-    stamps.set(key, { size, alpha: Uint8Array.from({ length: size * size }, (_, at) => pixels[4 * at + 3]) });
+    stamps.set(key, { size, alpha: context.getImageData(0, 0, size, size).data.filter((_, at) => at % 4 === 3) });
   }
   return stamps.get(key);
 }
@@ -536,42 +418,36 @@ function stamp(shape, radius) {
 /** All marks, blended by hand into one picture: fast without a graphics card, too. */
 function drawPoints(app, canvas, view) {
   const { data, state, chosen } = app, { context, width, height, ratio } = fit(canvas);
-  const { x, y } = placing(data, state), [zx, zy, scale] = state.zoom;
-  const inner = { w: width - MARGIN.left - MARGIN.right, h: height - MARGIN.top - MARGIN.bottom };
-  Object.assign(view, inner);
-  const image = (view.image?.width === canvas.width && view.image?.height === canvas.height
-    ? view.image : (view.image = context.createImageData(canvas.width, canvas.height)));
-  image.data.fill(0);
+  const [x, y] = placing(data, state), [zx, zy, scale] = state.zoom, right = width - MARGIN.right, bottom = height - MARGIN.bottom;
+  Object.assign(view, { w: right - MARGIN.left, h: bottom - MARGIN.top });
+  if (view.image?.width !== canvas.width || view.image.height !== canvas.height) view.image = context.createImageData(canvas.width, canvas.height);
+  view.image.data.fill(0);
   const radius = (data.samples > 30000 ? 1.1 : data.samples > 5000 ? 2.1 : 3) * ratio * Math.min(1.6, Math.sqrt(scale));
-  const run = data.runs[state.run], bySize = state.layout === "features", someChosen = state.selection.length > 0;
-  const colours = data.groups.map((group) => rgb(app.colour(group)));
-  const marks = data.groups.map((group) => [0.6, 1, 1.7].map((part) => stamp(MARK[group], radius * part * SIZE[group])));
-  const shown = data.groups.map((group) => !state.hidden.has(group));
-  const faint = data.groups.map((group) => (group === "few" ? 140 : 75));
+  const run = data.runs[state.run], byScore = state.layout === "features", some = state.selection.length > 0;
+  const kinds = data.groups.map((group) => ({
+    shown: !state.hidden.has(group), colour: rgb(app.colour(group)), faint: group === "few" ? 140 : 75,
+    marks: [0.6, 1, 1.7].map((part) => stamp(MARK[group], radius * part * SIZE[group])),
+  }));
   for (const i of data.order) {
-    const group = data.rank[i];
-    const px = MARGIN.left + (x(i) - zx) * scale * inner.w, py = MARGIN.top + (1 - (y(i) - zy) * scale) * inner.h;
-    const inside = shown[group] && px >= MARGIN.left - 4 && px <= width - MARGIN.right + 4 && py >= MARGIN.top - 4 && py <= height - MARGIN.bottom + 4;
+    const { shown, colour, faint, marks } = kinds[data.rank[i]];
+    const px = MARGIN.left + (x(i) - zx) * scale * view.w, py = MARGIN.top + (1 - (y(i) - zy) * scale) * view.h;
+    const inside = shown && px >= MARGIN.left - 4 && px <= right + 4 && py >= MARGIN.top - 4 && py <= bottom + 4;
     view.x[i] = inside ? px : NaN; // NaN: neither hovered nor lassoed
     view.y[i] = py;
     if (!inside) continue;
-    const score = bySize ? run.score(state.row, i) : 0.5;
-    const mark = marks[group][bySize ? (score < 0.5 ? 0 : score < 0.65 ? 1 : 2) : 1];
-    blend(image, mark, Math.round(px * ratio), Math.round(py * ratio), colours[group], someChosen && !chosen[i] ? faint[group] : 200);
+    const score = byScore ? run.score(state.row, i) : 0.5, mark = marks[score < 0.5 ? 0 : score < 0.65 ? 1 : 2];
+    blend(view.image, mark, Math.round(px * ratio), Math.round(py * ratio), colour, some && !chosen[i] ? faint : 200);
   }
-  context.putImageData(image, 0, 0);
+  context.putImageData(view.image, 0, 0);
 }
 
-function blend(image, { size, alpha }, cx, cy, [r, g, b], opacity) {
-  const { data, width, height } = image, half = size >> 1;
-  for (let dy = 0; dy < size; dy++) {
-    const py = cy - half + dy;
-    if (py < 0 || py >= height) continue;
-    for (let dx = 0; dx < size; dx++) {
-      const px = cx - half + dx, cover = alpha[dy * size + dx];
-      if (!cover || px < 0 || px >= width) continue;
-      const a = (cover * opacity) >> 8, at = 4 * (py * width + px), under = data[at + 3];
-      const keep = (under * (255 - a)) / 255, all = a + keep;
+function blend({ data, width, height }, { size, alpha }, cx, cy, [r, g, b], opacity) {
+  const half = size >> 1, left = Math.max(0, half - cx), right = Math.min(size, width + half - cx);
+  for (let dy = Math.max(0, half - cy); dy < Math.min(size, height + half - cy); dy++) {
+    for (let dx = left; dx < right; dx++) {
+      const a = (alpha[dy * size + dx] * opacity) >> 8, at = 4 * ((cy - half + dy) * width + cx - half + dx);
+      const keep = (data[at + 3] * (255 - a)) / 255, all = a + keep;
+      if (!a) continue;
       data[at] = (r * a + data[at] * keep) / all;
       data[at + 1] = (g * a + data[at + 1] * keep) / all;
       data[at + 2] = (b * a + data[at + 2] * keep) / all;
@@ -587,105 +463,72 @@ function drawOver(app, canvas, view) {
   const toX = (u) => MARGIN.left + (u - zx) * scale * view.w, toY = (u) => MARGIN.top + (1 - (u - zy) * scale) * view.h;
   context.fillStyle = ink.soft;
   context.strokeStyle = ink.line;
-  context.strokeRect(MARGIN.left - 4.5, MARGIN.top - 4.5, right - MARGIN.left + 9, bottom - MARGIN.top + 9);
-  if (state.layout !== "features") {
+  context.strokeRect(MARGIN.left - 4.5, MARGIN.top - 4.5, view.w + 9, view.h + 9);
+  const ticks = state.layout === "features" ? [] : Array.from({ length: 11 }, (_, n) => n / 10).filter((_, n) => scale > 2.5 || n % 2 === 0);
+  for (const u of ticks.filter((u) => toY(u) > MARGIN.top - 4 && toY(u) < bottom + 4)) {
     context.textAlign = "right";
-    for (let u = 0; u <= 1.001; u += scale > 2.5 ? 0.1 : 0.25) {
-      const y = toY(u);
-      if (y < MARGIN.top - 4 || y > bottom + 4) continue;
-      context.fillText(round(u, scale > 2.5 ? 1 : 2), MARGIN.left - 9, y + 4);
-      context.globalAlpha = 0.6;
-      line(context, [MARGIN.left - 4, y, right + 4, y]);
-      context.globalAlpha = 1;
-    }
+    context.fillText(round(u, 1), MARGIN.left - 9, toY(u) + 4);
+    line(context, [MARGIN.left - 4, toY(u), right + 4, toY(u)]);
+  }
+  context.textAlign = "center";
+  if (ticks.length) {
     context.save();
-    context.translate(11, MARGIN.top + view.h / 2);
+    context.translate(14, MARGIN.top + view.h / 2);
     context.rotate(-Math.PI / 2);
-    context.textAlign = "center";
     context.fillText(state.layout === "both" ? `score, ${data.runs[1].label}` : "easy  ←  memorization score  →  hard", 0, 0);
     context.restore();
   }
-  context.textAlign = "center";
-  const under = { fall: "risen  ←  fall of the momentum loss so far  →  fallen far", both: `score, ${data.runs[0].label}`, features: `features of the final encoder, ${data.meta.projection}` };
   if (state.layout === "size") drawClasses(app, context, toX, toY, bottom, right);
-  else context.fillText(under[state.layout], MARGIN.left + view.w / 2, bottom + 24);
-  if (state.layout === "both") {
-    context.setLineDash([4, 4]);
-    context.strokeStyle = ink.soft;
-    context.save();
-    context.rect(MARGIN.left - 4, MARGIN.top - 4, view.w + 8, view.h + 8);
-    context.clip();
-    line(context, [toX(0), toY(0), toX(1), toY(1)]);
-    context.restore();
-    context.setLineDash([]);
-  }
-  context.strokeStyle = ink.ink;
-  context.lineWidth = 1.5;
-  for (const i of state.selection.slice(0, 3000)) ring(context, view, i, 6);
+  else context.fillText(MAPS[state.layout].under(data), MARGIN.left + view.w / 2, bottom + 24);
+  context.save();
+  context.beginPath();
+  context.rect(MARGIN.left - 4, MARGIN.top - 4, view.w + 8, view.h + 8);
+  context.clip();
+  context.setLineDash([5, 4]);
+  context.strokeStyle = ink.soft;
+  if (state.layout === "both") line(context, [toX(0), toY(0), toX(1), toY(1)]);
   context.strokeStyle = ink.accent;
-  context.lineWidth = 2.5;
-  if (state.focus !== null) ring(context, view, state.focus, 9);
-  if (state.hover !== null) ring(context, view, state.hover, 7);
-  if (view.lasso) {
-    context.setLineDash([5, 4]);
-    line(context, view.lasso.flat());
-    context.setLineDash([]);
-  }
+  if (view.lasso) line(context, view.lasso.flat());
+  context.restore();
+  const ring = (i, colour, radius, thick) => {
+    if (i === null || Number.isNaN(view.x[i])) return;
+    Object.assign(context, { strokeStyle: colour, lineWidth: thick });
+    tracePath(context, "circle", view.x[i], view.y[i], radius);
+    context.stroke();
+  };
+  for (const i of state.selection.slice(0, 3000)) ring(i, ink.ink, 6, 1.5);
+  ring(state.focus, ink.accent, 9, 2.5);
+  ring(state.hover, ink.accent, 7, 2);
 }
 
-function line(context, points) {
-  context.beginPath();
-  for (let at = 0; at < points.length; at += 2) context.lineTo(points[at], points[at + 1]);
-  context.stroke();
-}
-
-function ring(context, view, i, radius) {
-  if (Number.isNaN(view.x[i])) return;
-  context.beginPath();
-  context.arc(view.x[i], view.y[i], radius, 0, 2 * Math.PI);
-  context.stroke();
-}
-
+/** Under the map the classes' names and sizes, in two rows; in it their mean scores. */
 function drawClasses(app, context, toX, toY, bottom, right) {
-  const { data, state, ink } = app, count = data.classes.length, wide = toX(1 / count) - toX(0);
-  const sums = new Float64Array(count), run = data.runs[state.run];
+  const { data, state, ink } = app, count = data.classes.length, wide = toX(1 / count) - toX(0), run = data.runs[state.run];
+  const sums = new Float64Array(count), step = Math.max(1, Math.ceil(42 / wide)), room = 2 * step * wide - 8;
   for (let i = 0; i < data.samples; i++) sums[data.labels[i]] += run.score(state.row, i);
-  const step = Math.max(1, Math.ceil(42 / wide)), room = 2 * step * wide - 8; // two rows of names
   data.bySize.forEach((c, place) => {
-    const x = toX((place + 0.5) / count), { name, size } = data.classes[c], mean = toY(sums[c] / size);
+    const x = toX((place + 0.5) / count), { name, size } = data.classes[c], mean = toY(sums[c] / size), number = ` ${many(size)}`;
     if (x < MARGIN.left || x > right) return;
-    if (wide > 4 && size && mean > MARGIN.top && mean < bottom) {
-      context.strokeStyle = ink.ink;
-      context.lineWidth = 2.5;
-      line(context, [x - wide * 0.42, mean, x + wide * 0.42, mean]);
-      context.lineWidth = 1;
-    }
+    Object.assign(context, { strokeStyle: ink.ink, fillStyle: ink.ink, lineWidth: 2.5, textAlign: "left" });
+    if (wide > 4 && mean > MARGIN.top && mean < bottom) line(context, [x - wide * 0.42, mean, x + wide * 0.42, mean]);
     if (place % step) return;
-    const text = fitText(context, name, room - context.measureText(` ${many(size)}`).width), y = bottom + 19 + 14 * ((place / step) % 2);
-    const long = context.measureText(`${text} ${many(size)}`).width, left = clamp(x - long / 2, 2, right + MARGIN.right - long - 1);
-    context.textAlign = "left";
-    context.fillStyle = ink.ink;
+    const text = fitText(context, name, room - context.measureText(number).width), y = bottom + 19 + 14 * ((place / step) % 2);
+    const part = context.measureText(text).width, long = context.measureText(text + number).width;
+    const left = clamp(x - long / 2, 2, right + MARGIN.right - long - 1);
     context.fillText(text, left, y);
     context.fillStyle = ink.soft;
-    context.fillText(many(size), left + context.measureText(`${text} `).width, y);
+    context.fillText(number, left + part, y);
   });
 }
 
-function fitText(context, text, room) {
-  if (context.measureText(text).width <= room) return text;
-  let end = text.length;
-  while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > room) end--;
-  return `${text.slice(0, end)}…`;
-}
-
+/** Zoom by a factor (0: show all) about a place of the map, or about the chosen sample. */
 function zoom(app, by, at = null) {
-  const { state, view, set } = app, [zx, zy, scale] = state.zoom;
-  if (!by) return set({ zoom: [0, 0, 1] });
-  const next = clamp(scale * by, 1, 40);
-  const u = at ?? (state.focus !== null && !Number.isNaN(view.x[state.focus]) ? [view.x[state.focus], view.y[state.focus]] : [MARGIN.left + view.w / 2, MARGIN.top + view.h / 2]);
-  const fx = (u[0] - MARGIN.left) / view.w, fy = 1 - (u[1] - MARGIN.top) / view.h;
-  const bound = (start, part) => clamp(start + part / scale - part / next, 0, 1 - 1 / next);
-  set({ zoom: [bound(zx, fx), bound(zy, fy), next] });
+  const { state, view, set } = app, [zx, zy, scale] = state.zoom, next = clamp(scale * by, 1, 40), i = state.focus;
+  if (!by) return set({ zoom: ALL });
+  const seen = i !== null && !Number.isNaN(view.x[i]);
+  const [x, y] = at ?? (seen ? [view.x[i], view.y[i]] : [MARGIN.left + view.w / 2, MARGIN.top + view.h / 2]);
+  const start = (from, part) => clamp(from + part / scale - part / next, 0, 1 - 1 / next);
+  set({ zoom: [start(zx, (x - MARGIN.left) / view.w), start(zy, 1 - (y - MARGIN.top) / view.h), next] });
 }
 
 /** The sample drawn at a place of the map, the nearest within a finger's width; or null. */
@@ -698,34 +541,27 @@ function nearest(view, x, y) {
   return found;
 }
 
+/** Hover, click, lasso and wheel. */
 function watchPointer(app, canvas, view) {
-  const { state, set } = app, place = (event) => {
-    const box = canvas.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  };
+  const { state, set } = app, place = ({ offsetX, offsetY }) => [offsetX, offsetY];
   let down = null;
   canvas.addEventListener("pointerdown", (event) => {
-    if (event.button) return;
-    down = place(event);
-    canvas.setPointerCapture(event.pointerId);
+    if (!event.button) (down = place(event)), canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
     const [x, y] = place(event);
-    if (down && (view.lasso || Math.hypot(x - down[0], y - down[1]) > 6)) {
-      (view.lasso ??= [down]).push([x, y]);
-      return set({ hover: null });
-    }
-    const hover = nearest(view, x, y);
-    if (hover !== state.hover) set({ hover });
+    if (down && (view.lasso || Math.hypot(x - down[0], y - down[1]) > 6)) (view.lasso ??= [down]).push([x, y]);
+    const hover = view.lasso ? null : nearest(view, x, y);
+    if (view.lasso || hover !== state.hover) set({ hover });
   });
   canvas.addEventListener("pointerup", (event) => {
     if (!down) return;
-    const more = event.shiftKey || event.ctrlKey || event.metaKey, found = view.lasso ? inside(view) : [nearest(view, ...down)];
-    const clicked = !view.lasso;
+    const hit = view.lasso ? null : nearest(view, ...down), found = view.lasso ? inside(view) : [hit];
+    const missed = !view.lasso && hit === null;
     down = view.lasso = null;
-    if (clicked && found[0] === null) return set(more ? {} : { selection: [], focus: null });
-    if (clicked && more) toggle(app, found[0]);
-    else set({ selection: more ? [...state.selection, ...found] : found, said: "" });
+    if (missed) set(more(event) ? {} : { selection: [], focus: null });
+    else if (hit !== null) pick(app, hit, event);
+    else set({ selection: more(event) ? [...state.selection, ...found] : found, said: "" });
   });
   canvas.addEventListener("pointercancel", () => (down = view.lasso = null));
   canvas.addEventListener("pointerleave", () => set({ hover: null }));
@@ -736,17 +572,16 @@ function watchPointer(app, canvas, view) {
   }, { passive: false });
 }
 
-function toggle(app, i) {
-  const { state, set, chosen } = app;
-  set({ selection: chosen[i] ? state.selection.filter((other) => other !== i) : [...state.selection, i], focus: i });
+/** Select one sample; with Shift add it, or take it out. */
+function pick({ state, set, chosen }, i, event) {
+  const others = state.selection.filter((other) => other !== i);
+  set({ selection: !more(event) ? [i] : chosen[i] ? others : [...others, i], focus: i, said: "" });
 }
 
 /** Samples inside the lasso, by counting how often a ray crosses its sides. */
 function inside({ x, y, lasso }) {
   const found = [], xs = lasso.map((p) => p[0]), ys = lasso.map((p) => p[1]);
-  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
   for (let i = 0; i < x.length; i++) {
-    if (!(x[i] >= left && x[i] <= right && y[i] >= top && y[i] <= bottom)) continue;
     let within = false;
     for (let a = 0, b = xs.length - 1; a < xs.length; b = a++) {
       if (ys[a] > y[i] !== ys[b] > y[i] && x[i] < ((xs[b] - xs[a]) * (y[i] - ys[a])) / (ys[b] - ys[a]) + xs[a]) within = !within;
@@ -757,12 +592,11 @@ function inside({ x, y, lasso }) {
 }
 
 // --- time -------------------------------------------------------------------------------------
-
 function timeline(app) {
   const { data, state, set } = app, { epochs } = data.meta, last = data.rows - 1;
-  const slider = h("input", { type: "range", min: 0, max: last, step: 1, oninput: () => set({ row: Number(slider.value), playing: false }) });
-  slider.setAttribute("aria-label", "Epoch");
-  const button = h("button", { type: "button", className: "ltcl-play", disabled: !last, onclick: () => play(app) });
+  const slider = h("input", { type: "range", min: 0, max: last, step: 1, "aria-label": "Epoch",
+    oninput: () => set({ row: Number(slider.value), playing: false }) });
+  const button = press("", () => play(app), { className: "ltcl-play", disabled: !last });
   const epoch = h("output", { className: "ltcl-epoch" }), status = h("span", { className: "ltcl-status", role: "status" });
   app.panels.push(() => {
     slider.value = state.row;
@@ -776,12 +610,12 @@ function timeline(app) {
   return h("div", { className: "ltcl-time" }, button, slider, epoch, status);
 }
 
-/** Go through the epochs in eight seconds at most, one by one; or stop. */
-function play(app) {
-  const { data, state, set } = app, wait = clamp(8000 / data.rows, 60, 250);
+/** Go through the epochs in about eight seconds; or stop. */
+function play({ data, state, set }) {
   if (state.playing) return set({ playing: false });
-  set({ playing: true, row: state.row === data.rows - 1 ? 0 : state.row });
+  const wait = clamp(8000 / data.rows, 60, 250);
   let then = performance.now();
+  set({ playing: true, row: state.row === data.rows - 1 ? 0 : state.row });
   requestAnimationFrame(function tick(now) {
     if (!state.playing) return;
     if (now - then >= wait) {
@@ -793,33 +627,27 @@ function play(app) {
 }
 
 // --- curves -----------------------------------------------------------------------------------
-
 function curvesPanel(app) {
-  const { data, state, set } = app;
-  const drawings = data.runs.map((run) => {
-    const canvas = h("canvas", { className: "ltcl-curves" });
-    canvas.setAttribute("role", "img");
-    canvas.setAttribute("aria-label", `Curves of the selected samples, ${run.label}`);
+  const { data, state, set } = app, read = reading();
+  const figures = data.runs.map((run) => {
     const scrub = (event) => {
       if (event.type === "pointermove" && !event.buttons) return;
       const box = canvas.getBoundingClientRect();
       set({ row: ((event.clientX - box.left - 40) / (box.width - 52)) * (data.rows - 1), playing: false });
     };
-    canvas.addEventListener("pointerdown", scrub);
-    canvas.addEventListener("pointermove", scrub);
-    return { run, canvas };
+    const canvas = h("canvas", { className: "ltcl-curves", role: "img", onpointerdown: scrub, onpointermove: scrub,
+      "aria-label": `Curves of the selected samples, ${run.label}` });
+    return { run, canvas, caption: data.runs.length > 1 ? h("figcaption", { textContent: run.label }) : null };
   });
-  const reading = readingLine("");
   app.panels.push(() => {
-    const shown = state.selection.filter((_, at) => at % Math.ceil(state.selection.length / MOST_CURVES) === 0);
+    const total = state.selection.length, shown = state.selection.filter((_, at) => at % Math.ceil(total / MOST_CURVES) === 0);
     const range = curveRange(app, shown);
-    for (const { run, canvas } of drawings) drawCurves(app, canvas, run, shown, range);
-    const part = shown.length < state.selection.length ? ` ${shown.length} of the ${many(state.selection.length)} selected are drawn.` : "";
-    reading.textContent = `How to read: a line is a selected sample, the bold one is the chosen one; a band holds the middle half of its group, with the median. Drag to move in time.${part}`;
+    for (const { run, canvas } of figures) drawCurves(app, canvas, run, shown, range);
+    read.textContent = "How to read: a line is a selected sample, the bold one is the chosen one; a band holds the middle half of its group, "
+      + `with the median. Drag to move in time.${shown.length < total ? ` ${shown.length} of the ${many(total)} selected are drawn.` : ""}`;
   });
-  return h("section", { className: "ltcl-panel ltcl-c" }, h("div", { className: "ltcl-bar" }, h("h2", { textContent: "Curves" }),
-    choice(app, "curve", "Curves of", [{ id: "loss", label: "Momentum loss" }, { id: "score", label: "Score" }])),
-  h("div", { className: "ltcl-pair" }, ...drawings.map(({ run, canvas }) => h("figure", {}, data.runs.length > 1 ? h("figcaption", { textContent: run.label }) : null, canvas))), reading);
+  return panel("c", [heading("Curves"), choice(app, "curve", "Curves of", [{ id: "loss", label: "Momentum loss" }, { id: "score", label: "Score" }])],
+    h("div", { className: "ltcl-pair" }, ...figures.map(({ canvas, caption }) => h("figure", {}, caption, canvas))), read);
 }
 
 /** The same vertical range for both runs: all bands and all curves drawn. */
@@ -844,9 +672,12 @@ function drawCurves(app, canvas, run, shown, [low, high]) {
     for (let t = 0; t < data.rows; t++) context.lineTo(toX(t), toY(value(t, at(t))));
     if (data.rows === 1) context.arc(toX(0), toY(value(0, at(0))), 3, 0, 7);
   };
-  context.strokeStyle = ink.line;
-  context.fillStyle = ink.soft;
-  context.textAlign = "right";
+  const stroke = (at, colour, thick) => {
+    Object.assign(context, { strokeStyle: colour, lineWidth: thick });
+    path(at);
+    context.stroke();
+  };
+  Object.assign(context, { strokeStyle: ink.line, fillStyle: ink.soft, textAlign: "right" });
   const step = [0.05, 0.1, 0.25, 0.5, 1, 2, 5].find((size) => (high - low) / size <= 6) ?? 10 ** Math.ceil(Math.log10((high - low) / 6));
   for (let v = Math.ceil(low / step) * step; v <= high + 1e-9; v += step) {
     line(context, [40, toY(v), width - 12, toY(v)]);
@@ -854,180 +685,149 @@ function drawCurves(app, canvas, run, shown, [low, high]) {
   }
   for (const [group, band] of Object.entries(run.bands)) {
     if (state.hidden.has(group)) continue;
-    context.fillStyle = context.strokeStyle = app.colour(group);
+    context.fillStyle = app.colour(group);
     path((t) => band[t][2]);
     for (let t = data.rows - 1; t >= 0; t--) context.lineTo(toX(t), toY(value(t, band[t][0])));
     context.globalAlpha = shown.length ? 0.13 : 0.2;
     context.fill();
     context.globalAlpha = shown.length ? 0.6 : 1;
-    context.lineWidth = 2;
     context.setLineDash(DASH[group]);
-    path((t) => band[t][1]);
-    context.stroke();
+    stroke((t) => band[t][1], app.colour(group), 2);
     context.setLineDash([]);
   }
-  context.lineWidth = 1.2;
-  context.globalAlpha = clamp(12 / Math.sqrt(shown.length || 1) / 4, 0.25, 0.9);
-  for (const i of shown) {
-    context.strokeStyle = app.colour(data.group(i));
-    path((t) => run.loss(t, i));
-    context.stroke();
-  }
+  context.globalAlpha = clamp(3 / Math.sqrt(shown.length || 1), 0.25, 0.9);
+  for (const i of shown) stroke((t) => run.loss(t, i), app.colour(data.group(i)), 1.2);
   context.globalAlpha = 1;
-  for (const [i, colour] of [[state.hover, ink.accent], [state.focus, ink.ink]]) {
-    if (i === null) continue;
-    context.strokeStyle = colour;
-    context.lineWidth = 2.5;
-    path((t) => run.loss(t, i));
-    context.stroke();
-  }
-  context.lineWidth = 1;
-  context.strokeStyle = context.fillStyle = ink.accent;
+  for (const [i, colour] of [[state.hover, ink.accent], [state.focus, ink.ink]]) if (i !== null) stroke((t) => run.loss(t, i), colour, 2.5);
+  Object.assign(context, { lineWidth: 1, strokeStyle: ink.accent, fillStyle: ink.accent });
   line(context, [toX(state.row), 8, toX(state.row), height - 28]);
-  context.textAlign = state.row > last * 0.9 ? "right" : "center";
-  context.fillText(`epoch ${data.meta.epochs[state.row]}`, state.row > last * 0.9 ? width - 2 : Math.max(52, toX(state.row)), height - 10);
+  const late = state.row > last * 0.9;
+  context.textAlign = late ? "right" : "center";
+  context.fillText(`epoch ${data.meta.epochs[state.row]}`, late ? width - 2 : Math.max(58, toX(state.row)), height - 10);
 }
 
 // --- one sample -------------------------------------------------------------------------------
-
 function samplePanel(app) {
   const { data, state, images } = app, { meta } = data;
   const picture = h("canvas", { className: "ltcl-picture" }), title = h("h3"), facts = h("p", { className: "ltcl-facts" });
-  const head = h("tr"), rows = ["Momentum loss", "Score", "Place, hardest first", "Strength (0 to 30)", "Probability"].map((name) => h("tr", {}, h("th", { textContent: name, scope: "row" })));
+  const rows = ["Momentum loss", "Score", "Place, hardest first", "Strength (0 to 30)", "Probability"].map((name) =>
+    h("tr", {}, h("th", { textContent: name, scope: "row" }), ...data.runs.map(() => h("td"))));
+  const head = h("tr", {}, h("td"), ...data.runs.map((run) => h("th", { textContent: run.label, scope: "col" })));
   const table = h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows));
-  head.append(h("td"), ...data.runs.map((run) => h("th", { textContent: run.label, scope: "col" })));
-  for (const row of rows) row.append(...data.runs.map(() => h("td")));
-  const strips = data.runs.map(() => h("canvas", { className: "ltcl-strip" }));
-  const captions = data.runs.map(() => h("figcaption"));
-  const views = h("div", {}, ...strips.map((strip, at) => h("figure", {}, captions[at], strip)));
-  const card = h("div", { hidden: true }, h("div", { className: "ltcl-who" }, picture, h("div", {}, title, facts)), table, views);
-  const none = h("p", { className: "ltcl-none", textContent: "Click a mark on the map, search, or press N to go through the list below." });
+  const strips = data.runs.map(() => h("canvas", { className: "ltcl-strip" })), captions = data.runs.map(() => h("figcaption"));
+  const card = h("div", { hidden: true }, h("div", { className: "ltcl-who" }, picture, h("div", {}, title, facts)), table,
+    ...strips.map((strip, at) => h("figure", {}, captions[at], strip)));
+  const none = h("p", { className: "ltcl-none", textContent: "Click a mark on the map, search, or press N to go through the list." });
   app.panels.push(() => {
     const i = state.focus, t = state.row;
     card.hidden = i === null;
     none.hidden = !card.hidden;
     if (i === null) return;
-    if (picture.dataset.sample !== String(i) || !meta.side) images.paint(picture, i);
+    images.paint(picture, i);
     const c = data.classes[data.labels[i]];
     title.textContent = meta.labelled ? c.name : `sample ${i}`;
-    facts.textContent = [`sample ${i}`, data.index && `position ${data.index[i]} of the data`, meta.labelled && `class of ${many(c.size)}, ${c.group}`].filter(Boolean).join(" · ");
+    facts.textContent = [`sample ${i}`, data.index && `position ${data.index[i]} of the data`,
+      meta.labelled && `class of ${many(c.size)}, ${c.group}`].filter(Boolean).join(" · ");
     data.runs.forEach((run, number) => {
-      const loss = run.loss(t, i), score = run.score(t, i), [strength, chance] = boostWords(run, score);
+      const loss = run.loss(t, i), score = run.score(t, i);
       let place = 1;
       for (let other = 0; other < data.samples; other++) if (run.loss(t, other) > loss) place++;
-      const cells = [Number(loss.toPrecision(5)), round(score, 3), `${many(place)} of ${many(data.samples)}`, strength, chance];
+      const cells = [Number(loss.toPrecision(5)), round(score, 3), `${many(place)} of ${many(data.samples)}`, ...boostWords(run, score)];
       cells.forEach((text, at) => (rows[at].cells[number + 1].textContent = text));
     });
     showViews(app, strips, captions);
   });
-  return h("section", { className: "ltcl-panel ltcl-b" }, h("div", { className: "ltcl-bar" }, h("h2", { textContent: "Chosen sample" })), none, card,
-    readingLine("How to read: the score after this epoch; strength and probability are what it means for the views of the next one."));
+  return panel("b", [heading("Chosen sample")], none, card,
+    reading("How to read: the score after this epoch; strength and probability are what it means for the views of the next one."));
 }
 
 /** The strips of views: asked from Python where it listens, else those the page holds. */
 function showViews(app, strips, captions) {
-  const { data, state, host } = app, { meta } = data, i = state.focus, t = state.row;
-  const show = (number, used, picture, top, epoch) => {
-    const run = data.runs[number], at = run.steer === "none" ? "no boost" : `steered by ${round(used, 2)}`;
-    captions[number].textContent = `${run.label}, views after epoch ${epoch}, ${at} (${run.note})`;
-    const canvas = strips[number], side = meta.side;
-    canvas.hidden = false;
-    picture.then((bitmap) => {
-      if (state.focus !== i) return;
-      Object.assign(canvas, { width: bitmap.width, height: side });
-      canvas.getContext("2d").drawImage(bitmap, 0, top * side, bitmap.width, side, 0, 0, bitmap.width, side);
-    });
+  const { data, state, host, images } = app, { meta } = data, i = state.focus, t = state.row;
+  const show = async (number, used, picture, line, row) => {
+    const run = data.runs[number], by = run.steer === "none" ? "no boost" : `steered by ${round(used, 2)}`;
+    captions[number].textContent = `${run.label}, views after epoch ${meta.epochs[row]}, ${by} (${run.note})`;
+    strips[number].hidden = false;
+    const bitmap = await picture;
+    if (state.focus !== i) return;
+    Object.assign(strips[number], { width: bitmap.width, height: meta.side });
+    strips[number].getContext("2d").drawImage(bitmap, 0, -line * meta.side);
   };
-  const nothing = (text) => captions.forEach((caption, number) => {
-    strips[number].hidden = true;
-    caption.textContent = number ? "" : text;
-  });
+  const nothing = (text) => captions.forEach((caption, at) => ((caption.textContent = at ? "" : text), (strips[at].hidden = true)));
   if (meta.live) {
-    const key = `${i}/${t}`;
-    if (app.views?.key === key) return;
+    if (app.asked === `${i}/${t}`) return;
+    app.asked = `${i}/${t}`;
     clearTimeout(app.asking);
-    app.views = { key };
     app.asking = setTimeout(() => host.ask({ sample: i, row: t }), 120);
-    app.gotViews = (reply, buffers) => {
-      if (reply.sample !== state.focus || reply.row !== state.row) return;
-      buffers.forEach((buffer, number) => show(number, reply.used[number], createImageBitmap(new Blob([buffer], { type: "image/webp" })), 0, meta.epochs[reply.row]));
+    app.gotViews = ({ sample, row, used }, buffers) => {
+      if (sample !== state.focus || row !== state.row) return;
+      buffers.forEach((part, number) => show(number, used[number], createImageBitmap(new Blob([part], { type: "image/webp" })), 0, row));
     };
   } else if (!meta.views) nothing(meta.side ? "No views: these losses come without a run." : "No views: the images are not at hand.");
   else {
-    const at = meta.views.samples.indexOf(i);
-    if (at < 0) return nothing(`This page holds views of ${meta.views.samples.length} samples, dotted in the list; in JupyterLab any sample's are drawn.`);
-    const nearestRow = meta.views.rows.reduce((best, row) => (Math.abs(row - t) < Math.abs(best - t) ? row : best));
-    const block = meta.views.rows.indexOf(nearestRow);
-    data.runs.forEach((_, number) => {
-      const entry = app.images.decode(`views${number}`);
-      show(number, meta.views.used[number][block][at], entry.ready, block * meta.views.samples.length + at, meta.epochs[nearestRow]);
-    });
+    const { samples, rows, used } = meta.views, at = samples.indexOf(i);
+    if (at < 0) return nothing(`This page holds views of ${samples.length} samples, dotted in the list; in JupyterLab any sample's are drawn.`);
+    const block = rows.indexOf(rows.reduce((best, row) => (Math.abs(row - t) < Math.abs(best - t) ? row : best)));
+    data.runs.forEach((_, number) => show(number, used[number][block][at], images.decode(`views${number}`), block * samples.length + at, rows[block]));
   }
 }
 
 // --- the list ---------------------------------------------------------------------------------
-
 function galleryPanel(app) {
-  const { data, state, images } = app, held = new Set(data.meta.views?.samples);
+  const { data, state, images, set } = app, { meta } = data, held = new Set(meta.views?.samples);
   const tiles = Array.from({ length: Math.min(SHOWN, data.samples) }, () => {
-    const canvas = h("canvas"), text = h("span");
-    const button = h("button", { type: "button", className: "ltcl-tile", onclick: (event) => {
-      const i = Number(button.dataset.sample);
-      if (event.shiftKey || event.ctrlKey || event.metaKey) toggle(app, i);
-      else app.set({ selection: [i], focus: i });
-    }, onpointerenter: () => app.set({ hover: Number(button.dataset.sample) }), onpointerleave: () => app.set({ hover: null }) }, canvas, text);
+    const canvas = h("canvas"), text = h("span"), sample = () => Number(button.dataset.sample);
+    const button = h("button", { type: "button", className: "ltcl-tile", onclick: (event) => pick(app, sample(), event),
+      onpointerenter: () => set({ hover: sample() }), onpointerleave: () => set({ hover: null }) }, canvas, text);
     return { button, canvas, text };
   });
-  const all = h("button", { type: "button", textContent: "Select these", onclick: () => app.set({ selection: [...app.list] }) });
-  let late = 0;
-  const draw = () => {
-    const run = data.runs[state.run], pool = state.scope === "selection" && state.selection.length ? state.selection : data.order;
-    const shown = state.hidden.size ? pool.filter((i) => !state.hidden.has(data.group(i))) : pool;
-    app.list = largest(shown, sortKey(data, run, state.sort, state.row), SHOWN);
-    tiles.forEach(({ button, canvas, text }, at) => {
-      const i = app.list[at];
-      button.hidden = i === undefined;
-      if (i === undefined) return;
-      if (canvas.dataset.sample !== String(i) || !data.meta.side) images.paint(canvas, i);
-      button.dataset.sample = i;
-      text.textContent = data.meta.labelled ? data.name(i) : i;
-      button.title = `${data.name(i)} ${i}, score ${round(run.score(state.row, i), 2)}`;
-      button.setAttribute("aria-pressed", app.chosen[i] === 1);
-      button.classList.toggle("focus", i === state.focus);
-      button.classList.toggle("held", held.has(i));
-      button.style.setProperty("--group", app.colour(data.group(i)));
-    });
+  const fill = ({ button, canvas, text }, i) => {
+    button.hidden = i === undefined;
+    if (button.hidden) return;
+    images.paint(canvas, i);
+    button.dataset.sample = i;
+    text.textContent = meta.labelled ? data.name(i) : i;
+    button.title = `${data.name(i)} ${i}, score ${round(data.runs[state.run].score(state.row, i), 2)}`;
+    button.setAttribute("aria-pressed", app.chosen[i] === 1);
+    button.classList.toggle("focus", i === state.focus);
+    button.classList.toggle("held", held.has(i));
+    button.style.setProperty("--group", app.colour(data.group(i)));
   };
-  app.panels.push(() => {
+  let late = 0, then = -Infinity;
+  const draw = () => {
+    then = performance.now();
+    const pool = state.scope === "selection" && state.selection.length ? state.selection : data.order;
+    const shown = state.hidden.size ? pool.filter((i) => !state.hidden.has(data.group(i))) : pool;
+    app.list = Array.from(largest(shown, sortKey(data, data.runs[state.run], state.sort, state.row), SHOWN));
+    tiles.forEach((tile, at) => fill(tile, app.list[at]));
+  };
+  const sort = h("select", { "aria-label": "Order", onchange: () => set({ sort: sort.value }) },
+    ...Object.entries(SORTS).map(([id, name]) => h("option", { value: id, textContent: name })));
+  app.panels.push(() => { // sorting all samples in every frame of a scrub would make it stutter
+    sort.value = state.sort;
     clearTimeout(late);
-    if (performance.now() - (draw.then ?? -1e9) > 150) (draw(), (draw.then = performance.now()));
-    else late = setTimeout(() => (draw(), (draw.then = performance.now())), 160);
+    if (performance.now() - then > 150) draw();
+    else late = setTimeout(draw, 160);
   });
-  const sort = h("select", { onchange: () => app.set({ sort: sort.value }) }, ...Object.entries(SORTS).map(([id, name]) => h("option", { value: id, textContent: name })));
-  sort.setAttribute("aria-label", "Order");
-  app.panels.push(() => (sort.value = state.sort));
-  return h("section", { className: "ltcl-panel ltcl-d" }, h("div", { className: "ltcl-bar" }, h("h2", { textContent: "List" }), sort,
-    choice(app, "scope", "Of", [{ id: "all", label: "All" }, { id: "selection", label: "Selection" }]), all),
-  h("div", { className: "ltcl-tiles" }, ...tiles.map(({ button }) => button)),
-  readingLine("How to read: the first of the order come first, at this epoch and in the map's run; up and down is the way beyond the net change, over all epochs. The edge has the group's colour."));
+  return panel("d", [heading("List"), sort, choice(app, "scope", "Of", [{ id: "all", label: "All" }, { id: "selection", label: "Selection" }]),
+    press("Select these", () => set({ selection: [...app.list] }))], h("div", { className: "ltcl-tiles" }, ...tiles.map(({ button }) => button)),
+  reading("How to read: the first of the order come first, at this epoch, in the map's run. Up and down is the way beyond the net change, over all epochs. The edge has the group's colour."));
 }
 
 // --- keys, address, and the two homes -----------------------------------------------------------
-
 function onKey(app, event) {
-  const { state, set, data } = app, typing = event.target.closest?.("input:not([type=range]), select, textarea");
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || app.help.open) return;
-  const onButton = event.target.closest?.("button"), at = app.list?.indexOf(state.focus) ?? -1;
+  const { state, set, data } = app, on = (what) => event.target.closest?.(what);
+  if (on("input:not([type=range]), select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const at = app.list?.indexOf(state.focus) ?? -1;
   const go = (step) => app.list?.length && set({ focus: app.list[clamp(at + step, 0, app.list.length - 1)] });
-  const views = layouts(data);
   const does = {
-    " ": onButton ? null : () => play(app), ArrowRight: () => set({ row: state.row + 1, playing: false }),
+    " ": on("button") ? null : () => play(app), ArrowRight: () => set({ row: state.row + 1, playing: false }),
     ArrowLeft: () => set({ row: state.row - 1, playing: false }), Home: () => set({ row: 0 }), End: () => set({ row: data.rows - 1 }),
-    n: () => go(1), p: () => go(-1), a: () => state.focus !== null && toggle(app, state.focus),
-    r: () => set({ run: (state.run + 1) % data.runs.length }), "/": () => app.search.focus(), "?": () => app.help.showModal(),
+    n: () => go(1), p: () => go(-1), a: () => state.focus !== null && pick(app, state.focus, { shiftKey: true }),
+    r: () => set({ run: (state.run + 1) % data.runs.length }), "/": () => app.search.focus(),
     "+": () => zoom(app, 1.5), "-": () => zoom(app, 1 / 1.5), 0: () => zoom(app, 0),
     Escape: () => set({ selection: [], focus: null, said: "" }),
-    ...Object.fromEntries(views.map(({ id }, number) => [number + 1, () => set({ layout: id, zoom: [0, 0, 1] })])),
+    ...Object.fromEntries(layouts(data).map(({ id }, number) => [number + 1, () => set({ layout: id })])),
   }[event.key];
   if (!does) return;
   does();
@@ -1037,56 +837,40 @@ function onKey(app, event) {
 
 /** Keep what is shown in the page's address, and show what an address says. */
 function keepAddress(app) {
-  const { state, set, data } = app, kept = ["layout", "run", "sort", "scope", "curve"];
-  const write = () => {
-    const parts = new URLSearchParams({ epoch: data.meta.epochs[state.row] });
-    for (const name of kept) parts.set(name, state[name]);
+  const { state, set, data } = app, { epochs } = data.meta;
+  const allowed = { layout: layouts(data).map(({ id }) => id), sort: Object.keys(SORTS), scope: ["all", "selection"], curve: ["loss", "score"] };
+  app.address = () => {
+    const parts = new URLSearchParams({ epoch: epochs[state.row], run: state.run });
+    for (const name of Object.keys(allowed)) parts.set(name, state[name]);
     if (state.focus !== null) parts.set("sample", state.focus);
-    if (state.selection.length && state.selection.length <= 500) parts.set("selection", ranges(state.selection));
+    if (state.selection.length && state.selection.length <= 500) parts.set("selection", state.selection.join("."));
     if (state.zoom[2] > 1) parts.set("zoom", state.zoom.map((v) => round(v, 3)));
     return `#${parts}`;
   };
   const read = () => {
-    const parts = new URLSearchParams(location.hash.slice(1)), next = {}, row = data.meta.epochs.indexOf(Number(parts.get("epoch")));
+    const parts = new URLSearchParams(location.hash.slice(1)), next = {}, row = epochs.indexOf(Number(parts.get("epoch")));
     if (row >= 0) next.row = row;
-    const allowed = { layout: layouts(data).map(({ id }) => id), sort: Object.keys(SORTS), scope: ["all", "selection"], curve: ["loss", "score"] };
     for (const [name, values] of Object.entries(allowed)) if (values.includes(parts.get(name))) next[name] = parts.get(name);
     if (data.runs[parts.get("run")]) next.run = Number(parts.get("run"));
-    if (parts.has("selection")) next.selection = parts.get("selection").split(".").flatMap(unrange);
+    if (parts.has("selection")) next.selection = parts.get("selection").split(".").map(Number).filter(Number.isInteger);
     if (/^\d+$/.test(parts.get("sample") ?? "")) next.focus = Math.min(Number(parts.get("sample")), data.samples - 1);
-    const zoomed = (parts.get("zoom") ?? "").split(",").map(Number);
-    if (zoomed.length === 3 && zoomed.every(Number.isFinite)) next.zoom = [clamp(zoomed[0], 0, 1), clamp(zoomed[1], 0, 1), clamp(zoomed[2], 1, 40)];
+    const [zx, zy, scale] = (parts.get("zoom") ?? "").split(",").map(Number);
+    if (scale >= 1 && scale <= 40) next.zoom = [clamp(zx || 0, 0, 1), clamp(zy || 0, 0, 1), scale];
     set(next);
   };
-  app.address = write;
   let later = 0;
   app.panels.push(() => {
     clearTimeout(later);
-    later = setTimeout(() => history.replaceState(null, "", write()), 250);
+    later = setTimeout(() => history.replaceState(null, "", app.address()), 250);
   });
   addEventListener("hashchange", read);
   read();
 }
 
-function ranges(list) {
-  const parts = [];
-  for (const i of [...list].sort((a, b) => a - b)) {
-    if (parts.at(-1)?.[1] === i - 1) parts.at(-1)[1] = i;
-    else parts.push([i, i]);
-  }
-  return parts.map(([a, b]) => (a === b ? a : `${a}-${b}`)).join(".");
-}
-
-function unrange(text) {
-  const [first, last = first] = text.split("-").map(Number);
-  return Number.isInteger(first) && last - first < 1000 ? Array.from({ length: Math.max(0, last - first + 1) }, (_, at) => first + at) : [];
-}
-
 function copyLink(app) {
   history.replaceState(null, "", app.address());
-  const done = () => app.set({ said: "link copied" });
-  navigator.clipboard?.writeText(location.href).then(done, () => app.set({ said: "the page's address is the link" }));
-  if (!navigator.clipboard) app.set({ said: "the page's address is the link" });
+  const copied = navigator.clipboard?.writeText(location.href) ?? Promise.reject();
+  copied.then(() => app.set({ said: "link copied" }), () => app.set({ said: "the page's address is the link" }));
 }
 
 /** The page of export_html: all data are in it. */
@@ -1103,21 +887,14 @@ function render({ model, el }) {
   el.append(root);
   const app = explore(root, model.get("_meta"), new Uint8Array(view.buffer, view.byteOffset, view.byteLength), {
     ask: (question) => model.send(question),
-    selected: (list) => {
-      model.set("selection", list);
-      model.save_changes();
-    },
+    selected: (list) => (model.set("selection", list), model.save_changes()),
   });
   const fromPython = () => app.set({ selection: model.get("selection") }, true);
   const got = (message, buffers) => app.gotViews?.(message, buffers);
   model.on("change:selection", fromPython);
   model.on("msg:custom", got);
   fromPython();
-  return () => {
-    model.off("change:selection", fromPython);
-    model.off("msg:custom", got);
-    app.close();
-  };
+  return () => (model.off("change:selection", fromPython), model.off("msg:custom", got), app.close());
 }
 
 export default { render };
