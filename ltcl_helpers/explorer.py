@@ -19,10 +19,9 @@ import pandas as pd
 import torch
 import traitlets
 
-from . import plots, splits, store, thumbnails
+from . import plots, store, thumbnails
 from .config import ConfigError
 from .histories import MOST_IMAGES, History, from_arrays, open_run
-from .memory import memorization_score
 
 __all__ = ["Explorer", "History", "export_html", "from_arrays", "open_run", "payload"]
 
@@ -53,7 +52,7 @@ def payload(
     histories = [open_run(part) for part in (run, compare) if part is not None]
     first = histories[0]
     rows = _common_epochs(histories)
-    names, labels, counts, groups = _classes(first)
+    names, labels, counts, groups = first.classes()
     arrays = {"labels": labels.astype(np.uint16)}
     if first.index is not None:
         arrays["index"] = first.index.astype(np.int32)
@@ -101,18 +100,6 @@ def _common_epochs(histories: list[History]) -> list[list[int]]:
         raise ConfigError("compare: the two runs have no kept epoch in common")
     shown = np.unique(np.linspace(0, len(common) - 1, MOST_EPOCHS).round().astype(int))
     return [[_epochs(history).index(common[i]) for i in shown] for history in histories]
-
-
-def _classes(history: History) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, list[str]]:
-    """Names [C], labels [N], sizes [C] and groups [C]; without labels all is one class."""
-    if history.labels is None:
-        samples = history.momentum_loss.shape[1]
-        return ("sample",), np.zeros(samples, np.int64), np.array([samples]), ["all"]
-    counts = np.bincount(history.labels, minlength=len(history.class_names))
-    by = counts if history.group_counts is None else history.group_counts
-    found = splits.groups(by)
-    groups = [next(g for g in found if c in found[g]) for c in range(len(counts))]
-    return history.class_names, history.labels, counts, groups
 
 
 STEERS = {  # what steers a sample's boost, and how the page says it
@@ -261,7 +248,7 @@ class Explorer(anywidget.AnyWidget):
         """The selection, one row a sample: position, class, group, and each run's last score."""
         chosen = np.array(self.selection, dtype=np.int64)
         first = self._histories[0]
-        names, labels, counts, groups = _classes(first)
+        names, labels, counts, groups = first.classes()
         rows = pd.DataFrame({"sample": chosen}, index=range(len(chosen)))
         if first.index is not None:
             rows["position"] = first.index[chosen]
@@ -270,8 +257,7 @@ class Explorer(anywidget.AnyWidget):
             rows["class"] = [names[label] for label in mine]
             rows["size"], rows["group"] = counts[mine], [groups[label] for label in mine]
         for history in self._histories:
-            last = torch.from_numpy(history.momentum_loss[-1].astype(np.float32))
-            rows[f"score, {history.label}"] = memorization_score(last).numpy()[chosen]
+            rows[f"score, {history.label}"] = history.scores()[-1, chosen]
         return rows
 
 

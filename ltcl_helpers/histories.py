@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import datasets, store
+from . import datasets, splits, store
 from .config import ConfigError, RunConfig
+from .memory import memorization_score
 
 MOST_IMAGES = 20_000  # above this no thumbnails: a page must stay small enough to mail
 
@@ -30,6 +31,26 @@ class History:
     encoder: torch.nn.Module | None = None
     config: RunConfig | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    def scores(self) -> np.ndarray:
+        """Memorization scores [epochs, N] after each epoch kept."""
+        rows = torch.from_numpy(self.momentum_loss.astype(np.float32))
+        return torch.stack([memorization_score(row) for row in rows]).numpy()
+
+    def classes(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, list[str]]:
+        """Names [C], labels [N], sizes [C] and groups [C]; without labels all is one class."""
+        if self.labels is None:
+            samples = self.momentum_loss.shape[1]
+            return ("sample",), np.zeros(samples, np.int64), np.array([samples]), ["all"]
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        found = splits.groups(counts if self.group_counts is None else self.group_counts)
+        groups = [next(g for g in found if c in found[g]) for c in range(len(counts))]
+        return self.class_names, self.labels, counts, groups
+
+    def groups(self) -> np.ndarray:
+        """The group of each sample, [N] of "many", "medium" and "few"."""
+        _, labels, _, groups = self.classes()
+        return np.array(groups)[labels]
 
 
 def from_arrays(
@@ -90,8 +111,10 @@ def _check_images(images: Any, samples: int) -> np.ndarray:
     return images.astype(np.uint8)
 
 
-def open_run(run: Any) -> History:
+def open_run(run: Any, images: bool = True) -> History:
     """The history of a run (a `Run`, a folder, or a `History`), images where they are at hand.
+
+    `images=False` leaves them out, and is fast.
 
     Raises:
         ConfigError: for a folder that is damaged or no run.
@@ -110,7 +133,8 @@ def open_run(run: Any) -> History:
         history.encoder = run.encoder
     except ConfigError:
         history.notes.append("Recorded without its weights: there is no map of the features.")
-    _find_images(history)
+    if images:
+        _find_images(history)
     return history
 
 

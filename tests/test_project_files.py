@@ -29,7 +29,7 @@ FLOORS = {
             "methods",
             "runs",
             "pretrain probe",
-            "batch bench report plots histories thumbnails explorer exercises",
+            "batch bench report plots histories thumbnails explorer exercises exercises_explore",
             "cli __main__",
         ]
     )
