@@ -28,6 +28,7 @@ __all__ = ["Explorer", "History", "export_html", "from_arrays", "open_run", "pay
 SCRIPT, STYLE = (Path(__file__).with_name(f"explorer.{kind}") for kind in ("js", "css"))
 MOST_EPOCHS = 100  # kept epochs shown; more are thinned evenly
 SHEET = 32  # thumbnails in a row and in a column of one picture file
+BLIND = ("simclr", "sdclr", "moco-v1", "moco-v2")  # methods that never read labels
 VIEW_EPOCHS = 3  # at which a page holds views
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -135,7 +136,7 @@ def _about_labels(histories: list[History]) -> str:
     if histories[0].labels is None:
         return "No labels were given: every sample is one mark of the same kind."
     text = "Labels are used here for looking only: colours, columns and search."
-    blind = all(h.config and h.config.method in ("simclr", "sdclr") for h in histories)
+    blind = all(h.config and h.config.method in BLIND for h in histories)
     return f"{text} Training never saw them." if blind else text
 
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import datasets, splits, store
+from . import datasets, splits
 from .config import ConfigError, RunConfig
 from .memory import memorization_score
+from .runs import Run
 
 MOST_IMAGES = 20_000  # above this no thumbnails: a page must stay small enough to mail
 
@@ -122,7 +123,7 @@ def open_run(run: Any, images: bool = True) -> History:
     if isinstance(run, History):
         return run
     if isinstance(run, str | Path):
-        run = _load(Path(run))
+        run = Run.load(run)
     history = History(
         run.momentum_loss.numpy(), run.config.label, list(run.epochs_kept), run.labels.numpy(),
         run.index.numpy(), group_counts=run.group_counts.numpy(), config=run.config,
@@ -136,17 +137,6 @@ def open_run(run: Any, images: bool = True) -> History:
     if images:
         _find_images(history)
     return history
-
-
-def _load(folder: Path) -> Any:
-    """TEMPORARY until Run.load opens recorded runs."""
-    from types import SimpleNamespace
-
-    store.verify(folder)
-    config = RunConfig(**store.read_json(folder / "config.json"))
-    arrays = {n: torch.from_numpy(a) for n, a in store.read_npz(folder / "memory.npz").items()}
-    arrays["epochs_kept"] = arrays["epochs_kept"].tolist()
-    return SimpleNamespace(folder=folder, config=config, encoder=None, **arrays)
 
 
 def _find_images(history: History) -> None:

@@ -9,10 +9,11 @@ import torch
 from PIL import Image
 
 from .augment import simclr_view
-from .boost import boost_scores, boost_strength, rand_augment
+from .boost import rand_augment
 from .histories import History
 from .machine import generator
 from .memory import memorization_score
+from .views import boost_scores, boost_strength
 
 QUALITY = 85  # of lossy WebP
 VIEWED, VIEWS = 96, 8  # samples whose views a page holds, and so many views of each

@@ -30,7 +30,6 @@ SCRUB = """() => new Promise((done) => {
     requestAnimationFrame(step);
   });
 })"""
-PICTURE = "#epoch=30&layout=size&curve=score&selection=20.1.9.45.2594.2601.2608&sample=2594"
 
 
 def history(sizes, images=None, epochs=100):
@@ -64,12 +63,21 @@ def report_row(name, megabytes, seconds, frames):
     return f"| {name} | {megabytes:.1f} | {spread[0]} | {spread[1]} | {len(frames)} |"
 
 
+def latest(run, count=8):
+    """The samples of few classes with the highest last scores."""
+    few = np.flatnonzero(run.groups() == "few")
+    return few[np.argsort(-run.scores()[-1, few])[:count]].tolist()
+
+
 def take_picture(browser, folder):
     """figures/explorer.png, and beside it what rows it shows."""
     page_file = explorer.export_html(FIRST, folder / "picture.html", SECOND)
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
     page = context.new_page()
-    page.goto(page_file.as_uri() + PICTURE)
+    late = latest(explorer.open_run(FIRST, images=False))
+    page.goto(
+        f"{page_file.as_uri()}#epoch=30&sample={late[0]}&selection={'.'.join(map(str, late))}"
+    )
     page.wait_for_timeout(1500)
     target = report.RESULTS.parents[1] / "figures" / "explorer.png"
     page.screenshot(path=target, full_page=True)
