@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ltcl_helpers import datasets, explorer, memory, plots, report, store
+from ltcl_helpers import cli, datasets, explorer, memory, plots, report, store
 from ltcl_helpers.config import ConfigError
 
 PACKAGE = Path(explorer.__file__).parent
@@ -542,9 +542,9 @@ def test_files_are_short_packaged_and_apart_from_training():
         assert path.stem in ("cli", "explorer") or "explorer" not in named, path
 
 
-def test_command_writes_a_page(ltcl, tmp_path):
-    done = ltcl("explore", FIRST, "--compare", SECOND, "--out", tmp_path / "page.html")
-    assert done.returncode == 0, done.stderr
-    assert (tmp_path / "page.html").stat().st_size > 1e6
-    wrong = ltcl("explore", tmp_path, "--out", tmp_path / "no.html")
-    assert wrong.returncode == 2 and len(wrong.stderr.splitlines()) == 1
+def test_command_writes_a_page(tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert cli.main(["explore", str(FIRST), "--compare", str(SECOND), "--out", str(page)]) == 0
+    assert page.stat().st_size > 1e6 and str(page) in capsys.readouterr().out
+    assert cli.main(["explore", str(tmp_path), "--out", str(tmp_path / "no.html")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
