@@ -67,7 +67,7 @@ function tracePath(context, shape, x, y, r) {
 }
 
 function fitText(context, text, room) {
-  for (let end = text.length; end > 1; end--) {
+  for (let end = text.length; end > 0; end--) {
     const shown = end < text.length ? `${text.slice(0, end)}…` : text;
     if (context.measureText(shown).width <= room) return shown;
   }
@@ -250,7 +250,7 @@ function header(app) {
   const id = `ltcl-names-${Math.random().toString(36).slice(2)}`;
   const names = h("datalist", { id }, ...(meta.labelled ? data.classes.map((c) => h("option", { value: c.name })) : []));
   const input = (app.search = h("input", {
-    type: "search", placeholder: meta.labelled ? "Search: star, few, 12, 40-60" : "Search: 12, 40-60", className: "ltcl-search",
+    type: "search", placeholder: `Search: ${meta.labelled ? `${data.classes[data.bySize[0]].name}, few, ` : ""}12, 40-60`, className: "ltcl-search",
     list: id, "aria-label": "Search by class or sample number",
     onkeydown: (event) => event.key === "Enter" && search(app, input.value),
   }));

@@ -21,7 +21,7 @@ import traitlets
 
 from . import plots, store, thumbnails
 from .config import ConfigError
-from .histories import MOST_IMAGES, History, from_arrays, open_run
+from .histories import MOST_IMAGES, History, check_images, from_arrays, open_run
 
 __all__ = ["Explorer", "History", "export_html", "from_arrays", "open_run", "payload"]
 
@@ -52,6 +52,8 @@ def payload(
     """What the front end gets: a JSON description, one block of bytes, and the opened runs."""
     histories = [open_run(part) for part in (run, compare) if part is not None]
     first = histories[0]
+    if first.images is not None:
+        first.images = check_images(first.images, first.momentum_loss.shape[1])
     rows = _common_epochs(histories)
     names, labels, counts, groups = first.classes()
     arrays = {"labels": labels.astype(np.uint16)}
@@ -129,7 +131,8 @@ def _notes(histories: list[History]) -> list[str]:
     for label, caution in cautions:
         said.setdefault(caution, []).append(label)
     lines = [f"{' and '.join(labels)}: {caution}." for caution, labels in said.items()]
-    return list(dict.fromkeys([*lines, *(note for h in histories for note in h.notes)]))
+    lines += [histories[0].no_images] if histories[0].images is None else []
+    return list(dict.fromkeys([*filter(None, lines), *(n for h in histories for n in h.notes)]))
 
 
 def _about_labels(histories: list[History]) -> str:

@@ -29,6 +29,7 @@ class History:
     class_names: tuple[str, ...] = ()
     group_counts: np.ndarray | None = None  # int64 [C], says which classes are many, medium, few
     images: np.ndarray | None = None  # uint8 [N, 3, H, W]
+    no_images: str = ""  # why there are none, and what to do
     encoder: torch.nn.Module | None = None
     config: RunConfig | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -63,7 +64,7 @@ def from_arrays(
         momentum_loss: [epochs, N], per-sample losses or their momentum; kept as float16.
         labels: [N] whole numbers from 0, for colours and search only.
         images: uint8 or float in [0, 1], [N, 3, H, W] or [N, H, W, 3].
-        class_names: one text per class.
+        class_names: one text per class; "class 0" and so on when None.
 
     Raises:
         ConfigError: for shapes that do not agree, or a loss that is no finite float16.
@@ -81,7 +82,7 @@ def from_arrays(
     if labels is not None:
         history.labels, history.class_names = _check_labels(labels, loss.shape[1], class_names)
     if images is not None:
-        history.images = _check_images(images, loss.shape[1])
+        history.images = check_images(images, loss.shape[1])
     return history
 
 
@@ -92,13 +93,15 @@ def _check_labels(labels: Any, samples: int, names: Any) -> tuple[np.ndarray, tu
             f"labels are {labels.dtype} {list(labels.shape)} for {samples} samples; "
             "allowed is one whole number from 0 per sample"
         )
-    names = tuple(str(name) for name in (range(labels.max() + 1) if names is None else names))
+    given = (f"class {n}" for n in range(labels.max() + 1)) if names is None else names
+    names = tuple(str(name) for name in given)
     if labels.max() >= min(len(names), 65536):
         raise ConfigError(f"labels go up to {labels.max()}, but there are {len(names)} class_names")
     return labels.astype(np.int64), names
 
 
-def _check_images(images: Any, samples: int) -> np.ndarray:
+def check_images(images: Any, samples: int) -> np.ndarray:
+    """Images as uint8 [N, 3, H, W]; a ConfigError for another shape."""
     images = np.asarray(images)
     if images.ndim == 4 and images.shape[1] != 3:
         images = images.transpose(0, 3, 1, 2)
@@ -150,7 +153,7 @@ def _find_images(history: History) -> None:
         if not np.array_equal(data.labels[history.index], history.labels):
             raise ConfigError(f"{config.data} here has other labels than the run")
     except (ConfigError, OSError) as error:
-        history.notes.append(
+        history.no_images = (
             f"No images ({error}). To see them, put the data in that place, or open the run with "
             "them: run = explorer.open_run(FOLDER), then run.images = uint8 [N, 3, H, W]."
         )

@@ -397,6 +397,10 @@ def test_a_run_without_its_images_says_how_to_show_them(show, tmp_path):
     expect_text(page, "footer", "ltcl data get cifar10")
     expect_text(page, "footer", "no map of the features")
     assert page.locator(".ltcl-map").is_visible()
+    found.images = np.zeros((len(found.labels), 8, 8, 3), np.uint8)  # now they are at hand
+    page = show(explorer.export_html(found, tmp_path / "handed.html"))
+    expect_text(page, "footer", "8 x 8 px")
+    assert "No images" not in page.locator("footer").text_content()
 
 
 # --- wrong input ----------------------------------------------------------------------------
@@ -411,6 +415,11 @@ def test_damaged_and_foreign_folders_give_one_line(tmp_path):
             explorer.export_html(folder, tmp_path / "page.html")
         assert "\n" not in str(error.value)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_a_run_without_a_history_is_refused():
+    with pytest.raises(ConfigError, match="no loss history"):
+        explorer.open_run(report.RESULTS / "shapes-simclr" / "untrained-0")
 
 
 def test_runs_of_different_images_are_not_compared():
