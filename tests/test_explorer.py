@@ -311,6 +311,8 @@ def test_a_link_restores_the_view(show, two):
     page.locator("input[type=range]").press("Home")
     page.wait_for_timeout(400)
     address = "#" + page.url.partition("#")[2]
+    page.get_by_role("button", name="Copy link").click()
+    expect_text(page, ".ltcl-status", "link")
     other = show(two, address)
     expect_text(other, ".ltcl-epoch", "Epoch 1 of 30")
     assert status(other) == "6 selected" and chosen(other) == chosen(page)
@@ -331,6 +333,10 @@ def test_both_looks_follow_the_system_and_fit(show, two, size):
     )
     paper = [np.asarray(Image.open(io.BytesIO(p.screenshot())).convert("L")) for p in (light, dark)]
     assert np.median(paper[0]) > 230 and np.median(paper[1]) < 40
+    light.evaluate("document.body.dataset.jpThemeLight = 'false'")  # as JupyterLab says dark
+    light.wait_for_timeout(200)
+    picture = Image.open(io.BytesIO(light.screenshot())).convert("L")
+    assert np.median(np.asarray(picture)) < 40
     assert light.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert light.locator("text=How to read").count() == 4  # one line a panel
 
@@ -516,6 +522,7 @@ def test_a_click_in_jupyterlab_reaches_the_kernel(browser, lab, tmp_path):
     page.goto(f"{lab}lab/tree/look.ipynb?token=t")
     page.locator(".jp-Notebook .jp-Cell").first.wait_for()
     page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+    page.get_by_text("| Idle").first.wait_for()
     page.locator(".jp-Notebook .cm-content").first.click()
     for _ in range(10):  # the first call may come before the kernel listens
         page.keyboard.press("Control+Enter")
