@@ -67,7 +67,7 @@ def show(browser):
         page.on("pageerror", lambda error: troubles.append(str(error)))
         page.on("request", lambda r: r.url.startswith("file:") or troubles.append(r.url))
         page.goto(f"{path.as_uri()}{address}")
-        page.locator(".ltcl-status").wait_for()
+        page.locator(".ltcl-status", has_text="selected").wait_for()
         return page
 
     yield open_page
@@ -107,13 +107,19 @@ def expect_text(page, selector, text):
     page.locator(selector).filter(has_text=text).first.wait_for()
 
 
+def settle(page):
+    """Wait until what was done is drawn: each change is drawn in the next frame."""
+    twice = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(twice)
+
+
 def a_mark(page):
     """Hover along the map until a mark answers: its place, and what is said of it."""
     box = page.locator(".ltcl-top").bounding_box()
     for x in range(30, 60):
         place = (box["x"] + 4 * x, box["y"] + 0.45 * box["height"])
         page.mouse.move(*place)
-        page.wait_for_timeout(40)
+        settle(page)
         if page.locator(".ltcl-tip").is_visible():
             return place, page.locator(".ltcl-tip").text_content()
     raise AssertionError("no mark under the pointer")
@@ -128,6 +134,7 @@ def drag(page, points, **options):
     for place in places[1:]:
         page.mouse.move(*place, steps=4)
     page.mouse.up()
+    settle(page)
 
 
 AROUND = [(0.02, 0.01), (0.99, 0.01), (0.99, 0.95), (0.02, 0.95), (0.02, 0.02)]
@@ -169,10 +176,10 @@ def test_lasso_takes_what_is_shown(show, two, arrays):
     many = np.isin(arrays[0]["labels"], np.argsort(arrays[0]["class_counts"])[-4:])
     expect_text(page, ".ltcl-status", f"{(~many).sum()} selected")
     drag(page, [(x, 0.01 + y / 2) for x, y in AROUND])  # the upper half: the hard ones
-    expect_text(page, ".ltcl-status", "selected")
     hard = int(status(page).split()[0].replace(",", ""))
     assert 0 < hard < (~many).sum()
     page.locator("canvas.ltcl-top").click(modifiers=["Shift"], position={"x": 8, "y": 5})
+    settle(page)
     assert status(page).startswith(f"{hard} selected")  # beside all marks: nothing changes
 
 
@@ -181,6 +188,7 @@ def test_scrub_and_play_move_the_map(show, two, arrays):
     before = page.locator(".ltcl-map").screenshot()
     box = page.locator("input[type=range]").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    settle(page)
     row = page.locator("input[type=range]").evaluate("slider => Number(slider.value)")
     assert 12 <= row <= 17 and epoch(page) == f"Epoch {row + 1} of 30"
     assert np.float16(cell(page, "Momentum loss")) == arrays[0]["momentum_loss"][row, 100]
@@ -218,7 +226,8 @@ def test_orders_of_the_list(show, two, arrays):
             "Fastest falling": loss[0] - loss[-1], "Most up and down": up_and_down}  # fmt: skip
     for order, key in keys.items():
         page.get_by_label("Order").select_option(order)
-        page.wait_for_timeout(350)
+        page.wait_for_timeout(500)  # the list follows a little later
+        settle(page)
         tiles = page.locator(".ltcl-tile")
         shown = tiles.evaluate_all("all => all.map(tile => Number(tile.title.split(/[ ,]/)[1]))")
         assert np.allclose(key[shown], np.sort(key)[::-1][: len(shown)], atol=1e-5), order
@@ -236,7 +245,7 @@ def test_compare_shows_both_runs(show, two):
     assert page.locator(".ltcl-curves").count() == 2
     first = page.locator(".ltcl-map").screenshot()
     page.get_by_role("button", name="BCL-I").click()
-    page.wait_for_timeout(100)
+    settle(page)
     assert page.locator(".ltcl-map").screenshot() != first
     page.get_by_role("button", name="Both runs").click()
     expect_text(page, ".ltcl-a .ltcl-reading", "On the diagonal")
@@ -247,15 +256,15 @@ def test_views_of_some_samples_are_in_the_page(show, two, arrays):
     hardest = int(arrays[0]["momentum_loss"][-1].argmax())
     assert chosen(page) == hardest  # what the page opens with
     expect_text(page, ".ltcl-b figcaption", "BCL-I, views after epoch 30")
-    page.wait_for_timeout(300)
+    all_drawn = "[...document.querySelectorAll('.ltcl-strip')].every(c => c.width === 256)"
+    page.wait_for_function(all_drawn)  # eight views of 32 pixels
     plain, boosted = page.locator(".ltcl-strip").all()
-    widths = [strip.evaluate("c => [c.width, c.height]") for strip in (plain, boosted)]
-    assert widths == [[256, 32]] * 2
     assert plain.screenshot() != boosted.screenshot()
     held = page.locator(".ltcl-tile.held").count()
     assert 16 <= held < 48
     page.locator(".ltcl-tile:not(.held)").first.click()
     expect_text(page, ".ltcl-b figcaption", "dotted in the list")
+    settle(page)
     assert not plain.is_visible()
 
 
@@ -267,14 +276,15 @@ def test_keyboard_alone_is_enough(show, two, arrays):
     expect_text(page, ".ltcl-epoch", "Epoch 3 of 30")
     key("End", "ArrowLeft")
     expect_text(page, ".ltcl-epoch", "Epoch 29 of 30")
-    page.wait_for_timeout(350)
+    page.wait_for_timeout(500)
     key("n", "n", "n")
-    page.wait_for_timeout(50)
+    settle(page)
     order = np.sort(arrays[0]["momentum_loss"][-2])[::-1]
     assert arrays[0]["momentum_loss"][-2, chosen(page)] in order[:5]
     key("a")
     expect_text(page, ".ltcl-status", "1 selected")
     key("2", "r")
+    settle(page)
     assert page.get_by_role("button", name="Fall so far").get_attribute("aria-pressed") == "true"
     assert page.get_by_role("button", name="BCL-I").get_attribute("aria-pressed") == "true"
     key("/")
@@ -309,12 +319,12 @@ def test_a_link_restores_the_view(show, two):
     page.get_by_role("button", name="Both runs").click()
     page.get_by_role("button", name="Score").click()
     page.locator("input[type=range]").press("Home")
-    page.wait_for_timeout(400)
-    address = "#" + page.url.partition("#")[2]
     page.get_by_role("button", name="Copy link").click()
     expect_text(page, ".ltcl-status", "link")
+    address = "#" + page.url.partition("#")[2]
     other = show(two, address)
     expect_text(other, ".ltcl-epoch", "Epoch 1 of 30")
+    settle(other)
     assert status(other) == "6 selected" and chosen(other) == chosen(page)
     for name in ("Both runs", "Score"):
         assert other.get_by_role("button", name=name).get_attribute("aria-pressed") == "true"
@@ -334,7 +344,7 @@ def test_both_looks_follow_the_system_and_fit(show, two, size):
     paper = [np.asarray(Image.open(io.BytesIO(p.screenshot())).convert("L")) for p in (light, dark)]
     assert np.median(paper[0]) > 230 and np.median(paper[1]) < 40
     light.evaluate("document.body.dataset.jpThemeLight = 'false'")  # as JupyterLab says dark
-    light.wait_for_timeout(200)
+    settle(light)
     picture = Image.open(io.BytesIO(light.screenshot())).convert("L")
     assert np.median(np.asarray(picture)) < 40
     assert light.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -383,6 +393,7 @@ def test_long_histories_without_labels_and_images_are_thinned(show, tmp_path):
     expect_text(page, "footer", "100 of 250 kept epochs are shown")
     expect_text(page, "footer", "No labels were given")
     page.keyboard.press("End")
+    settle(page)
     assert epoch(page) == "Epoch 250 of 250"
     expect_text(page, ".ltcl-b figcaption", "No views")
 
