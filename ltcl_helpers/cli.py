@@ -81,6 +81,12 @@ def _parser() -> Parser:
     report.add_argument("--lists", help="folder of the published lists, if not the grid's")
     report.set_defaults(command=_report)
 
+    explore = commands.add_parser("explore", help="a page that shows how each image was learnt")
+    explore.add_argument("run", type=Path)
+    explore.add_argument("--compare", type=Path, help="a run of the same split, shown beside it")
+    explore.add_argument("--out", type=Path, required=True, help="the page, e.g. page.html")
+    explore.set_defaults(command=_explore)
+
     data = commands.add_parser("data", help="get or verify data and published lists")
     data.add_argument("action", choices=("get", "verify"))
     data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
@@ -168,6 +174,15 @@ def _record(options: argparse.Namespace) -> None:
     from .store import record
 
     record(options.run, options.target)
+
+
+def _explore(options: argparse.Namespace) -> None:
+    from .store import verify
+
+    verify(options.run)  # before torch is loaded
+    from .explorer import export_html
+
+    print(f"done: {export_html(options.run, options.out, options.compare)}; open it in a browser")
 
 
 def _data(options: argparse.Namespace) -> None:

@@ -1,0 +1,577 @@
+"""The explorer in a real browser: asserted on what the page shows, against the recorded arrays."""
+
+import ast
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ltcl_helpers import cli, datasets, explorer, memory, plots, report, store
+from ltcl_helpers.config import ConfigError
+
+PACKAGE = Path(explorer.__file__).parent
+FIRST = report.RESULTS / "shapes-simclr" / "long-tail-0"
+SECOND = report.RESULTS / "shapes-methods" / "bcl-i-0"
+ARGUMENTS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+MARKUP = "</script><script>window.ran = 1</script><img src=x onerror='window.ran = 1'>"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium; where there is none the tests skip, but not in continuous integration."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        reason = "no Chromium here: apt install chromium"
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(reason)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """The page of two recorded runs of one split."""
+    return explorer.export_html(FIRST, tmp_path_factory.mktemp("two") / "two.html", SECOND)
+
+
+@pytest.fixture
+def show(browser):
+    """Open a page; afterwards it must have asked for nothing and complained about nothing."""
+    contexts, troubles = [], []
+
+    def open_page(path, address="", **options):
+        options = {"viewport": {"width": 1360, "height": 1000}, "offline": True} | options
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(5000)
+        page.on("console", lambda said: troubles.append(said.text))
+        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("request", lambda r: r.url.startswith("file:") or troubles.append(r.url))
+        page.goto(f"{path.as_uri()}{address}")
+        page.locator(".ltcl-status", has_text="selected").wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert troubles == []
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    """momentum_loss float16 [epochs, N], labels [N], scores [epochs, N] of both runs."""
+    found = [store.read_npz(folder / "memory.npz") for folder in (FIRST, SECOND)]
+    for run in found:
+        rows = torch.from_numpy(run["momentum_loss"].astype(np.float32))
+        run["scores"] = torch.stack([memory.memorization_score(row) for row in rows]).numpy()
+    return found
+
+
+def status(page):
+    return page.locator(".ltcl-status").text_content()
+
+
+def epoch(page):
+    return page.locator(".ltcl-epoch").text_content()
+
+
+def cell(page, row, run=0):
+    return page.locator("tbody tr").filter(has_text=row).locator("td").nth(run).text_content()
+
+
+def chosen(page):
+    """The number of the chosen sample, as its panel says it."""
+    return int(re.match(r"sample (\d+)", page.locator(".ltcl-facts").text_content())[1])
+
+
+def expect_text(page, selector, text):
+    page.locator(selector).filter(has_text=text).first.wait_for()
+
+
+def settle(page):
+    """Wait until what was done is drawn: each change is drawn in the next frame."""
+    twice = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    page.evaluate(twice)
+
+
+def a_mark(page):
+    """Hover along the map until a mark answers: its place, and what is said of it."""
+    box = page.locator(".ltcl-top").bounding_box()
+    for x in range(30, 60):
+        place = (box["x"] + 4 * x, box["y"] + 0.45 * box["height"])
+        page.mouse.move(*place)
+        settle(page)
+        if page.locator(".ltcl-tip").is_visible():
+            return place, page.locator(".ltcl-tip").text_content()
+    raise AssertionError("no mark under the pointer")
+
+
+def drag(page, points, **options):
+    """Along points in shares of the map's box."""
+    box = page.locator(".ltcl-top").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    page.mouse.up()
+    settle(page)
+
+
+AROUND = [(0.02, 0.01), (0.99, 0.01), (0.99, 0.95), (0.02, 0.95), (0.02, 0.02)]
+
+
+# --- what a person does ---------------------------------------------------------------------
+
+
+def test_hover_and_click_show_a_sample_as_recorded(show, two, arrays):
+    page = show(two)
+    place, said = a_mark(page)
+    name, sample, score = re.match(r"(\S+) \(\w+\) · (\d+)score ([\d.]+)", said).groups()
+    sample, names = int(sample), datasets.load_images("shapes").class_names
+    assert name == names[arrays[0]["labels"][sample]]
+    assert float(score) == pytest.approx(arrays[0]["scores"][-1, sample], abs=0.0051)
+    page.mouse.click(*place)
+    expect_text(page, ".ltcl-status", "1 selected")
+    assert chosen(page) == sample and page.locator(".ltcl-b h3").text_content() == name
+    for run in (0, 1):
+        loss = arrays[run]["momentum_loss"][:, sample]
+        assert np.float16(cell(page, "Momentum loss", run)) == loss[-1]
+        assert float(cell(page, "Score", run)) == pytest.approx(
+            arrays[run]["scores"][-1, sample], abs=5.1e-4
+        )
+        place = 1 + int((arrays[run]["momentum_loss"][-1] > loss[-1]).sum())
+        assert cell(page, "Place", run).split(" of ")[0] == f"{place:,}"
+    score = arrays[1]["scores"][-1, sample]
+    assert float(cell(page, "Strength", 1)) == pytest.approx(10 + 20 * score, abs=0.051)
+    assert float(cell(page, "Probability", 1)) == pytest.approx(score, abs=0.0051)
+    assert cell(page, "Probability", 0).startswith("0 (BCL-I")  # SimCLR has no boost
+
+
+def test_lasso_takes_what_is_shown(show, two, arrays):
+    page = show(two)
+    drag(page, AROUND)
+    expect_text(page, ".ltcl-status", "2,609 selected")
+    page.get_by_role("button", name="many").click()
+    drag(page, AROUND)
+    many = np.isin(arrays[0]["labels"], np.argsort(arrays[0]["class_counts"])[-4:])
+    expect_text(page, ".ltcl-status", f"{(~many).sum()} selected")
+    drag(page, [(x, 0.01 + y / 2) for x, y in AROUND])  # the upper half: the hard ones
+    hard = int(status(page).split()[0].replace(",", ""))
+    assert 0 < hard < (~many).sum()
+    page.locator("canvas.ltcl-top").click(modifiers=["Shift"], position={"x": 8, "y": 5})
+    settle(page)
+    assert status(page).startswith(f"{hard} selected")  # beside all marks: nothing changes
+
+
+def test_scrub_and_play_move_the_map(show, two, arrays):
+    page = show(two, "#sample=100")
+    before = page.locator(".ltcl-map").screenshot()
+    box = page.locator("input[type=range]").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    settle(page)
+    row = page.locator("input[type=range]").evaluate("slider => Number(slider.value)")
+    assert 12 <= row <= 17 and epoch(page) == f"Epoch {row + 1} of 30"
+    assert np.float16(cell(page, "Momentum loss")) == arrays[0]["momentum_loss"][row, 100]
+    assert page.locator(".ltcl-map").screenshot() != before
+    curves = page.locator(".ltcl-curves").first.bounding_box()
+    page.mouse.click(curves["x"] + 41, curves["y"] + 50)  # the curves' left end
+    expect_text(page, ".ltcl-epoch", "Epoch 1 of 30")
+    page.get_by_role("button", name="Play").click()
+    expect_text(page, ".ltcl-epoch", re.compile(r"Epoch ([3-9]|1\d|2\d) of 30"))
+    page.get_by_role("button", name="Pause").click()
+    still = epoch(page)
+    page.wait_for_timeout(400)
+    assert epoch(page) == still
+
+
+def test_search_by_class_number_and_group(show, two, arrays):
+    page, labels = show(two), arrays[0]["labels"]
+    box = page.get_by_role("combobox", name="Search")
+    for text, count in (
+        ("star", (labels == 3).sum()), ("12", 1), ("40-60, 70", 22), ("disc-speckle, 2600", 74),
+        ("few", np.isin(labels, np.argsort(arrays[0]["class_counts"])[:4]).sum()),
+    ):  # fmt: skip
+        box.fill(text)
+        box.press("Enter")
+        expect_text(page, ".ltcl-status", f"{count} selected")
+    box.fill("unicorn, 99999")
+    box.press("Enter")
+    expect_text(page, ".ltcl-status", "nothing found for “unicorn”, “99999”")
+
+
+def test_orders_of_the_list(show, two, arrays):
+    page, loss = show(two), arrays[0]["momentum_loss"].astype(np.float32)
+    up_and_down = np.abs(np.diff(loss, axis=0)).sum(0) - np.abs(loss[-1] - loss[0])
+    keys = {"Hardest now": loss[-1], "Easiest now": -loss[-1],
+            "Fastest falling": loss[0] - loss[-1], "Most up and down": up_and_down}  # fmt: skip
+    for order, key in keys.items():
+        page.get_by_label("Order").select_option(order)
+        page.wait_for_timeout(500)  # the list follows a little later
+        settle(page)
+        tiles = page.locator(".ltcl-tile")
+        shown = tiles.evaluate_all("all => all.map(tile => Number(tile.title.split(/[ ,]/)[1]))")
+        assert np.allclose(key[shown], np.sort(key)[::-1][: len(shown)], atol=1e-5), order
+    tiles.nth(2).click()
+    expect_text(page, ".ltcl-status", "1 selected")
+    assert chosen(page) == shown[2]
+    page.get_by_role("button", name="Select these").click()
+    expect_text(page, ".ltcl-status", "48 selected")
+
+
+def test_compare_shows_both_runs(show, two):
+    page = show(two)
+    assert page.locator("h1").text_content() == "SimCLR beside BCL-I"
+    assert page.locator("thead th").all_text_contents() == ["SimCLR", "BCL-I"]
+    assert page.locator(".ltcl-curves").count() == 2
+    first = page.locator(".ltcl-map").screenshot()
+    page.get_by_role("button", name="BCL-I").click()
+    settle(page)
+    assert page.locator(".ltcl-map").screenshot() != first
+    page.get_by_role("button", name="Both runs").click()
+    expect_text(page, ".ltcl-a .ltcl-reading", "On the diagonal")
+
+
+def test_views_of_some_samples_are_in_the_page(show, two, arrays):
+    page = show(two)
+    hardest = int(arrays[0]["momentum_loss"][-1].argmax())
+    assert chosen(page) == hardest  # what the page opens with
+    expect_text(page, ".ltcl-b figcaption", "BCL-I, views after epoch 30")
+    all_drawn = "[...document.querySelectorAll('.ltcl-strip')].every(c => c.width === 256)"
+    page.wait_for_function(all_drawn)  # eight views of 32 pixels
+    plain, boosted = page.locator(".ltcl-strip").all()
+    assert plain.screenshot() != boosted.screenshot()
+    held = page.locator(".ltcl-tile.held").count()
+    assert 16 <= held < 48
+    page.locator(".ltcl-tile:not(.held)").first.click()
+    expect_text(page, ".ltcl-b figcaption", "dotted in the list")
+    settle(page)
+    assert not plain.is_visible()
+
+
+def test_keyboard_alone_is_enough(show, two, arrays):
+    page, key = show(two), lambda *names: [page.keyboard.press(name) for name in names]
+    key("Home")
+    expect_text(page, ".ltcl-epoch", "Epoch 1 of 30")
+    key("ArrowRight", "ArrowRight")
+    expect_text(page, ".ltcl-epoch", "Epoch 3 of 30")
+    key("End", "ArrowLeft")
+    expect_text(page, ".ltcl-epoch", "Epoch 29 of 30")
+    page.wait_for_timeout(500)
+    key("n", "n", "n")
+    settle(page)
+    order = np.sort(arrays[0]["momentum_loss"][-2])[::-1]
+    assert arrays[0]["momentum_loss"][-2, chosen(page)] in order[:5]
+    key("a")
+    expect_text(page, ".ltcl-status", "1 selected")
+    key("2", "r")
+    settle(page)
+    assert page.get_by_role("button", name="Fall so far").get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("button", name="BCL-I").get_attribute("aria-pressed") == "true"
+    key("/")
+    page.keyboard.type("star")
+    key("Enter")
+    expect_text(page, ".ltcl-status", f"{(arrays[0]['labels'] == 3).sum()} selected")
+    page.locator("h1").click()
+    key("Escape")
+    expect_text(page, ".ltcl-status", "nothing selected")
+
+
+def test_csv_holds_the_curves_of_memory_npz(show, two, arrays):
+    page = show(two)
+    samples = np.random.default_rng(0).choice(2609, 20, replace=False)
+    page.get_by_role("combobox", name="Search").fill(",".join(map(str, samples)))
+    page.keyboard.press("Enter")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save CSV (20)").click()
+    rows = list(csv.DictReader(io.StringIO(Path(download.value.path()).read_text("utf-8"))))
+    assert [int(row["sample"]) for row in rows] == samples.tolist()
+    for label, run in zip(("SimCLR", "BCL-I"), arrays, strict=True):
+        columns = [f"momentum loss {t}, {label}" for t in run["epochs_kept"]]
+        read = np.array([[row[name] for name in columns] for row in rows], np.float16)
+        assert np.array_equal(read, run["momentum_loss"][:, samples].T)
+    assert [int(row["position"]) for row in rows] == arrays[0]["index"][samples].tolist()
+
+
+def test_a_link_restores_the_view(show, two):
+    page = show(two)
+    page.get_by_role("combobox", name="Search").fill("40-44, 7")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Both runs").click()
+    page.get_by_role("button", name="Score").click()
+    page.locator("input[type=range]").press("Home")
+    page.get_by_role("button", name="Copy link").click()
+    expect_text(page, ".ltcl-status", "link")
+    address = "#" + page.url.partition("#")[2]
+    other = show(two, address)
+    expect_text(other, ".ltcl-epoch", "Epoch 1 of 30")
+    settle(other)
+    assert status(other) == "6 selected" and chosen(other) == chosen(page)
+    for name in ("Both runs", "Score"):
+        assert other.get_by_role("button", name=name).get_attribute("aria-pressed") == "true"
+    broken = show(two, "#epoch=x&run=9&sample=99999&selection=5-2.x.-1.1e9&layout=<b>&zoom=1,2")
+    assert epoch(broken) == "Epoch 30 of 30" and chosen(broken) == 2608
+
+
+# --- how it looks ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(1360, 1000), (420, 900)])
+def test_both_looks_follow_the_system_and_fit(show, two, size):
+    light, dark = (
+        show(two, color_scheme=look, viewport=dict(zip(("width", "height"), size, strict=True)))
+        for look in ("light", "dark")
+    )
+    paper = [np.asarray(Image.open(io.BytesIO(p.screenshot())).convert("L")) for p in (light, dark)]
+    assert np.median(paper[0]) > 230 and np.median(paper[1]) < 40
+    light.evaluate("document.body.dataset.jpThemeLight = 'false'")  # as JupyterLab says dark
+    settle(light)
+    picture = Image.open(io.BytesIO(light.screenshot())).convert("L")
+    assert np.median(np.asarray(picture)) < 40
+    assert light.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert light.locator("text=How to read").count() == 4  # one line a panel
+
+
+def test_groups_differ_in_grey_by_shape_and_line(show, two):
+    page = show(two)
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(swatch.screenshot())).convert("L")) < 235
+        for swatch in page.locator(".ltcl-legend canvas").all()
+    ]
+    assert len(pictures) == 3
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert (pictures[a] != pictures[b]).mean() > 0.05
+
+
+def test_colours_are_those_of_the_figures(two):
+    meta = re.search(r'id="meta">(.*?)</script>', two.read_text("utf-8"))[1]
+    assert json.loads(meta)["colours"] == plots.COLOURS
+
+
+# --- other histories ------------------------------------------------------------------------
+
+
+def history(epochs=4, samples=60, **given):
+    draw = np.random.default_rng(1)
+    return explorer.from_arrays(draw.gamma(3, size=(epochs, samples)), **given)
+
+
+def test_names_are_text_never_markup(show, tmp_path):
+    labels = np.arange(60) % 3
+    odd = history(labels=labels, class_names=(MARKUP, "b & <b>c</b>", '=1+"1'))
+    odd.label = MARKUP
+    page = show(explorer.export_html(odd, tmp_path / "odd.html"))
+    page.get_by_role("combobox", name="Search").fill("0")
+    page.keyboard.press("Enter")
+    expect_text(page, ".ltcl-b h3", MARKUP)
+    assert page.locator("h1").text_content() == MARKUP
+    assert page.evaluate("window.ran") is None
+    assert page.locator("main img, main script, main b:not(.ltcl-tip b)").count() == 0
+
+
+def test_long_histories_without_labels_and_images_are_thinned(show, tmp_path):
+    page = show(explorer.export_html(history(epochs=250), tmp_path / "long.html"))
+    expect_text(page, "footer", "100 of 250 kept epochs are shown")
+    expect_text(page, "footer", "No labels were given")
+    page.keyboard.press("End")
+    settle(page)
+    assert epoch(page) == "Epoch 250 of 250"
+    expect_text(page, ".ltcl-b figcaption", "No views")
+
+
+def test_one_epoch_and_equal_losses_are_shown(show, tmp_path):
+    flat = explorer.from_arrays(np.ones((1, 5)), images=np.zeros((5, 40, 40, 3), np.uint8))
+    page = show(explorer.export_html(flat, tmp_path / "flat.html"))
+    assert cell(page, "Score") == "0.500" and epoch(page) == "Epoch 1 of 1"
+    expect_text(page, "footer", "40 x 40 px")
+
+
+def test_a_run_without_its_images_says_how_to_show_them(show, tmp_path):
+    folder = report.RESULTS / "cifar10-length" / "30-simclr-0"
+    found = explorer.open_run(folder)
+    if found.images is not None:
+        pytest.skip("CIFAR is at hand here")
+    page = show(explorer.export_html(found, tmp_path / "bare.html"))
+    expect_text(page, "footer", "ltcl data get cifar10")
+    expect_text(page, "footer", "no map of the features")
+    assert page.locator(".ltcl-map").is_visible()
+    found.images = np.zeros((len(found.labels), 8, 8, 3), np.uint8)  # now they are at hand
+    page = show(explorer.export_html(found, tmp_path / "handed.html"))
+    expect_text(page, "footer", "8 x 8 px")
+    assert "No images" not in page.locator("footer").text_content()
+
+
+# --- wrong input ----------------------------------------------------------------------------
+
+
+def test_damaged_and_foreign_folders_give_one_line(tmp_path):
+    damaged = shutil.copytree(FIRST, tmp_path / "damaged")
+    (damaged / "memory.npz").write_bytes(b"x" + (damaged / "memory.npz").read_bytes()[1:])
+    (tmp_path / "foreign").mkdir()
+    for folder, named in ((damaged, "memory.npz"), (tmp_path / "foreign", "foreign")):
+        with pytest.raises(ConfigError, match=named) as error:
+            explorer.export_html(folder, tmp_path / "page.html")
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_a_run_without_a_history_is_refused():
+    with pytest.raises(ConfigError, match="no loss history"):
+        explorer.open_run(report.RESULTS / "shapes-simclr" / "untrained-0")
+
+
+def test_runs_of_different_images_are_not_compared():
+    with pytest.raises(ConfigError, match="different images"):
+        explorer.payload(FIRST, report.RESULTS / "shapes-simclr" / "long-tail-1")
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (dict(momentum_loss=np.ones(5)), "allowed are numbers"),
+        (dict(momentum_loss=np.full((2, 3), np.nan)), "NaN"),
+        (dict(momentum_loss=np.full((2, 3), 1e6)), "65504"),
+        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1]), "for 3 samples"),
+        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1, -1]), "from 0"),
+        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1, 2], class_names=["a"]), "1 class_names"),
+        (dict(momentum_loss=np.ones((2, 3)), images=np.ones((3, 8, 8))), "allowed is"),
+    ],
+)
+def test_arrays_that_do_not_agree_are_refused(given, said):
+    with pytest.raises(ConfigError, match=said):
+        explorer.from_arrays(**given)
+
+
+# --- the widget -----------------------------------------------------------------------------
+
+
+def test_selection_is_checked_and_tabulated(arrays):
+    live = explorer.Explorer(FIRST, SECOND)
+    rare = int(np.flatnonzero(arrays[0]["labels"] == arrays[0]["class_counts"].argmin())[0])
+    live.selection = [3, rare]
+    table = live.table()
+    assert table["sample"].tolist() == [3, rare] and table["group"].tolist()[1] == "few"
+    assert table["score, BCL-I"].tolist() == pytest.approx(arrays[1]["scores"][-1, [3, rare]])
+    assert {"score, SimCLR", "score, BCL-I"} <= set(table)
+    with pytest.raises(ConfigError, match="allowed are 0 to 2608"):
+        live.selection = [2609]
+    assert live.selection == [3, rare]
+
+
+NOTEBOOK = """
+from IPython.display import display
+from ltcl_helpers import explorer
+live = explorer.Explorer({first!r}, {second!r})
+display(live)
+def write(change):
+    open({out!r}, "w").write(",".join(map(str, change["new"])))
+live.observe(write, "selection")
+"""
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """A JupyterLab server with a notebook that shows the explorer; gives its address."""
+    source = NOTEBOOK.format(first=str(FIRST), second=str(SECOND), out=str(tmp_path / "chosen"))
+    cell = {"cell_type": "code", "id": "a", "source": source, "metadata": {}, "outputs": [],
+            "execution_count": None}  # fmt: skip
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    book = {"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
+    (tmp_path / "look.ipynb").write_text(json.dumps(book))
+    places = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("CONFIG", "DATA", "RUNTIME")}
+    environment = os.environ | places | {"JUPYTER_PREFER_ENV_PATH": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0",
+               "--IdentityProvider.token=t", "--ServerApp.port_retries=50",
+               f"--ServerApp.root_dir={tmp_path}"]  # fmt: skip
+    with open(tmp_path / "server.log", "w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=tmp_path)
+    try:
+        yield _address(tmp_path, server)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _address(folder, server):
+    for _ in range(300):
+        time.sleep(0.1)
+        for file in (folder / "RUNTIME").glob("jpserver-*.json"):
+            try:
+                url = json.loads(file.read_text())["url"]
+                urllib.request.urlopen(f"{url}api?token=t", timeout=5).close()
+                return url
+            except (OSError, ValueError):
+                pass
+        assert server.poll() is None, (folder / "server.log").read_text()[-2000:]
+    raise AssertionError("JupyterLab did not start")
+
+
+def test_a_click_in_jupyterlab_reaches_the_kernel(browser, lab, tmp_path):
+    from playwright.sync_api import TimeoutError
+
+    page = browser.new_context(viewport={"width": 1400, "height": 1100}).new_page()
+    page.set_default_timeout(60_000)
+    page.goto(f"{lab}lab/tree/look.ipynb?token=t")
+    page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+    page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+    page.get_by_text("| Idle").first.wait_for()
+    page.locator(".jp-Notebook .cm-content").first.click()
+    for _ in range(10):  # the first call may come before the kernel listens
+        page.keyboard.press("Control+Enter")
+        with contextlib.suppress(TimeoutError):
+            page.locator(".ltcl-top").wait_for(timeout=10_000)
+            break
+    page.locator(".ltcl-top").scroll_into_view_if_needed()
+    page.wait_for_timeout(300)
+    place, said = a_mark(page)
+    page.mouse.click(*place)
+    expect_text(page, ".ltcl-status", "1 selected")
+    expect_text(page, ".ltcl-b figcaption", "BCL-I, views after epoch 30")  # drawn by the kernel
+    sample = int(re.search(r"· (\d+)score", said)[1])
+    for _ in range(100):
+        if (tmp_path / "chosen").exists() and (tmp_path / "chosen").read_text():
+            break
+        time.sleep(0.1)
+    assert (tmp_path / "chosen").read_text() == str(sample)
+    page.context.close()
+
+
+# --- the files ------------------------------------------------------------------------------
+
+
+def test_files_are_short_packaged_and_apart_from_training():
+    assert len((PACKAGE / "explorer.js").read_text("utf-8").splitlines()) <= 900
+    assert len((PACKAGE / "explorer.py").read_text("utf-8").splitlines()) <= 300
+    project = (PACKAGE.parent / "pyproject.toml").read_text("utf-8")
+    assert 'ltcl_helpers = ["explorer.js", "explorer.css"]' in project
+    for path in PACKAGE.glob("*.py"):
+        tree = ast.parse(path.read_text("utf-8"))
+        named = {a.name for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) for a in n.names}
+        assert path.stem in ("cli", "explorer") or "explorer" not in named, path
+
+
+def test_command_writes_a_page(tmp_path, capsys):
+    page = tmp_path / "page.html"
+    assert cli.main(["explore", str(FIRST), "--compare", str(SECOND), "--out", str(page)]) == 0
+    assert page.stat().st_size > 1e6 and str(page) in capsys.readouterr().out
+    assert cli.main(["explore", str(tmp_path), "--out", str(tmp_path / "no.html")]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
