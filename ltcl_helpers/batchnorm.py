@@ -10,21 +10,21 @@ from torch.nn import functional as F
 class SplitBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that normalises each group of a batch by itself, as each of several GPUs does.
 
-    In training the batch is cut into `groups` blocks of equal size; the running statistics take in
-    the mean over the blocks. In eval mode it is its parent.
+    In training the batch is cut into `groups` blocks of near-equal size; the running statistics
+    take in the mean over the blocks. In eval mode it is its parent.
     """
 
     groups = 8
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, C, H, W] to the same shape; in training B is a multiple of `groups`."""
+        """[B, C, H, W] to the same shape."""
         if not self.training:
             return super().forward(x)
         statistics = [s.repeat(self.groups, 1) for s in (self.running_mean, self.running_var)]
         options = dict(training=True, momentum=self.momentum, eps=self.eps)
         parts = [
             F.batch_norm(part, mean, var, self.weight, self.bias, **options)
-            for part, mean, var in zip(x.chunk(self.groups), *statistics, strict=True)
+            for part, mean, var in zip(x.tensor_split(self.groups), *statistics, strict=True)
         ]
         with torch.no_grad():
             self.running_mean.copy_(statistics[0].mean(0))

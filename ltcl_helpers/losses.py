@@ -40,7 +40,7 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
     Args:
         query: [B, D] projections, normalised here.
         key: [B, D] each query's positive.
-        queue: [D, K] negatives, one a column, the same for all queries; normalised here.
+        queue: [D, K] negatives of length 1, one a column, the same for all queries.
         temperature: divides the cosine similarities.
 
     Returns:
@@ -53,7 +53,7 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
         )
     query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
     positive = (query * key).sum(dim=1, keepdim=True)  # [B, 1]
-    negative = query @ F.normalize(queue, dim=0)  # [B, K]
+    negative = query @ queue  # [B, K]
     logits = torch.cat([positive, negative], dim=1) / temperature
     first = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     return F.cross_entropy(logits, first, reduction="none")

@@ -78,18 +78,18 @@ def test_known_constant_and_bad_shapes():
 def test_info_nce_equals_the_slow_oracle_and_has_its_constant():
     draw = torch.Generator().manual_seed(1)
     query, key = torch.randn(2, 5, 7, generator=draw, dtype=torch.float64)
-    queue = torch.randn(7, 11, generator=draw, dtype=torch.float64)
+    queue = F.normalize(torch.randn(7, 11, generator=draw, dtype=torch.float64), dim=0)
     loss = info_nce(query, key, queue, 0.3)
     for i in range(5):
         candidates = [key[i], *queue.T]
         terms = [torch.exp(F.cosine_similarity(query[i], c, dim=0) / 0.3) for c in candidates]
         torch.testing.assert_close(loss[i], -torch.log(terms[0] / sum(terms)))
-    torch.testing.assert_close(loss, info_nce(2 * query, 0.1 * key, 5 * queue, 0.3))
+    torch.testing.assert_close(loss, info_nce(2 * query, 0.1 * key, queue, 0.3))
     shuffled = queue[:, torch.randperm(11, generator=draw)]
     torch.testing.assert_close(loss, info_nce(query, key, shuffled, 0.3))
     same = torch.ones(4, 3, dtype=torch.float64)
     torch.testing.assert_close(
-        info_nce(same, same, same.T, 0.2), torch.full((4,), np.log(5.0)).double()
+        info_nce(same, same, F.normalize(same.T, dim=0), 0.2), torch.full((4,), np.log(5.0)).double()
     )
     with pytest.raises(ValueError, match="shapes"):
         info_nce(query, key, queue.T, 0.2)
