@@ -15,12 +15,13 @@ from torch.nn import functional as F
 from . import splits
 from .config import ConfigError, RunConfig
 from .datasets import load_images, published_lists, read_arrays
+from .knn import weighted_knn
 from .machine import pick_device
 from .runs import Run
 from .store import add_table, read_parquet, sha256
 
 log = logging.getLogger(__name__)
-PROTOCOLS = ("bcl", "logistic")
+PROTOCOLS = ("bcl", "logistic", "knn")
 KINDS = ("encoder", "pruned", "pixels")
 DRAWN_LISTS = 5  # as many as are published for each number of shots
 
@@ -60,13 +61,14 @@ def linear_probe(
         test_features: [M, D].
         test_labels: [M].
         protocol: "bcl", the probe behind the published table (SPEC 7.2: Adam, 500 epochs, batch
-            1000, learning rate 1e-2 to 1e-6), or "logistic" (scikit-learn, standardised; fast).
+            1000, learning rate 1e-2 to 1e-6), "logistic" (scikit-learn, standardised; fast), or
+            "knn" (the nearest 200 vote; nothing is trained).
         seed: of the initial weights and the order of the "bcl" probe.
     """
     if protocol not in PROTOCOLS:
         raise ConfigError(f"protocol is {protocol!r}; allowed are {' and '.join(PROTOCOLS)}")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    fit = _bcl if protocol == "bcl" else _logistic
+    fit = {"bcl": _bcl, "logistic": _logistic, "knn": _knn}[protocol]
     logits = fit(train_features, train_labels, test_features, classes, seed)  # [M, C]
     hit = logits.argmax(1) == test_labels
     top5 = (logits.topk(min(5, classes), 1).indices == test_labels[:, None]).any(1)
@@ -97,6 +99,10 @@ def fit_bcl(
             F.cross_entropy(F.linear(x[index], weight, bias), y[index]).backward()
             adam.step()
     return weight, bias
+
+
+def _knn(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+    return weighted_knn(x, y, test, classes)
 
 
 def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:

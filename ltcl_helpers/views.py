@@ -14,10 +14,11 @@ from .boost import MOST, rand_augment
 from .config import RunConfig
 
 Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]  # images and scores [B] to their views
-KINDS = {
+KINDS = {  # how a view is made of (images, generator), by its kind
     "simclr": simclr_view,
+    "crop": partial(simclr_view, colour=False),
     "autoaugment": autoaugment_view,
-}  # how a view is made of (images, generator), by its kind
+}
 
 
 def make_views(

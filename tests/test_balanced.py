@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ltcl_helpers import losses, pretrain, store
+from ltcl_helpers import classify, losses, pretrain, probe, store
 from ltcl_helpers.balanced import BalancedCL, CosineClassifier, CrossEntropy
 from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.datasets import load_images
 from ltcl_helpers.simclr import Batch
 
 TINY = dict(preset="tiny", device="cpu", precision="float32")
@@ -118,3 +119,18 @@ def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch)
     for name in ("encoder", "classifier"):
         kept, made = (run.network(name).state_dict() for run in (loaded, whole))
         torch.testing.assert_close(dict(kept), dict(made), rtol=0, atol=0)
+
+
+def test_the_runs_own_classifier_is_tested(tmp_path):
+    config = RunConfig(method="cross-entropy", epochs=2, **TINY)
+    run = pretrain.pretrain(config, tmp_path / "run")
+    rows = classify.classifier_rows(tmp_path / "run").set_index("group")["accuracy"]
+    test = load_images("shapes", "test")
+    logits = run.network("classifier")(probe.features(run.encoder, test.images))
+    right = (logits.argmax(1) == test.labels).float()
+    assert rows["all"] == pytest.approx(float(right.mean()))  # 250 images of each class
+    few = run.class_counts.argsort()[:4]
+    assert rows["few"] == pytest.approx(float(right[torch.isin(test.labels, few)].mean()))
+    pretrain.pretrain(RunConfig(**TINY), tmp_path / "simclr")
+    with pytest.raises(ConfigError, match="keeps no classifier"):
+        classify.classifier_rows(tmp_path / "simclr")

@@ -89,7 +89,8 @@ def test_info_nce_equals_the_slow_oracle_and_has_its_constant():
     torch.testing.assert_close(loss, info_nce(query, key, shuffled, 0.3))
     same = torch.ones(4, 3, dtype=torch.float64)
     torch.testing.assert_close(
-        info_nce(same, same, F.normalize(same.T, dim=0), 0.2), torch.full((4,), np.log(5.0)).double()
+        info_nce(same, same, F.normalize(same.T, dim=0), 0.2),
+        torch.full((4,), np.log(5.0)).double(),
     )
     with pytest.raises(ValueError, match="shapes"):
         info_nce(query, key, queue.T, 0.2)
