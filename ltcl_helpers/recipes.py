@@ -151,11 +151,22 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
     return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
 
 
+def _options(config: RunConfig) -> dict[str, Any]:
+    """The method's options that are not its recipe's."""
+    if not config.options:
+        return {}
+    recipe = recipe_of(config.method)
+    own = load_method(config.method).Options()
+    usual = own.model_dump() | recipe.more
+    return {name: value for name, value in config.options.items() if value != usual[name]}
+
+
 def name_of(config: RunConfig) -> str:
-    """A short name of what is trained and how: "bcl-d", "simclr-shuffled", "sdclr-5e-4"."""
+    """A short name of what is trained and how: "bcl-d", "sdclr-5e-4", "moco-v2-mlp-False"."""
     if config.epochs == 0:
         return "untrained"
-    return "-".join(part.replace(" ", "-") for part in _parts(config) if part)
+    own = [f"{name}-{value}" for name, value in _options(config).items()]
+    return "-".join(part.replace(" ", "-") for part in [*_parts(config), *own] if part)
 
 
 def label_of(config: RunConfig) -> str:
@@ -167,6 +178,7 @@ def label_of(config: RunConfig) -> str:
     if decay:
         simclr = config.weight_decay == RECIPES["simclr"].weight_decay
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
+    label += "".join(f", {name} {value}" for name, value in _options(config).items())
     control = decay or config.boost not in ("none", "memory")
     return label + (" (control)" if control else "")
 

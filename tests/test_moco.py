@@ -162,6 +162,9 @@ def test_options_and_recipes():
     boosted = RunConfig(method="moco-v2", boost="memory")
     assert boosted.control == RunConfig(method="moco-v2", boost="shuffled").name
     assert RunConfig(method="moco-v2", queue_batches=4).options["queue_batches"] == 4
+    other = RunConfig(method="moco-v2", key_momentum=0.0)
+    assert (other.name, other.label) == ("moco-v2-key_momentum-0.0", "MoCo v2, key_momentum 0.0")
+    assert RunConfig(method="moco-v1").name == "moco-v1"  # its linear head is its recipe's
     for wrong in (dict(queue_batches=1), dict(key_momentum=1.0), dict(nothing=1)):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             RunConfig(method="moco-v2", **wrong)
