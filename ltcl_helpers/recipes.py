@@ -42,8 +42,8 @@ class Recipe(NamedTuple):
 SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
 MOCO, BALANCED = "ltcl_helpers.moco:MoCo", "ltcl_helpers.balanced:BalancedCL"
 CROSS_ENTROPY = "ltcl_helpers.balanced:CrossEntropy"
-WHOLE = dict(equal_batches=False, drop_last=True)  # batches of one size, as a queue needs them
-QUEUED = {"paper": dict(lr=0.06, warmup_epochs=0.0)}
+QUEUED = dict(equal_batches=False, drop_last=True, lr=0.06)  # a queue needs batches of one size
+QUEUED_SIZES = {"paper": dict(warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
     epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
     blocks=(5, 5, 5),
@@ -56,8 +56,8 @@ RECIPES = {
     "bcl-i": Recipe("BCL-I", "simclr", "memory", 1, 5e-4, SIMCLR),
     "bcl-d": Recipe("BCL-D", "sdclr", "memory", 2, 1e-4, SDCLR),
     "moco-v1": Recipe("MoCo v1", "moco-v1", "none", 1, 5e-4, MOCO, True,
-                      WHOLE | dict(temperature=0.1, mlp=False), QUEUED),
-    "moco-v2": Recipe("MoCo v2", "moco-v2", "none", 1, 5e-4, MOCO, True, WHOLE, QUEUED),
+                      QUEUED | dict(temperature=0.1, mlp=False), QUEUED_SIZES),
+    "moco-v2": Recipe("MoCo v2", "moco-v2", "none", 1, 5e-4, MOCO, True, QUEUED, QUEUED_SIZES),
     "balanced-cl": Recipe("Balanced CL (with labels)", "balanced-cl", "none", 1, 5e-4, BALANCED,
                           True, dict(temperature=0.1), BALANCED_SIZES),
     "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
