@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import Options, RunConfig
+from .config import RunConfig
 from .losses import balanced_contrastive, compensate_logits
+from .recipes import Options
 from .simclr import Batch, SimCLR
 
 SCALE = 30.0  # of the cosine classifier's logits

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from . import recipes
-from .recipes import PRESETS, ConfigError, Options, Recipe, load_method, recipe_of
+from .recipes import PRESETS, ConfigError, Recipe, load_method, recipe_of
 
 
 class RunConfig(BaseModel):

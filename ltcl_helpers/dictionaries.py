@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import Options, RunConfig
+from .config import RunConfig
 from .moco import OUTPUTS, MoCo, make_head
+from .recipes import Options
 from .simclr import Batch, SimCLR
 
 

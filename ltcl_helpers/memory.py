@@ -16,8 +16,10 @@ def memorization_score(momentum_loss: Tensor) -> Tensor:
     divides by zero; here every score is 0.5 then, with a warning.
     """
     seen = ~momentum_loss.isnan()
+    if not seen.any():
+        return torch.full_like(momentum_loss, 0.5)
     offset = momentum_loss - momentum_loss[seen].mean()
-    farthest = offset[seen].abs().max() if seen.any() else offset.new_zeros(())
+    farthest = offset[seen].abs().max()
     if not farthest > 0:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
         return torch.full_like(momentum_loss, 0.5)

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .batchnorm import split_batch_norms
-from .config import Options, RunConfig
+from .config import RunConfig
 from .losses import info_nce
+from .recipes import Options
 from .simclr import Batch, SimCLR
 
 OUTPUTS = 128  # length of a projection

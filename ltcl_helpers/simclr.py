@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from . import encoders
-from .config import Options, RunConfig
+from .config import RunConfig
 from .losses import nt_xent
+from .recipes import Options
 
 
 class Batch(NamedTuple):
