@@ -169,12 +169,7 @@ class RunConfig(BaseModel):
 
 
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
-LATER = (
-    "options",
-    "drop_last",
-    "optimizer",
-    "lr_drops",
-)  # fields that the first recorded runs did not have
+LATER = ("options", "drop_last", "optimizer", "lr_drops")  # the first recorded runs had none
 
 
 def _said(config: RunConfig) -> dict[str, str]:

@@ -30,7 +30,11 @@ if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
 
 log = logging.getLogger(__name__)
 PACKAGES = ("ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision")
-NOT_RECORDED = ("encoder.safetensors", "pruned.safetensors", "classifier.safetensors")  # large, and can be made again
+NOT_RECORDED = (
+    "encoder.safetensors",
+    "pruned.safetensors",
+    "classifier.safetensors",
+)  # large, and can be made again
 
 
 class DamagedFile(ConfigError):
