@@ -87,16 +87,27 @@ def apply_rand_augment(
     for force, operation, chance, sign, centre in drawn:
         done = chance < probability
         value = low[operation] + force / MOST * (high - low)[operation]
-        for change, first, last, given in (
-            (_move, "ShearX", "Rotate", value * sign),
-            (_look_up, "AutoContrast", "Posterize", value),
-            (_blend, "Contrast", "Sharpness", value),
-            (_cut_out, "Cutout", "Cutout", torch.cat([value[:, None], centre], 1)),
-        ):
-            chosen = done & (operation >= CODE[first]) & (operation <= CODE[last])
-            levels = _change_chosen(levels, chosen, change, operation, given)
+        levels = apply_operation(levels, done, operation, value, sign, centre)
         touched |= done
     return torch.where(touched[:, None, None, None], levels / 255, images)
+
+
+def apply_operation(
+    levels: Tensor, done: Tensor, operation: Tensor, value: Tensor, sign: Tensor, centre: Tensor
+) -> Tensor:
+    """Where `done` [B], apply each image's own operation to grey levels [B, 3, H, W], in place.
+
+    `value` [B] is in the units of OPERATIONS; `sign` [B] and `centre` [B, 2] are as drawn.
+    """
+    for change, first, last, given in (
+        (_move, "ShearX", "Rotate", value * sign),
+        (_look_up, "AutoContrast", "Posterize", value),
+        (_blend, "Contrast", "Sharpness", value),
+        (_cut_out, "Cutout", "Cutout", torch.cat([value[:, None], centre], 1)),
+    ):
+        chosen = done & (operation >= CODE[first]) & (operation <= CODE[last])
+        levels = _change_chosen(levels, chosen, change, operation, given)
+    return levels
 
 
 def _change_chosen(

@@ -59,7 +59,10 @@ class RunConfig(BaseModel):
     epochs: int = Field(ge=0, le=100_000)  # 0: an untrained encoder, the baseline of a probe
     batch_size: int = Field(ge=2, le=65_536)
     equal_batches: bool  # False keeps the small last batch, as published
+    drop_last: bool = False  # leave the samples of a last, smaller batch out of the epoch
+    optimizer: Literal["sgd", "lars"] = "sgd"  # lars: for batches of thousands
     lr: float = Field(gt=0, le=1000)
+    lr_drops: tuple[float, ...] = ()  # shares of the run after which lr is a tenth; none: a cosine
     warmup_epochs: float | None = Field(None, ge=0)  # None: 5 % of the run
     weight_decay: float = Field(ge=0, le=1)  # default: the recipe's
     temperature: float = Field(0.2, ge=0.01, le=10)
@@ -82,7 +85,8 @@ class RunConfig(BaseModel):
         recipe = recipe_of(str(given.get("method", "simclr")))
         if recipe.boost != "none":
             given |= recipes.spell_out(recipe, given)
-        filled = recipe.more | {"weight_decay": recipe.weight_decay}
+        sizes = recipe.sizes.get(str(given.get("preset", "quick")), {})
+        filled = recipe.more | sizes | {"weight_decay": recipe.weight_decay}
         if given.get("boost", "none") != "none" and given.get("boost_k") is None:
             given["boost_k"] = recipe.boost_k
         preset = PRESETS.get(str(given.get("preset", "quick")), PRESETS["quick"])
@@ -165,7 +169,7 @@ class RunConfig(BaseModel):
 
 
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
-LATER = ("options",)  # fields that the first recorded runs did not have
+LATER = ("options", "drop_last", "optimizer", "lr_drops")  # the first recorded runs had none
 
 
 def _said(config: RunConfig) -> dict[str, str]:

@@ -7,7 +7,7 @@ on exactly as if it had never stopped (on the same CPU and thread count).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from . import encoders, runs, splits, store
 from .config import ConfigError, RunConfig, load_method
 from .graphs import GraphedSteps, set_lr
 from .keeper import Keeper, TimeUp, deadline_of
+from .lars import LARS
 from .machine import describe_machine, generator, pick_device, pick_precision, seed_for
 from .memory import MomentumLoss
 from .runs import Run
@@ -194,29 +195,37 @@ def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR
         return load_method(config.method)(encoders.build(config), config, class_counts)
 
 
-def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.SGD:
-    """SGD as published: momentum 0.9, weight decay on all parameters, biases too."""
-    return torch.optim.SGD(
-        method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, fused=True
-    )
+def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.Optimizer:
+    """SGD as published, or LARS: momentum 0.9, weight decay on all parameters, biases too."""
+    given = dict(lr=config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    if config.optimizer == "lars":
+        return LARS(method.parameters(), **given)
+    return torch.optim.SGD(method.parameters(), **given, fused=True)
 
 
-def lr_factor(update: int, updates: int, warmup: int, floor: float) -> float:
+def lr_factor(
+    update: int, updates: int, warmup: int, floor: float, drops: Sequence[float] = ()
+) -> float:
     """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine.
 
-    `floor` is the last value; the published runs end at 1e-6 / lr.
+    `floor` is the last value; the published runs end at 1e-6 / lr. With `drops`, shares of the run,
+    it falls to a tenth after each of them instead.
     """
     if update < warmup:
         return update / warmup
+    if drops:
+        return 0.1 ** sum(update > share * updates for share in drops)
     progress = (update - warmup) / max(1, updates - warmup)
     return floor + (1 - floor) / 2 * (1 + math.cos(math.pi * progress))
 
 
 def batches(samples: int, config: RunConfig, epoch: int) -> list[Tensor]:
-    """A fresh shuffle of all samples, cut into batches; nobody is dropped."""
+    """A fresh shuffle of all samples, cut into batches; only `drop_last` leaves some out."""
     order = torch.randperm(samples, generator=generator(config.seed, "order", epoch))
     if config.equal_batches:
         return list(order.tensor_split(math.ceil(samples / config.batch_size)))
+    if config.drop_last:
+        order = order[: samples // config.batch_size * config.batch_size]
     return list(order.split(config.batch_size))  # the last one may be small, as published
 
 
@@ -228,4 +237,5 @@ def updates(training: Training, epoch: int) -> Iterator[tuple[Tensor, float]]:
     warmup, count = round(config.warmup * len(parts)), config.epochs * len(parts)
     first = (epoch - 1) * len(parts) + 1
     for number, index in enumerate(order.split([len(part) for part in parts]), first):
-        yield index, config.lr * lr_factor(number, count, warmup, 1e-6 / config.lr)
+        factor = lr_factor(number, count, warmup, 1e-6 / config.lr, config.lr_drops)
+        yield index, config.lr * factor

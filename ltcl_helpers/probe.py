@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from . import splits
 from .config import ConfigError, RunConfig
 from .datasets import ImageSet, check_classes, load_images, read_arrays
+from .knn import weighted_knn
 from .lists import LabelledList, labelled_lists, validation_list
 from .machine import pick_device
 from .runs import Run
@@ -23,7 +24,7 @@ from .sdclr_probe import SCHEDULES, Embed, fit_sdclr
 from .store import add_table, read_parquet
 
 log = logging.getLogger(__name__)
-ON_FEATURES = ("bcl", "logistic")  # protocols of `linear_probe`
+ON_FEATURES = ("bcl", "logistic", "knn")  # protocols of `linear_probe`
 PROTOCOLS = (*ON_FEATURES, "sdclr")
 KINDS = ("encoder", "pruned", "pixels")
 
@@ -63,14 +64,15 @@ def linear_probe(
         test_features: [M, D].
         test_labels: [M].
         protocol: "bcl", the probe behind the published table (Adam, 500 epochs, batch 1000,
-            learning rate 1e-2 to 1e-6), or "logistic" (scikit-learn, standardised; fast).
+            learning rate 1e-2 to 1e-6), "logistic" (scikit-learn, standardised; fast), or "knn"
+            (the nearest 200 vote; nothing is trained).
         seed: of the initial weights and the order of the "bcl" probe.
     """
     if protocol not in ON_FEATURES:
         allowed = " and ".join(ON_FEATURES)
         raise ConfigError(f"protocol is {protocol!r}; allowed for features are {allowed}")
     classes = int(max(train_labels.max(), test_labels.max())) + 1
-    fit = {"bcl": _bcl, "logistic": _logistic}[protocol]
+    fit = {"bcl": _bcl, "logistic": _logistic, "knn": _knn}[protocol]
     return measure(fit(train_features, train_labels, test_features, classes, seed), test_labels)
 
 
@@ -106,6 +108,10 @@ def fit_bcl(
             F.cross_entropy(F.linear(x[index], weight, bias), y[index]).backward()
             adam.step()
     return weight, bias
+
+
+def _knn(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+    return weighted_knn(x, y, test, classes)
 
 
 def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:

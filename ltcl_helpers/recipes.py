@@ -36,15 +36,33 @@ class Recipe(NamedTuple):
     loads: str  # where its class is, as text: a wrong call fails before torch is loaded
     has_options: bool = False  # the class declares some, and must be loaded to check them
     more: dict[str, Any] = {}  # further fields, and options of the class
+    sizes: dict[str, dict[str, Any]] = {}  # by preset, what of it this method has otherwise
 
 
 SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
+MOCO, BALANCED = "ltcl_helpers.moco:MoCo", "ltcl_helpers.balanced:BalancedCL"
+CROSS_ENTROPY = "ltcl_helpers.balanced:CrossEntropy"
+QUEUED = dict(equal_batches=False, drop_last=True, lr=0.06)  # a queue needs batches of one size
+QUEUED_SIZES = {"paper": dict(warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
+RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
+    epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
+    blocks=(5, 5, 5),
+)  # fmt: skip
+BALANCED_SIZES = {"paper": RESNET_32, "quick": dict(lr=0.075, warmup_epochs=4.0)}
+CLASSIFY_SIZES = {"paper": RESNET_32, "quick": dict(lr=0.15, warmup_epochs=4.0)}
 RECIPES = {
     "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR),
     "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR),
     "bcl-i": Recipe("BCL-I", "simclr", "memory", 1, 5e-4, SIMCLR),
     "bcl-d": Recipe("BCL-D", "sdclr", "memory", 2, 1e-4, SDCLR),
-}
+    "moco-v1": Recipe("MoCo v1", "moco-v1", "none", 1, 5e-4, MOCO, True,
+                      QUEUED | dict(temperature=0.1, mlp=False), QUEUED_SIZES),
+    "moco-v2": Recipe("MoCo v2", "moco-v2", "none", 1, 5e-4, MOCO, True, QUEUED, QUEUED_SIZES),
+    "balanced-cl": Recipe("Balanced CL (with labels)", "balanced-cl", "none", 1, 5e-4, BALANCED,
+                          True, dict(temperature=0.1), BALANCED_SIZES),
+    "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
+                            CROSS_ENTROPY, True, dict(compensation=0.0), CLASSIFY_SIZES),
+}  # fmt: skip
 CONTROL = "shuffled"  # the boost that a boosted method must be shown with
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -133,11 +151,22 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
     return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
 
 
+def _options(config: RunConfig) -> dict[str, Any]:
+    """The method's options that are not its recipe's."""
+    if not config.options:
+        return {}
+    recipe = recipe_of(config.method)
+    own = load_method(config.method).Options()
+    usual = own.model_dump() | recipe.more
+    return {name: value for name, value in config.options.items() if value != usual[name]}
+
+
 def name_of(config: RunConfig) -> str:
-    """A short name of what is trained and how: "bcl-d", "simclr-shuffled", "sdclr-5e-4"."""
+    """A short name of what is trained and how: "bcl-d", "sdclr-5e-4", "moco-v2-mlp-False"."""
     if config.epochs == 0:
         return "untrained"
-    return "-".join(part.replace(" ", "-") for part in _parts(config) if part)
+    own = [f"{name}-{value}" for name, value in _options(config).items()]
+    return "-".join(part.replace(" ", "-") for part in [*_parts(config), *own] if part)
 
 
 def label_of(config: RunConfig) -> str:
@@ -149,6 +178,7 @@ def label_of(config: RunConfig) -> str:
     if decay:
         simclr = config.weight_decay == RECIPES["simclr"].weight_decay
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
+    label += "".join(f", {name} {value}" for name, value in _options(config).items())
     control = decay or config.boost not in ("none", "memory")
     return label + (" (control)" if control else "")
 

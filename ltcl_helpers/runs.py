@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from . import encoders, splits, store
-from .config import ConfigError, RunConfig
+from .config import ConfigError, RunConfig, load_method
 
 if TYPE_CHECKING:
     from .pretrain import Training
@@ -70,9 +70,10 @@ class Run:
             path = self.folder and self.folder / f"{name}.safetensors"
             if not path or not path.exists():
                 raise ConfigError(self._absent(name))
-            encoder = encoders.build(self.config)
-            encoder.load_state_dict(load_tensors(path.read_bytes()))
-            self.networks[name] = encoder.eval()
+            weights = load_tensors(path.read_bytes())
+            network = load_method(self.config.method).rebuild(name, self.config, weights)
+            network.load_state_dict(weights)
+            self.networks[name] = network.eval()
         return self.networks[name]
 
     def _absent(self, name: str) -> str:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from . import encoders
 from .config import RunConfig
-from .encoders import ProjectionHead
 from .losses import nt_xent
 from .recipes import Options
 
@@ -45,7 +45,7 @@ class SimCLR(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = ProjectionHead(encoder.dim, layers=config.head_layers)
+        self.head = encoders.ProjectionHead(encoder.dim, layers=config.head_layers)
         self.temperature = config.temperature
         self.options = self.Options(**config.options)
         self.autocast: torch.dtype | None = None
@@ -53,6 +53,11 @@ class SimCLR(nn.Module):
     def trained(self) -> dict[str, nn.Module]:
         """What a run keeps, by file name: the encoder, without the head."""
         return {"encoder": self.encoder}
+
+    @classmethod
+    def rebuild(cls, name: str, config: RunConfig, weights: dict[str, Tensor]) -> nn.Module:
+        """The network that `trained` gave by this name, to be filled with its stored weights."""
+        return encoders.build(config)
 
     def start_epoch(
         self, epoch: int, epochs: int, generator: torch.Generator | None = None

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from .augment import simclr_view
+from .autoaugment import autoaugment_view
 from .boost import MOST, rand_augment
 from .config import RunConfig
 
 Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]  # images and scores [B] to their views
-KINDS = {"simclr": simclr_view}  # how a view is made of (images, generator), by its kind
+KINDS = {  # how a view is made of (images, generator), by its kind
+    "simclr": simclr_view,
+    "crop": partial(simclr_view, colour=False),
+    "autoaugment": autoaugment_view,
+}
 
 
 def make_views(

@@ -1,0 +1,42 @@
+"""Batch norm in groups: one device that behaves as several do (MoCo's shuffled batch norm)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class SplitBatchNorm2d(nn.BatchNorm2d):
+    """Batch norm that normalises each group of a batch by itself, as each of several GPUs does.
+
+    In training the batch is cut into `groups` blocks of near-equal size; the running statistics
+    take in the mean over the blocks. In eval mode it is its parent.
+    """
+
+    groups = 8
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] to the same shape."""
+        if not self.training:
+            return super().forward(x)
+        statistics = [s.repeat(self.groups, 1) for s in (self.running_mean, self.running_var)]
+        options = dict(training=True, momentum=self.momentum, eps=self.eps)
+        parts = [
+            F.batch_norm(part, mean, var, self.weight, self.bias, **options)
+            for part, mean, var in zip(x.tensor_split(self.groups), *statistics, strict=True)
+        ]
+        with torch.no_grad():
+            self.running_mean.copy_(statistics[0].mean(0))
+            self.running_var.copy_(statistics[1].mean(0))
+            self.num_batches_tracked += 1
+        return torch.cat(parts)
+
+
+def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
+    """Let every 2-D batch norm of `module` work in groups; changes it in place, keeps its state."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            child.__class__ = SplitBatchNorm2d  # same parameters, same names in a checkpoint
+            child.groups = groups
+    return module

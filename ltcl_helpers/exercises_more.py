@@ -1,0 +1,69 @@
+"""Checks of students' answers in the lessons on MoCo and on Balanced CL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from . import losses
+from .exercises import check
+
+
+def check_info_nce(answer: Callable[..., torch.Tensor]) -> None:
+    """InfoNCE with a queue; `answer(query, key, queue, temperature)` gives [B]."""
+    draw = torch.Generator().manual_seed(8)
+    for size, temperature in ((3, 0.5), (8, 0.2)):
+        query, key = torch.randn(2, size, 16, generator=draw, dtype=torch.float64)
+        queue = F.normalize(torch.randn(16, 40, generator=draw, dtype=torch.float64), dim=0)
+        expected = losses.info_nce(query, key, queue, temperature)
+        got = answer(query, key, queue, temperature)
+        check(f"InfoNCE of {size} queries against 40 negatives", got, expected)
+
+
+def check_ring(answer: Callable[[torch.Tensor, torch.Tensor, int], int]) -> None:
+    """A ring that is overwritten in place; `answer(queue, keys, place)` gives the next place."""
+    queue, expected, place = torch.zeros(2, 6), torch.zeros(2, 6), 0
+    address = queue.data_ptr()
+    for step in range(1, 6):
+        keys = torch.tensor([[step, 0.1 * k] for k in range(4)])  # [4, 2]
+        for k in range(4):
+            expected[:, (4 * (step - 1) + k) % 6] = keys[k]
+        place = answer(queue, keys, place)
+        check(f"place after step {step}", place, 4 * step % 6)
+        check(f"queue after step {step}", queue, expected)
+    check("still the same memory", queue.data_ptr(), address)
+
+
+def check_compensation(answer: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> None:
+    """Logits compensated for class sizes; `answer(logits, class_counts)` gives [B, C]."""
+    draw = torch.Generator().manual_seed(9)
+    for counts in ([50, 50], [900, 90, 9]):
+        logits = torch.randn(4, len(counts), generator=draw, dtype=torch.float64)
+        given = logits, torch.tensor(counts)
+        check(f"compensation for {counts}", answer(*given), losses.compensate_logits(*given))
+
+
+def simplex_cosine(classes: int) -> float:
+    """The cosine between any two of `classes` class means that are as far apart as can be."""
+    return -1 / (classes - 1)
+
+
+def check_simplex_cosine(answer: Callable[[int], float]) -> None:
+    """Cosine between two corners of the regular simplex; `answer(classes)`."""
+    for classes in (2, 3, 12, 100):
+        # Unit vectors of R^C moved to their mean: the corners of a regular simplex.
+        corners = torch.eye(classes, dtype=torch.float64) - 1 / classes
+        cosine = F.cosine_similarity(corners[0], corners[1], dim=0)
+        check(f"simplex of {classes} classes", answer(classes), cosine)
+
+
+def check_class_weight(answer: Callable[[int, int, bool], float]) -> None:
+    """A class's share of the denominator; `answer(members, others, averaging)`, all exp equal."""
+    for members, others in ((1, 1), (200, 2)):
+        for averaging in (False, True):
+            expected = 0.5 if averaging else members / (members + others)
+            name = "with" if averaging else "without"
+            check(f"{members} against {others} {name} averaging",
+                  answer(members, others, averaging), expected)  # fmt: skip
