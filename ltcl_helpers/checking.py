@@ -95,7 +95,7 @@ def judge(check: Callable, answer: Callable) -> Verdict:
     except NotImplementedError:
         return Verdict(UNANSWERED)
     except Wrong as wrong:
-        return Verdict(WRONG, _line(f"{wrong}. {f'Hint: {hint}' if hint else ''}"))
+        return Verdict(WRONG, _line(f"{wrong}{f' -- hint: {hint}' if hint else ''}"))
     except (Exception, SystemExit) as error:
         return Verdict(ERROR, _line(f"{type(error).__name__}: {error}"))
     return Verdict(RIGHT)
