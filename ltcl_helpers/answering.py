@@ -37,7 +37,8 @@ def pack(value: Any) -> Any:
         return {"module": pack(value.state_dict())}
     if isinstance(value, Tensor | np.ndarray | np.generic):
         kind = "tensor" if isinstance(value, Tensor) else "array"
-        array = np.array(value.detach().cpu() if kind == "tensor" else value, order="C")
+        array = np.ascontiguousarray(value.detach().cpu().numpy() if kind == "tensor" else value)
+        array = array.reshape(np.shape(value))  # a number stays without a dimension
         if array.dtype.kind in KINDS:
             data = base64.b64encode(array.tobytes()).decode()
             return {kind: [array.dtype.str, list(array.shape), data]}
