@@ -51,7 +51,7 @@ def setup() -> None:
     done, wanted = VENV / "done", [ROOT / "requirements.lock", ROOT / "pyproject.toml"]
     if done.exists() and all(done.stat().st_mtime >= path.stat().st_mtime for path in wanted):
         return
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (whoever has an older one comes here, too)
         raise Failed("Python 3.11 or newer is needed")
     print("Setting up .venv: about 6 GB with a GPU's torch (docs/install.md has a smaller way)")
     if not PYTHON.exists():
