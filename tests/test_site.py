@@ -14,7 +14,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from ltcl_helpers import course, pages
+from ltcl_helpers import course, website
 from ltcl_helpers.config import ConfigError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -25,7 +25,7 @@ needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt i
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """Two lessons executed at tiny, made into pages."""
+    """Two lessons executed at tiny, made into website."""
     executed, target = tmp_path_factory.mktemp("executed"), tmp_path_factory.mktemp("site")
     environment = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     for name in EXECUTED:
@@ -33,7 +33,7 @@ def site(tmp_path_factory):
         paths = [course.LESSONS / f"{name}.ipynb", executed / f"{name}.ipynb"]
         subprocess.run([*command, *paths], env=environment, cwd=executed, check=True,
                        capture_output=True)  # fmt: skip
-    pages.write_site(executed, target)
+    website.write_site(executed, target)
     return target
 
 
@@ -95,16 +95,16 @@ def test_pages_lead_to_each_other(site):
 def test_every_formula_of_a_lesson_is_understood(path):
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if cell["cell_type"] == "markdown":
-            body = pages.markdown("".join(cell["source"]))
+            body = website.markdown("".join(cell["source"]))
             for formula in re.findall(r"<math.*?</math>", body, re.S):
                 assert not re.search(r"\\\w", formula), formula
 
 
 def test_code_and_prices_are_no_formulas():
-    body = pages.markdown("`$x$` and $x^2$, then\n\n```\n$y$\n```\n\n$$\\big[a\\big]$$")
+    body = website.markdown("`$x$` and $x^2$, then\n\n```\n$y$\n```\n\n$$\\big[a\\big]$$")
     assert body.count("<math") == 2 and "$x$" in body and "$y$" in body
     with pytest.raises(ConfigError, match="holds no executed lesson"):
-        pages.write_site(Path(__file__).parent, Path("never"))
+        website.write_site(Path(__file__).parent, Path("never"))
 
 
 @pytest.fixture

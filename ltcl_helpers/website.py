@@ -34,7 +34,7 @@ body { margin: 0; background: var(--paper); color: var(--ink);
   font: 17px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; }
 nav { display: flex; justify-content: space-between; gap: 1em; padding: .6em 1em;
   border-bottom: 1px solid var(--line); font-size: 15px; }
-nav a { flex: 1; } nav a:nth-child(2) { text-align: center; }
+nav:empty { display: none; } nav a { flex: 1; } nav a:nth-child(2) { text-align: center; }
 nav a:nth-child(3) { text-align: right; }
 main { max-width: 50rem; margin: 0 auto; padding: 1em; overflow-wrap: break-word; }
 h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 2em; }
@@ -142,7 +142,7 @@ def write_site(executed: Path, target: Path) -> list[Path]:
         body = lesson_body(lesson)
         written.append(_write(target / f"{path.stem}.html", titles[k], nav, body))
     body = _start(paths, lessons, titles, explorer)
-    written.append(_write(target / "index.html", "Long-tail contrastive learning", "<a></a>", body))
+    written.append(_write(target / "index.html", "Long-tail contrastive learning", "", body))
     return written
 
 
@@ -163,7 +163,7 @@ def _title(lesson: dict) -> str:
 def _start(paths: list[Path], lessons: list[dict], titles: list[str], explorer: str) -> str:
     cards = []
     for path, lesson, title in zip(paths, lessons, titles, strict=True):
-        promise = "".join(lesson["cells"][0]["source"]).split("\n\n")[1]
+        promise = "".join(lesson["cells"][0]["source"]).split("\n\n")[1].replace("**", "")
         head = f"<strong>{html.escape(title)}</strong>{markdown(promise)}"
         cards.append(f'<a class="card" href="{path.stem}.html">{head}</a>')
     return (
