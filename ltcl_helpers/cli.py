@@ -10,15 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .config import (
-    CAUTIONS,
-    METHODS,
-    PRESETS,
-    SHORTHANDS,
-    ConfigError,
-    RunConfig,
-    parse_setting,
-)
+from .config import PRESETS, ConfigError, RunConfig, parse_setting
+from .recipes import RECIPES
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,7 +51,7 @@ def _parser() -> Parser:
     run.add_argument("--out", help="the run's folder, new")
     run.add_argument("--resume", metavar="FOLDER", help="finish a run that was stopped")
     run.add_argument("--preset", help=f"{', '.join(PRESETS)}; default quick")
-    run.add_argument("--method", help=f"{', '.join([*METHODS, *SHORTHANDS])}; default simclr")
+    run.add_argument("--method", help=f"{', '.join(RECIPES)} or module:Class; default simclr")
     run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:PATH or folder:PATH")
     run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
     run.add_argument("--minutes", type=float, help="stop at an epoch's end before this time is up")
@@ -124,8 +117,8 @@ def _run(options: argparse.Namespace) -> None:
     except TimeUp as pause:
         print(pause)
         return
-    if config.preset in CAUTIONS:
-        print(CAUTIONS[config.preset])
+    if config.caution:
+        print(config.caution)
     print(f"done: {run.folder}; next: ltcl probe {run.folder}")
 
 
@@ -148,8 +141,8 @@ def _probe(options: argparse.Namespace) -> None:
     )
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
-    if (preset := rows["preset"].iloc[0]) in CAUTIONS:
-        print(CAUTIONS[preset])
+    if caution := RunConfig(**read_config(options.run)).caution:
+        print(caution)
 
 
 def _record(options: argparse.Namespace) -> None:

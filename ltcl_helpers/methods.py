@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from . import pruning
-from .config import METHODS, RunConfig
+from .config import RunConfig, load_method
 from .losses import nt_xent
 
 
@@ -150,5 +149,5 @@ def build(
     config: RunConfig, encoder: nn.Module, head: nn.Module, autocast: torch.dtype | None
 ) -> SimCLR:
     """The configuration's method around these networks."""
-    cls = pkgutil.resolve_name(METHODS[config.method])
+    cls = load_method(config.method)
     return cls(encoder, head, config.temperature, autocast, **cls.options(config))

@@ -202,7 +202,7 @@ def _train(
         rows.append([epoch, float(loss), lr, seconds])
         log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, seconds)
         over = epoch < config.epochs and time.monotonic() + seconds > deadline
-        if folder and (over or time.monotonic() - saved >= config.checkpoint_seconds):
+        if folder and (over or time.monotonic() - saved >= (60 if config.checkpoint_seconds is None else config.checkpoint_seconds)):
             state = {name: part.state_dict() for name, part in parts.items()}
             state |= {"rows": rows, "machines": machines, "split": split}
             store.save_checkpoint(folder, epoch, state)

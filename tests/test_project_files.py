@@ -29,6 +29,7 @@ FLOORS = {
             "methods",
             "runs",
             "pretrain probe",
+            "grid",
             "batch bench report plots explorer exercises",
             "cli __main__",
         ]

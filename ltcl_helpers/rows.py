@@ -1,0 +1,177 @@
+"""Recorded rows with all that their runs were: nothing is read off a folder's name.
+
+A line of runs is found by (draw, mirrored, seed): draw is the seed of a drawn split, or the name of
+a list. Values are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from . import config, splits, store
+from .config import ConfigError, RunConfig
+from .datasets import DATA
+
+RESULTS = DATA / "results"
+WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
+
+
+def folders(where: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The run folders of a recorded study's name, of a folder of runs, or as they are listed.
+
+    Raises:
+        ConfigError: where there is none.
+    """
+    if not isinstance(where, str | Path):
+        return [folder for each in where for folder in folders(each)]
+    for base in (Path(where), RESULTS / where):
+        if (base / "DONE.json").exists():
+            return [base]
+        if found := sorted(path.parent for path in base.glob("*/DONE.json")):
+            return found
+    raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
+
+
+def read_config(folder: Path) -> RunConfig:
+    """The configuration of a run."""
+    return RunConfig(**store.read_json(folder / "config.json"))
+
+
+def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataFrame:
+    """Every probe row of these runs, joined with its run's whole configuration.
+
+    Args:
+        where: a recorded study's name, a folder of runs, or several run folders.
+        only: keeps the rows that have this value in that column, e.g. shots="100".
+
+    Returns:
+        The columns of probe.parquet and of the configuration (a method's own options by their
+        names), and: name, label, control, features, draw, run and folder (where it lies), machine,
+        torch, seconds (median of an epoch).
+    """
+    rows = pd.concat([_rows_of(folder) for folder in folders(where)], ignore_index=True)
+    for column, value in only.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        raise ConfigError(f"{where} has no probe row with {only}; `ltcl probe` makes rows")
+    return rows
+
+
+def _rows_of(folder: Path) -> pd.DataFrame:
+    done, run = store.verify(folder), read_config(folder)
+    if not (folder / "probe.parquet").exists():
+        raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
+    history = store.read_parquet(folder / "history.parquet")
+    rows = store.read_parquet(folder / "probe.parquet")
+    if "test" in rows:  # probes on another test set are no result of the run's own data
+        rows = rows[rows["test"] == rows["data"]]
+    if "features" not in rows:  # rows of before it told by their method what was probed
+        pruned = rows["method"].str.endswith(" pruned").map({True: "pruned", False: "encoder"})
+        rows = rows.assign(features=pruned.where(rows["method"] != "pixels", "pixels"))
+    about = run.model_dump(mode="json", exclude={"options", "split", "blocks"}) | run.options
+    machine = {"machine": _machine(done), "torch": done["machines"][0]["torch"]}
+    about |= {"blocks": str(run.blocks), "split_seed": run.drawn_with, **machine}
+    about |= {"run": folder.name, "folder": str(folder), "seconds": history["seconds"].median()}
+    about |= dict(zip(WHO, place(run), strict=True))
+    rows = rows.assign(**about, control=run.control)
+    names = {"encoder": run.name, "pruned": f"{run.name}, pruned", "pixels": "pixels"}
+    labels = {"encoder": run.label, "pruned": f"{run.label}, pruned branch", "pixels": "raw pixels"}
+    return rows.assign(name=rows["features"].map(names), label=rows["features"].map(labels))
+
+
+def _machine(done: Mapping[str, Any]) -> str:
+    """The machines of a run, in words."""
+    seen = {
+        f"{m['device']}, threads: {m['threads']}, {m['precision']}": 0 for m in done["machines"]
+    }
+    return " then ".join(seen)
+
+
+def place(run: RunConfig) -> tuple[str, bool, int]:
+    """What a run shares with those it is compared with: draw, mirrored, seed.
+
+    The balanced list of a published split counts as the draw of its long-tail partner.
+    """
+    in_file = run.split not in splits.DRAWN
+    listed = Path(run.split).stem.replace("_D_b", "_D_i")  # the published naming
+    return listed if in_file else str(run.drawn_with), run.mirrored, run.seed
+
+
+def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
+    """Accuracies averaged over the labelled lists: a line a run, a column a group.
+
+    The lines are indexed by `levels` ("name" if none is given) and draw, mirrored, seed. A boosted
+    method without its shuffled control is left out.
+
+    Raises:
+        ConfigError: where a line would mix runs, shots or protocols.
+    """
+    keys = [*(levels or ("name",)), *WHO]
+    rows = controlled(rows)
+    for column in ("folder", "shots", "protocol"):
+        mixed = rows.groupby(keys)[column].nunique()
+        if (mixed > 1).any():
+            line = rows.set_index(keys).loc[mixed.idxmax()]
+            found = ", ".join(sorted(set(line[column])))
+            raise ConfigError(f"one line of {keys} has several of {column}: {found}; choose one")
+    return rows.groupby([*keys, "group"], sort=False)["accuracy"].mean().unstack()
+
+
+def controlled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of boosted methods whose shuffled control is not there."""
+    there = set(zip(rows["epochs"], rows["name"], strict=True))
+    wanted = zip(rows["epochs"], rows["control"], strict=True)
+    return rows[[pd.isna(pair[1]) or pair in there for pair in wanted]]
+
+
+def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """How well the momentum loss finds the images of the few classes, by run and epoch.
+
+    Returns:
+        Columns run, name, label, split, draw, mirrored, seed, epochs, epoch; auroc (0.5 is chance);
+        weighted: each image counts as often as its class has images in the long-tail set, so that a
+        balanced control has the long tail's mixture of classes.
+    """
+    tables = []
+    for folder in folders(where):
+        run, arrays = read_config(folder), store.read_npz(folder / "memory.npz")
+        if not len(arrays["epochs_kept"]) or np.ptp(arrays["group_counts"]) == 0:
+            continue
+        kind = run.split if run.split in splits.DRAWN else Path(run.split).stem
+        about = {"run": folder.name, "name": run.name, "label": run.label, "split": kind}
+        about |= dict(zip(WHO, place(run), strict=True), epochs=run.epochs)
+        few = np.isin(arrays["labels"], splits.groups(arrays["group_counts"])["few"])
+        weight = arrays["group_counts"][arrays["labels"]]
+        for epoch, loss in zip(arrays["epochs_kept"], arrays["momentum_loss"], strict=True):
+            loss = loss.astype(np.float32)
+            found = {"auroc": roc_auc_score(few, loss)}
+            found["weighted"] = roc_auc_score(few, loss, sample_weight=weight)
+            tables.append({**about, "epoch": int(epoch), **found})
+    return pd.DataFrame(tables)
+
+
+def group_auroc(folder: Path) -> float:
+    """AUROC of a run's last momentum loss for "this image is of a few class"; 0.5 is chance."""
+    return float(load_signal(folder)["auroc"].iloc[-1])
+
+
+def last_signal(signal: pd.DataFrame, *levels: str) -> pd.DataFrame:
+    """The last epoch's auroc and weighted: a line a run, indexed as by `by_run`."""
+    last = signal[signal["epoch"] == signal["epochs"]]
+    return last.set_index([*(levels or ("name",)), *WHO])[["auroc", "weighted"]]
+
+
+def caution(rows: pd.DataFrame) -> str:
+    """What in these runs is not the published recipe, in words; empty where nothing is."""
+    return config.caution(*(read_config(Path(folder)) for folder in rows["folder"].unique()))
+
+
+def group_counts(folder: Path) -> np.ndarray:
+    """The class sizes [C] that define a run's many, medium and few; a control's are the tail's."""
+    return store.read_npz(folder / "memory.npz")["group_counts"]
