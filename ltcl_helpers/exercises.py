@@ -246,7 +246,7 @@ def check_density(answer: Callable[[float, float], float]) -> None:
 )
 def check_thinned(answer: Callable[[nn.Module, float], nn.Module]) -> None:
     """A pruned copy; `answer(encoder, fraction)` gives an encoder, and leaves the first whole."""
-    encoder = encoders.build(RunConfig(preset="tiny", width=4))[0]
+    encoder = encoders.build(RunConfig(preset="tiny", width=4))
     whole = copy.deepcopy(encoder.state_dict())
     for fraction in (0.0, 0.5, 0.9):
         thin = answer(encoder, fraction)

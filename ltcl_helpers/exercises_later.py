@@ -11,7 +11,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from . import boost, memory, probe
+from . import boost, memory, probe, views
 from .checking import compare, exercise, require
 
 # --- 04 memorization ------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def check_boost_strength(answer: Callable[[float, int, str], tuple[float, float,
     for k, rule in ((1, "code"), (2, "code"), (3, "code"), (2, "paper")):
         for score in (0.0, 0.5, 1.0):
             scores = torch.full((200_000,), score, dtype=torch.float64)
-            drawn = boost.boost_strength(scores, k, rule, draw)[0]
+            drawn = views.boost_strength(scores, k, rule, draw)[0]
             expected = [drawn.min(), drawn.mean(), drawn.max()]
             compare(f"{rule} rule, k {k}, score {score}", answer(score, k, rule), expected, 0.03)
 
