@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from .config import PRESETS, ConfigError, RunConfig, parse_setting
 from .recipes import RECIPES
+from .store import read_config, refuse_used
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,29 +89,27 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    named = {n: v for n in ("preset", "method", "data", "split") if (v := getattr(options, n))}
-    if options.resume:
-        if named or options.settings or options.out:
+    given = {name: getattr(options, name) for name in ("preset", "method", "data", "split")}
+    named = {name: value for name, value in given.items() if value is not None}
+    if options.resume is not None:
+        if named or options.settings or options.out is not None:
             raise ConfigError("--resume goes on with the run's own parameters; give nothing else")
-        config = RunConfig(**read_config(Path(options.resume)))
-    elif options.minutes is not None and not options.minutes > 0:
-        raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
     elif not options.out:
         raise ConfigError("--out is missing: name the run's new folder, e.g. --out runs/first")
+    if options.minutes is not None and not options.minutes > 0:
+        raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
+    if options.resume is not None:
+        config = RunConfig(**read_config(Path(options.resume)))
     else:
         config = RunConfig(**named, **dict(parse_setting(text) for text in options.settings))
-        if Path(options.out).exists():
-            raise ConfigError(
-                f"{options.out} exists; `ltcl run --resume {options.out}` goes on with it, "
-                "or name another --out"
-            )
+        refuse_used(Path(options.out))
     from .splits import select
 
     inputs = select(config)  # every complaint about data comes from here, before torch is loaded
     from .pretrain import TimeUp, pretrain, resume
 
     try:
-        if options.resume:
+        if options.resume is not None:
             run = resume(options.resume, options.minutes)
         else:
             run = pretrain(config, options.out, inputs, options.minutes)
@@ -120,13 +119,6 @@ def _run(options: argparse.Namespace) -> None:
     if config.caution:
         print(config.caution)
     print(f"done: {run.folder}; next: ltcl probe {run.folder}")
-
-
-def read_config(folder: Path) -> dict:
-    """The parameters of the run in `folder`."""
-    from .store import read_json
-
-    return read_json(folder / "config.json")
 
 
 def _probe(options: argparse.Namespace) -> None:

@@ -38,7 +38,7 @@ class Recipe(NamedTuple):
     more: dict[str, Any] = {}  # further fields, and options of the class
 
 
-SIMCLR, SDCLR = "ltcl_helpers.methods:SimCLR", "ltcl_helpers.methods:SDCLR"
+SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
 RECIPES = {
     "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR),
     "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR),

@@ -24,20 +24,25 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         [
-            "config store",
-            "shapes datasets splits machine boost augment encoders losses pruning memory graphs",
-            "methods",
+            "config recipes store checking chores",
+            "shapes datasets splits machine boost augment views encoders convolution losses "
+            "pruning memory graphs",
+            "simclr sdclr",
             "runs",
-            "pretrain probe",
+            "keeper pretrain probe",
             "grid",
-            "batch bench report plots explorer exercises",
+            "batch bench report plots explorer exercises exercises_later answering sandbox course "
+            "grading website",
             "cli __main__",
         ]
     )
     for module in modules.split()
 } | {"__init__": -1}  # importing any module runs it, so it imports none
 MODULES = sorted(PACKAGE.glob("*.py"))
-LIGHT = {"torch": "cli config store shapes datasets splits", "pandas": "cli config store"}
+LIGHT = {
+    "torch": "cli config recipes store shapes datasets splits",
+    "pandas": "cli config recipes store",
+}
 HEAVY = {"papermill", "jupyter_client", "IPython", "ipywidgets", "dask", "distributed"}
 
 
@@ -213,7 +218,7 @@ def statements(node, at_load):
     """Every node below; with `at_load` only what runs when the module is imported."""
     for child in ast.iter_child_nodes(node):
         function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if at_load and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             child = ast.Module(child.orelse, [])
         if not (at_load and function):
             yield child
