@@ -32,7 +32,7 @@ FLOORS = {
             "keeper pretrain probe",
             "grid",
             "batch bench report plots explorer exercises exercises_later answering sandbox course "
-            "grading website",
+            "grading website rows study tables page",
             "cli __main__",
         ]
     )
