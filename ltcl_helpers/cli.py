@@ -110,6 +110,7 @@ def _parser() -> Parser:
     bench.add_argument("--data", default="shapes")
     bench.add_argument("--out", type=Path, help="write the numbers as JSON, too")
     bench.set_defaults(command=_bench)
+    _course_commands(commands)
     return parser
 
 
@@ -225,3 +226,44 @@ def _bench(options: argparse.Namespace) -> None:
     from . import bench
 
     bench.run(options.device, options.data, options.out)
+
+
+def _course_commands(commands: argparse._SubParsersAction) -> None:
+    editions = commands.add_parser("editions", help="the students' and the teacher's notebooks")
+    editions.add_argument("--out", type=Path, default=Path("editions"))
+    editions.set_defaults(command=_editions)
+
+    grade = commands.add_parser("grade", help="grade students' notebooks")
+    grade.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION.ipynb")
+    grade.add_argument("--out", type=Path, required=True, help="the grades, as CSV")
+    grade.add_argument("--lesson", help="the beginning of the lesson's name, e.g. 01")
+    grade.add_argument("--seconds", type=float, default=20, help="for each exercise; default 20")
+    grade.add_argument("--memory", type=float, default=2, help="GB for each answer; default 2")
+    grade.set_defaults(command=_grade)
+
+    site = commands.add_parser("site", help="static pages of executed lessons")
+    site.add_argument("executed", type=Path, help="their folder")
+    site.add_argument("--out", type=Path, default=Path("site"))
+    site.set_defaults(command=_site)
+
+
+def _editions(options: argparse.Namespace) -> None:
+    from . import course
+
+    print(f"{len(course.write_editions(options.out))} notebooks: {options.out}")
+
+
+def _grade(options: argparse.Namespace) -> None:
+    if not options.seconds > 0 or not options.memory > 0:
+        raise ConfigError("--seconds and --memory must be above 0")
+    from . import grading
+
+    rows = grading.grade(options.submissions, options.lesson, options.seconds, options.memory)
+    grading.write_csv(options.out, rows)
+    print(f"{len(rows)} rows: {options.out}")
+
+
+def _site(options: argparse.Namespace) -> None:
+    from . import website
+
+    print(f"{len(website.write_site(options.executed, options.out))} pages: {options.out}")
