@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 import pytest
+import slow_probes
 import slow_reference as slow
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
@@ -271,7 +272,7 @@ def labelled(toy, config, shots):
 def check_probe(toy, rows, config, features, group_counts, protocol):
     """Every row of three numbers of shots; `features` turns images into them."""
     (images, labels), (test_images, test_labels) = toy[1]["train"], toy[1]["test"]
-    fit = {"bcl": slow.adam_probe, "logistic": slow.logistic_probe}[protocol]
+    fit = {"bcl": slow_probes.adam_probe, "logistic": slow_probes.logistic_probe}[protocol]
     x, test = features(images), features(test_images)
     count = 0
     for shots in ("full", "3", "1%"):
@@ -281,7 +282,7 @@ def check_probe(toy, rows, config, features, group_counts, protocol):
         for name, index in zip(names, expected, strict=True):
             mine = rows[(rows["shots"] == shots) & (rows["list"] == name)].set_index("group")
             logits = fit(x[index], labels[index], test, CLASSES)
-            result = slow.accuracies(logits, test_labels, group_counts)
+            result = slow_probes.accuracies(logits, test_labels, group_counts)
             # Rounding may decide about an image whose two best (or 5th and 6th) are this close.
             gaps = np.diff(np.sort(-logits, axis=1), axis=1)[:, [0, 4]]
             slack = 1e-9 + (gaps < 1e-3).any(1).sum() / 18  # a group has 18 test images
