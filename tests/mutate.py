@@ -252,7 +252,10 @@ def _fork(command, cwd, env, **_):
         finally:
             os._exit(code)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    texts = [file.seek(0) or file.read() for file in outputs]
+    texts = []
+    for file in outputs:
+        with file:
+            texts.append(file.seek(0) or file.read())
     return subprocess.CompletedProcess(command, code, *texts)
 """
 

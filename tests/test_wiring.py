@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 
 from ltcl_helpers import bench, cli, datasets, encoders, machine, memory, pretrain, store
-from ltcl_helpers.config import RunConfig
+from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.pretrain import Run
 
 # The published recipes, as read from the code of MediaBrain-SJTU/BCL (a2342f8) for CIFAR-100-LT:
@@ -64,6 +64,45 @@ def test_warm_up_is_a_twentieth_of_the_run_unless_given():
     assert RunConfig(epochs=40).warmup == 2
     assert RunConfig(epochs=40, warmup_epochs=0).warmup == 0
     assert RunConfig(epochs=40, warmup_epochs=3).warmup == 3
+
+
+BOUNDS = {  # field: what is still allowed, what is just not
+    "boost_k": ([1, 100], [0, 101]),
+    "momentum_beta": ([0.0, 0.999], [-0.001, 1.0]),
+    "keep_every": ([1], [0]),
+    "prune_fraction": ([0.0, 1.0], [-0.001, 1.001]),
+    "prune_random": ([0.0, 0.9], [-0.001, 0.901, 1.001]),
+    "data": (["x"], [""]),
+    "split": (["x"], [""]),
+    "split_seed": ([0, 2**31 - 1, None], [-1, 2**31]),
+    "imbalance": ([1.0, 1e6], [0.99, 1.1e6]),
+    "largest_class": ([1, None], [0]),
+    "width": ([1, 1024], [0, 1025]),
+    "stem_stride": ([1, 2], [0, 3]),
+    "blocks": ([(1,), (1, 1, 1, 1)], [(), (1, 1, 1, 1, 1), (0,), (1, 0)]),
+    "head_layers": ([2, 3], [1, 4]),
+    "seed": ([0, 2**31 - 1], [-1, 2**31]),
+    "epochs": ([1, 0, 100_000], [-1, 100_001]),
+    "batch_size": ([2, 65_536], [1, 65_537]),
+    "lr": ([1e-9, 1000.0], [0.0, 1000.5]),
+    "warmup_epochs": ([0.0, 30.0, None], [-0.001, 30.001]),
+    "weight_decay": ([0.0, 1.0], [-0.001, 1.001]),
+    "temperature": ([0.01, 10.0], [0.0099, 10.001]),
+    "precision": (["auto", "float32", "bf16"], ["float16"]),
+    "device": (["auto", "cpu", "cuda", "cuda:1"], ["gpu", "cuda:", "xcpu", "cpux"]),
+    "checkpoint_seconds": ([0.0, 1e9], [-0.001]),
+}
+
+
+@pytest.mark.parametrize("field", BOUNDS)
+def test_every_field_has_the_bounds_it_says(field):
+    with_boost = {"boost": "memory"} if field == "boost_k" else {}
+    allowed, refused = BOUNDS[field]
+    for value in allowed:
+        assert getattr(RunConfig(**{field: value}, **with_boost), field) == value
+    for value in refused:
+        with pytest.raises(ConfigError, match=field):
+            RunConfig(**{field: value}, **with_boost)
 
 
 @pytest.fixture
