@@ -26,7 +26,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SECONDS = 150  # for one mutant; who needs longer hangs, and was noticed
+SECONDS = 90  # for one mutant; who needs longer hangs, and was noticed
 # Which tests are asked, the quickest first. All modules end with whole runs.
 WIRED = ["test_wiring", "test_assembly"]
 TESTS = {
@@ -230,6 +230,7 @@ def make_copy(tree: Path, target: Path) -> None:
 FORKED = """
 
 def _fork(command, cwd, env, **_):
+    import signal
     import tempfile
 
     outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]
@@ -237,6 +238,7 @@ def _fork(command, cwd, env, **_):
     child = os.fork()
     if not child:
         code = 1
+        signal.alarm(20)
         try:
             os.chdir(cwd)
             for number, file in enumerate(outputs, 1):

@@ -13,7 +13,7 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-from ltcl_helpers import encoders, memory, probe, splits, store
+from ltcl_helpers import encoders, memory, probe, splits
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.pretrain import Run, pretrain
 
@@ -253,7 +253,7 @@ def their_name(name):
 
 
 def labelled(toy, config, shots):
-    """The labelled lists of a probe and their images' labels."""
+    """The lists of labelled images that a probe must use."""
     labels, lists = toy[1]["train"][1], toy[1]["lists"]
     if config["split"] in ("D_i", "D_b"):
         names = dict(full=["trainIdxList"], **{"1%": ["split1_S_b"]})
@@ -308,31 +308,36 @@ def test_a_whole_run_equals_the_slow_reference(name, toy, tmp_path, monkeypatch)
         given["split"] = f"{folder}/lists/toy_split1_{given['split']}.npy"
     with observing(monkeypatch) as found:
         made = pretrain(RunConfig(**given), tmp_path / "run")
-    config = DEFAULTS | meant | chosen
+    run, config = Run.load(tmp_path / "run"), DEFAULTS | meant | chosen
+
     index, group_counts = selected(toy, config)
     images, labels = parts["train"]
-    run = Run.load(tmp_path / "run")
     np.testing.assert_array_equal(run.index, index)
     np.testing.assert_array_equal(run.labels, labels[index])
     np.testing.assert_array_equal(run.class_counts, np.bincount(labels[index], minlength=CLASSES))
     np.testing.assert_array_equal(run.group_counts, group_counts)
+
     check = Check(found, run, config)
     network = slow.train(config, images[index], check)
     check.end()
-    branches = {"encoder": (network.branches[0], None)}
-    if config["pruned_twin"]:
-        branches["pruned"] = "pruned", network.masks(config["prune_fraction"])
-    for kind, (branch, masks) in branches.items():
 
-        def features(images, branch=branch, masks=masks):
-            with torch.no_grad():
-                x = torch.from_numpy(images).double() / 255
-                return network.features(x, branch, masks).numpy()
-
+    for kind, features in features_of(network, config).items():
         test = torch.from_numpy(parts["test"][0])
         for owner in (run, made):
             close(probe.features(getattr(owner, kind), test), features(test.numpy()), 2e-4)
         protocol = "logistic" if (name, kind) == ("sdclr", "pruned") else "bcl"
         rows = probe.probe_run(tmp_path / "run", ("full", "3", "1%"), None, None, protocol, kind)
         check_probe(toy, rows, config, features, group_counts, protocol)
-        store.verify(tmp_path / "run")
+
+
+def features_of(network, config):
+    """Functions of images [N, 3, H, W], by the network that a run keeps."""
+
+    @torch.no_grad()
+    def through(images, branch="", masks=None):
+        return network.features(torch.from_numpy(images).double() / 255, branch, masks).numpy()
+
+    if not config["pruned_twin"]:
+        return {"encoder": through}
+    masks = network.masks(config["prune_fraction"])
+    return {"encoder": through, "pruned": lambda images: through(images, "pruned", masks)}

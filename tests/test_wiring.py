@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_hook
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ltcl_helpers import bench, cli, datasets, encoders, machine, memory, pretrain, store
+from ltcl_helpers import bench, cli, datasets, encoders, machine, memory, pretrain, probe, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.pretrain import Run
 
@@ -265,3 +266,17 @@ def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_going_on(tmp_
     assert events == ["file", "rename", "folder"]
     store.save_checkpoint(tmp_path, 1, {})
     assert events == ["file", "rename", "folder"] * 2
+
+
+def test_the_published_probe_is_adam_with_a_little_weight_decay():
+    seen, (x, y) = [], (torch.randn(20, 3), torch.arange(20) % 2)
+    hook = register_optimizer_step_pre_hook(
+        lambda adam, *_: seen.append(dict(adam.param_groups[0]))
+    )
+    try:
+        probe.linear_probe(x, y, x, y)
+    finally:
+        hook.remove()
+    assert len(seen) == 500 and seen[0]["lr"] == pytest.approx(1e-2)
+    for group in seen:
+        assert (group["weight_decay"], group["betas"], group["eps"]) == (5e-6, (0.9, 0.999), 1e-8)
