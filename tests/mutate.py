@@ -34,20 +34,20 @@ TESTS = {
     "recipes": ["test_config", *WIRED, "test_cli"],
     "augment": ["test_augment", "test_boost", "test_assembly"],
     "boost": ["test_boost", "test_views", "test_assembly"],
-    "views": ["test_views", "test_boost", *WIRED],
-    "methods": ["test_pruning", "test_pretrain", *WIRED],
-    "simclr": ["test_pretrain", *WIRED],
-    "sdclr": ["test_pruning", "test_pretrain", *WIRED],
-    "memory": ["test_pretrain", *WIRED],
-    "pruning": ["test_pruning", *WIRED],
-    "losses": ["test_losses", *WIRED],
+    "views": ["test_views", "test_boost", "test_assembly"],
+    "losses": ["test_losses", "test_assembly"],
+    "memory": ["test_assembly", "test_memory", "test_pretrain"],
+    "pruning": ["test_pruning", "test_assembly"],
+    "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
+    "simclr": ["test_assembly", "test_wiring", "test_pretrain"],
+    "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
     "machine": WIRED,
-    "pretrain": ["test_pretrain", *WIRED, "test_cli"],
-    "keeper": ["test_pretrain", *WIRED, "test_cli"],
-    "runs": ["test_pretrain", "test_probe", "test_runs", *WIRED],
-    "probe": ["test_probe", *WIRED, "test_cli"],
-    "splits": ["test_splits", "test_probe", *WIRED, "test_cli"],
-    "store": ["test_store", "test_pretrain", *WIRED, "test_cli"],
+    "pretrain": ["test_assembly", "test_wiring", "test_pretrain", "test_cli"],
+    "keeper": ["test_wiring", "test_pretrain", "test_assembly", "test_cli"],
+    "runs": ["test_assembly", "test_runs", "test_wiring", "test_pretrain", "test_probe"],
+    "probe": ["test_assembly", "test_probe", "test_wiring", "test_cli"],
+    "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
+    "store": ["test_store", "test_wiring", "test_assembly", "test_pretrain", "test_cli"],
     "cli": ["test_wiring", "test_cli"],
 }
 # Real processes, killed at random moments: asked only about what all others let pass (--slow).
@@ -198,7 +198,7 @@ def mutants(tree: Path, module: str, each: int) -> list[dict]:
     source = path.read_text()
     finder = Finder(source)
     finder.visit(ast.parse(source))
-    whole = []
+    whole, seen = [], collections.Counter()
     for first, last, text, what in sorted(set(finder.found)):
         changed = source[:first] + text + source[last:]
         try:
@@ -207,9 +207,11 @@ def mutants(tree: Path, module: str, each: int) -> list[dict]:
             continue
         number = source.count("\n", 0, first)
         line = source.splitlines()[number].strip()
-        key = hashlib.sha256(f"{module}/{number}/{first}/{what}/{line}".encode()).hexdigest()[:12]
-        whole.append(dict(key=key, module=module, number=number + 1, line=line, what=what,
-                          changed=changed))  # fmt: skip
+        seen[line, what] += 1  # a key that lives on when other lines change
+        key = hashlib.sha256(f"{module}/{line}/{what}/{seen[line, what]}".encode()).hexdigest()[:12]
+        whole.append(
+            dict(key=key, module=module, number=number + 1, line=line, what=what, changed=changed)
+        )
     draw = random.Random(module)
     return whole if each >= len(whole) else draw.sample(whole, each)
 
@@ -273,8 +275,6 @@ def ask(folder: Path, tests: list[str], slow: bool) -> str:
         with open(os.devnull, "w") as nowhere:
             for number in (1, 2):
                 os.dup2(nowhere.fileno(), number)
-        os.environ["PYTHONPATH"] = str(folder)
-        sys.path[:0] = [str(folder), str(folder / "tests")]
         import pytest
 
         class Note:
@@ -303,37 +303,31 @@ def ask(folder: Path, tests: list[str], slow: bool) -> str:
     return "timeout"
 
 
-def check(tree: Path, state: Path, modules: list[str], each: int, slow: bool) -> None:
-    """Ask about every mutant that the state file does not know yet."""
+def check(tree: Path, folder: Path, state: Path, modules: list[str], each: int, slow: bool) -> None:
+    """Ask about every mutant that the state file does not know yet, in the copy `folder`."""
     known = {entry["key"]: entry for entry in read(state)}
-    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
-        folder = Path(place).resolve()
-        make_copy(tree, folder)
-        os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-        for library in LIBRARIES.split():
-            __import__(library)
-        import torch
-
-        torch.set_num_threads(1)
-        for module in modules:
-            path = folder / "ltcl_helpers" / f"{module}.py"
-            source = path.read_text()
-            tests = TESTS[module]
-            if any(m["key"] not in known for m in mutants(tree, module, each)):
-                found = ask(folder, tests, slow=False)
-                assert found == "survived", f"unchanged, {module} fails {found}"
-            for mutant in mutants(tree, module, each):
-                before = known.get(mutant["key"])
-                if before and not (slow and before["result"] == "survived"):
-                    continue
-                path.write_text(mutant.pop("changed"))
-                start = time.monotonic()
-                result = ask(folder, tests, slow=bool(before))
-                path.write_text(source)
-                entry = mutant | {"result": result, "seconds": round(time.monotonic() - start, 1)}
-                with open(state, "a") as file:
-                    file.write(json.dumps(entry) + "\n")
-                print(module, entry["number"], entry["what"], "->", result, flush=True)
+    for library in LIBRARIES.split():
+        __import__(library)
+    for module in modules:
+        path = folder / "ltcl_helpers" / f"{module}.py"
+        source = path.read_text()
+        left = [
+            mutant
+            for mutant in mutants(tree, module, each)
+            if mutant["key"] not in known or (slow and known[mutant["key"]]["result"] == "survived")
+        ]
+        if left and not slow:
+            found = ask(folder, TESTS[module], slow=False)
+            assert found == "survived", f"unchanged, {module} fails {found}"
+        for mutant in left:
+            path.write_text(mutant.pop("changed"))
+            start = time.monotonic()
+            result = ask(folder, TESTS[module], slow=mutant["key"] in known)
+            path.write_text(source)
+            entry = mutant | {"result": result, "seconds": round(time.monotonic() - start, 1)}
+            with open(state, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+            print(module, entry["number"], entry["what"], "->", result, flush=True)
 
 
 def read(state: Path) -> list[dict]:
@@ -402,9 +396,16 @@ def main() -> None:
         text = page(read(options.state), commit.strip(), time.strftime("%Y-%m-%d"))
         options.page.write_text(text)
         return
-    present = {path.stem for path in (options.tree / "ltcl_helpers").glob("*.py")}
-    modules = [name for name in options.modules.split(",") if name in present]
-    check(options.tree.resolve(), options.state.resolve(), modules, options.each, options.slow)
+    if place := os.environ.get("MUTANTS"):
+        present = {path.stem for path in (options.tree / "ltcl_helpers").glob("*.py")}
+        modules = [name for name in options.modules.split(",") if name in present]
+        check(options.tree, Path(place), options.state, modules, options.each, options.slow)
+        return
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        make_copy(options.tree.resolve(), Path(place))
+        alone = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        here = os.environ | alone | {"MUTANTS": place, "PYTHONPATH": place}
+        subprocess.run([sys.executable, *sys.argv], env=here)
 
 
 if __name__ == "__main__":
