@@ -4,17 +4,14 @@
 value to Python: it can be compiled or graph-captured, and treats each image as if it were alone.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from .boost import boost_scores, boost_strength, check_images, rand_augment
-from .config import RunConfig
+from .boost import check_images
 
-Views = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # images and scores [B] to two views
 AREA, RATIO = (0.1, 1.0), (3 / 4, 4 / 3)  # of a crop: share of the image; width / height
 ATTEMPTS = 10  # boxes tried before the fallback
 FACTOR_REACH, HUE_REACH = 0.4, 0.1  # of the jitter: factors 1 +- 0.4, hue +- 0.1 turns
@@ -165,28 +162,3 @@ def _shift_hue(view: Tensor, turns: Tensor) -> Tensor:
     circle = ((red, green, blue), (green, blue, red), (blue, red, green))
     moved = [(b - c).sign_().mul_(step).sub_(middle).add_(a, alpha=2) for a, b, c in circle]
     return torch.stack([value.clamp_(smallest, largest) for value in moved], dim=1)
-
-
-def make_views(
-    config: RunConfig, scores: Tensor, generator: torch.Generator, boost: torch.Generator
-) -> tuple[Views, Tensor]:
-    """The view function of an epoch and the scores [N] that steer it.
-
-    The SimCLR part of the views is the same whatever the boost, which has random numbers of its
-    own: with scores of 0, as in epoch 1, a boosted run equals the plain one.
-    """
-    k, rule = config.boost_k or 1, config.boost_rule
-
-    def simclr_views(images: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        return simclr_view(images, generator), simclr_view(images, generator)
-
-    def boosted_views(images: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        strength, probability = boost_strength(scores, k, rule, boost)  # shared by both views
-        first, second = (
-            rand_augment(x, strength, probability, k, boost) for x in simclr_views(images, scores)
-        )
-        return first, second
-
-    if config.boost == "none":
-        return simclr_views, scores
-    return boosted_views, boost_scores(scores, config.boost, boost)

@@ -1,8 +1,8 @@
 """Times the kit against the published recipe's shape: same call, same machine, same network.
 
-The reference has the published trainer's shape (SPEC 2.1, 3, 4, 6): PIL transforms of one image
-after the other in workers that start anew each epoch, float32, SDCLR's step in two passes, a Python
-loop over samples for the momentum loss. Network, loss, optimiser, images, batch size and torch's
+The reference has the published trainer's shape: PIL transforms of one image after the other in
+workers that start anew each epoch, float32, SDCLR's step in two passes, a Python loop over samples
+for the momentum loss. Network, loss, optimiser, images, batch size and torch's
 threads are the kit's.
 """
 
@@ -26,14 +26,17 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms as tv
 
-from . import augment, encoders, methods, pretrain, probe, report, splits, store
+from . import augment, pretrain, probe, report, splits, store
 from .config import ConfigError, RunConfig
 from .graphs import GraphedSteps
 from .losses import nt_xent
 from .machine import describe_machine, generator, pick_precision
-from .memory import MomentumLoss, memorization_score
+from .memory import memorization_score
+from .recipes import RECIPES
+from .simclr import Batch
+from .views import make_views
 
-NAMES = ("simclr", "sdclr", "bcl-i", "bcl-d")
+NAMES = tuple(RECIPES)
 PROBED = 40_000, 512  # features of a full-shot probe of CIFAR with ResNet-18
 
 
@@ -58,8 +61,8 @@ class Reference:
             generator=generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
         )  # fmt: skip
-        self.method = methods.build(config, *encoders.build(config), None).to(device)
-        self.method.start_epoch()
+        self.method = pretrain.make_method(config).to(device)
+        self.method.start_epoch(1, 1)
         self.optimizer = optim.SGD(
             self.method.parameters(), config.lr, 0.9, weight_decay=config.weight_decay
         )
@@ -67,7 +70,7 @@ class Reference:
 
     def epoch(self) -> None:
         """One pass over the images; a small last batch is kept."""
-        self.method.start_epoch()
+        self.method.start_epoch(1, 1)
         for views, index in self.loader:
             self.step(views.to(self.device), index)
         self.epochs += 1
@@ -75,7 +78,7 @@ class Reference:
     def step(self, views: Tensor, index: list[int]) -> Tensor:
         """Update with interleaved views [2B, 3, H, W] of samples `index`; their losses [B]."""
         self.optimizer.zero_grad()
-        two_passes = isinstance(self.method, methods.SDCLR)
+        two_passes = hasattr(self.method, "project_pruned")
         losses = (self._two_passes if two_passes else self._one_pass)(views)
         beta, past = self.config.momentum_beta, self.momentum_loss
         for sample, loss in zip(index, losses, strict=True):
@@ -133,8 +136,7 @@ def _tasks(
     ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
     # Boosted views are timed with scores of real losses, of mean 0.5, not with epoch 1's zeros.
     scores = memorization_score(pretrain.pretrain(config, inputs=inputs).momentum_loss[-1].float())
-    scores, precision = scores.to(device), pick_precision(config.precision, device)
-
+    scores = scores.to(device)
     chosen = functools.partial(one_epoch, config.preset, config.data, config.device)
 
     def reference(name: str, count: int) -> Callable:
@@ -144,21 +146,17 @@ def _tasks(
 
     def kit(name: str, given: Tensor | None = None) -> Callable:
         own = chosen(name)
-        method = methods.build(own, *encoders.build(own), precision)
-        method.to(device, memory_format=torch.channels_last)
-        optimizer = pretrain.make_optimizer(method, own)
-        memory = MomentumLoss(len(labels), config.momentum_beta, device)
-        parts = method, optimizer, repeat(config.lr), memory, batches
-        options = {"run_step": GraphedSteps(optimizer, [draw])} if device.type == "cuda" else {}
+        training = pretrain.Training(own, inputs)
 
         def epoch() -> None:
-            method.start_epoch()
-            drawn = images, labels, *augment.make_views(own, scores, draw, draw)
+            training.method.start_epoch(1, 1)
+            views, steering = make_views(own, scores, training.draws, training.method.VIEWS)
             if given is not None:
-                drawn = given, labels, lambda pair, _: pair.unbind(1)
-            pretrain.train_epoch(*parts, *drawn, **options)
+                views = lambda index, _: given[index].unbind(1)  # noqa: E731
+                training.images = torch.arange(len(given), device=device)
+            training.epoch(zip(batches, repeat(config.lr)), views, steering)  # noqa: B905
 
-        for _ in range(GraphedSteps.EAGER + 1 if options else 1):
+        for _ in range(GraphedSteps.EAGER + 1 if device.type == "cuda" else 1):
             epoch()
         return epoch
 
@@ -207,10 +205,11 @@ def _work(config: RunConfig, device: torch.device) -> tuple[float, float]:
     The product of two large square matrices is the fastest that this machine computes.
     """
     precision = pick_precision(config.precision, device)
-    method = methods.build(config, *encoders.build(config), precision).to(device)
+    method = pretrain.make_method(config).to(device)
+    method.autocast = precision
     views = tuple(torch.rand(2, config.batch_size, 3, 32, 32, device=device))
     with FlopCounterMode(display=False) as counter:
-        method(methods.Batch(None, None, views)).mean().backward()
+        method(Batch(None, None, views)).mean().backward()
     side = 8192 if device.type == "cuda" else 2048
     square, seconds = torch.rand(side, side, device=device, dtype=precision), []
     for _ in range(10):

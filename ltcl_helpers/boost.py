@@ -1,4 +1,4 @@
-"""Boosted views: RandAugment whose strength and probability follow each sample's score (SPEC 2.2).
+"""RandAugment with a strength and a probability per image, for boosted views (Zhou et al. 2022).
 
 Drawing is random, `apply_rand_augment` is a pure function of what was drawn, as in `augment`.
 """
@@ -31,35 +31,6 @@ class RandAugmentParameters(NamedTuple):
     chance: Tensor  # [B, k] uniform; an operation is done where it is below the probability
     sign: Tensor  # [B, k], -1 or 1, of shears, shifts and rotations
     centre: Tensor  # [B, k, 2] uniform, of Cutout's square, x and y
-
-
-def boost_scores(scores: Tensor, boost: str, generator: torch.Generator) -> Tensor:
-    """The scores [N] that steer an epoch's views: "memory" keeps them, the rest are controls.
-
-    "constant" gives every sample the mean, "shuffled" permutes the scores, "inverted" is 1 - score.
-    Before the first scores, when all are 0, every boost leaves them at 0.
-    """
-    if boost == "constant":
-        return scores.mean().expand_as(scores)
-    if boost == "shuffled":
-        return scores[torch.randperm(len(scores), generator=generator, device=scores.device)]
-    if boost == "inverted":
-        return torch.where(scores.any(), 1 - scores, scores)
-    return scores
-
-
-def boost_strength(
-    scores: Tensor, k: int, rule: str, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Strength in [0, 30] and probability in [0, 1], [B] each, of samples with these scores [B].
-
-    Rule "code" is the published code's: strength 10 + 20 * score for k = 1, and for larger k
-    5 + 25 * score * zeta with zeta uniform, once per image. Rule "paper" is 30 * score * zeta.
-    """
-    zeta = torch.rand(len(scores), generator=generator, device=scores.device)
-    if rule == "paper":
-        return MOST * scores * zeta, scores
-    return (10 + 20 * scores if k == 1 else 5 + 25 * scores * zeta), scores
 
 
 def rand_augment(

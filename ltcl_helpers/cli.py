@@ -10,15 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .config import (
-    CAUTIONS,
-    METHODS,
-    PRESETS,
-    SHORTHANDS,
-    ConfigError,
-    RunConfig,
-    parse_setting,
-)
+from .config import PRESETS, ConfigError, RunConfig, parse_setting
+from .recipes import RECIPES
+from .store import read_config, refuse_used
 
 
 class Parser(argparse.ArgumentParser):
@@ -58,7 +52,7 @@ def _parser() -> Parser:
     run.add_argument("--out", help="the run's folder, new")
     run.add_argument("--resume", metavar="FOLDER", help="finish a run that was stopped")
     run.add_argument("--preset", help=f"{', '.join(PRESETS)}; default quick")
-    run.add_argument("--method", help=f"{', '.join([*METHODS, *SHORTHANDS])}; default simclr")
+    run.add_argument("--method", help=f"{', '.join(RECIPES)} or module:Class; default simclr")
     run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:PATH or folder:PATH")
     run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
     run.add_argument("--minutes", type=float, help="stop at an epoch's end before this time is up")
@@ -95,45 +89,36 @@ def _parser() -> Parser:
 
 
 def _run(options: argparse.Namespace) -> None:
-    named = {n: v for n in ("preset", "method", "data", "split") if (v := getattr(options, n))}
-    if options.resume:
-        if named or options.settings or options.out:
+    given = {name: getattr(options, name) for name in ("preset", "method", "data", "split")}
+    named = {name: value for name, value in given.items() if value is not None}
+    if options.resume is not None:
+        if named or options.settings or options.out is not None:
             raise ConfigError("--resume goes on with the run's own parameters; give nothing else")
-        config = RunConfig(**read_config(Path(options.resume)))
-    elif options.minutes is not None and not options.minutes > 0:
-        raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
     elif not options.out:
         raise ConfigError("--out is missing: name the run's new folder, e.g. --out runs/first")
+    if options.minutes is not None and not options.minutes > 0:
+        raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
+    if options.resume is not None:
+        config = RunConfig(**read_config(Path(options.resume)))
     else:
         config = RunConfig(**named, **dict(parse_setting(text) for text in options.settings))
-        if Path(options.out).exists():
-            raise ConfigError(
-                f"{options.out} exists; `ltcl run --resume {options.out}` goes on with it, "
-                "or name another --out"
-            )
+        refuse_used(Path(options.out))
     from .splits import select
 
     inputs = select(config)  # every complaint about data comes from here, before torch is loaded
     from .pretrain import TimeUp, pretrain, resume
 
     try:
-        if options.resume:
+        if options.resume is not None:
             run = resume(options.resume, options.minutes)
         else:
             run = pretrain(config, options.out, inputs, options.minutes)
     except TimeUp as pause:
         print(pause)
         return
-    if config.preset in CAUTIONS:
-        print(CAUTIONS[config.preset])
+    if config.caution:
+        print(config.caution)
     print(f"done: {run.folder}; next: ltcl probe {run.folder}")
-
-
-def read_config(folder: Path) -> dict:
-    """The parameters of the run in `folder`."""
-    from .store import read_json
-
-    return read_json(folder / "config.json")
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -148,8 +133,8 @@ def _probe(options: argparse.Namespace) -> None:
     )
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
-    if (preset := rows["preset"].iloc[0]) in CAUTIONS:
-        print(CAUTIONS[preset])
+    if caution := RunConfig(**read_config(options.run)).caution:
+        print(caution)
 
 
 def _record(options: argparse.Namespace) -> None:

@@ -1,7 +1,8 @@
 """Every knob of a run, checked before data or a GPU is touched.
 
-A run is `RunConfig(preset=..., **changes)`: the preset fills what is not named. `paper` holds the
-published values, `quick` the same recipe at the size of a laptop, `tiny` a test's.
+A run is `RunConfig(preset=..., **changes)`: the preset and the method's recipe fill what is not
+named. `paper` holds the published values, `quick` the same recipe at the size of a laptop, `tiny` a
+test's.
 """
 
 from __future__ import annotations
@@ -12,52 +13,14 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": dict(
-        epochs=2000, batch_size=512, lr=0.5, warmup_epochs=10, momentum_beta=0.97,
-        width=64, stem_stride=1, blocks=(2, 2, 2, 2), equal_batches=False, keep_every=10,
-    ),
-    "quick": dict(
-        epochs=30, batch_size=128, lr=0.25, momentum_beta=0.9,
-        width=16, stem_stride=2, blocks=(1, 1, 1, 1), equal_batches=True, keep_every=1,
-    ),
-    "tiny": dict(
-        epochs=2, batch_size=64, lr=0.0625, momentum_beta=0.9,
-        width=4, stem_stride=1, blocks=(1, 1), equal_batches=True, keep_every=1, largest_class=40,
-        imbalance=10.0, checkpoint_seconds=0,
-    ),
-}  # fmt: skip
-QUICK_DIFFERENCES = (
-    "quick result: ResNet-10 of width 16 with stride 2 in its first convolution, batch 128, "
-    "learning rate 0.25, at most 30 epochs, momentum beta 0.9, warm-up 5 % of the run, batches of "
-    "near-equal size; not the paper's recipe"
-)
-CAUTIONS = {  # said with every result of a preset
-    "quick": QUICK_DIFFERENCES,
-    "tiny": "tiny result: a test of the program; its accuracies mean nothing",
-}
-
-
-# Where each method's class is, as text, so that a wrong call fails before torch is loaded. One more
-# line makes a method of yours a parameter: METHODS["mine"] = "my_module:MyMethod".
-METHODS = {
-    "simclr": "ltcl_helpers.methods:SimCLR",
-    "sdclr": "ltcl_helpers.methods:SDCLR",
-}
-# BCL changes the views, not the loss, so its two published forms are a method with a boost.
-SHORTHANDS: dict[str, dict[str, Any]] = {
-    "bcl-i": dict(method="simclr", boost="memory", boost_k=1),
-    "bcl-d": dict(method="sdclr", boost="memory", boost_k=2),
-}
-WEIGHT_DECAY = {"simclr": 5e-4, "sdclr": 1e-4}  # as published; bcl-i and bcl-d have their method's
-
-
-class ConfigError(ValueError):
-    """A wrong call or bad input: one line that says what, the value, what is allowed."""
+from . import recipes
+from .recipes import PRESETS, ConfigError, Recipe, load_method, recipe_of
 
 
 class RunConfig(BaseModel):
     """The parameters of one pre-training run; also papermill's and `--set`'s names.
+
+    An option of the method's own is named as a field is, and kept in `options`.
 
     Raises:
         ConfigError: naming every unknown parameter and every bad value at once.
@@ -65,14 +28,20 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
+    # What is trained
     preset: Literal["tiny", "quick", "paper"] = "quick"
-    method: str = "simclr"  # one of METHODS, or a shorthand, which is spelled out
+    method: str = "simclr"  # a name of RECIPES (a shorthand is spelled out), or module:Class
+    options: dict[str, Any] = {}  # of the method's own: by name, with its defaults
+    # How the views follow each sample's memory
     boost: Literal["none", "memory", "constant", "shuffled", "inverted"] = "none"
-    boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; 1, or 2 with sdclr
+    boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; None: the recipe's
     boost_rule: Literal["code", "paper"] = "code"  # how strength follows the score
-    prune_fraction: float = Field(0.9, ge=0, le=1)  # sdclr: share of the convolutions' weights
-    prune_random: float = Field(0.0, ge=0, le=1)  # sdclr: the part of it drawn by chance
-    head_layers: Literal[2, 3] = 2  # 3 as in the SDCLR repository's dual network
+    momentum_beta: float = Field(ge=0, lt=1)  # weight of the past in the momentum loss
+    keep_every: int = Field(ge=1)  # the momentum loss is kept every so many epochs, and at the end
+    # SDCLR's pruned branch
+    prune_fraction: float = Field(0.9, ge=0, le=1)  # share of the convolutions' weights
+    prune_random: float = Field(0.0, ge=0, le=1)  # the part of it drawn by chance
+    # The images
     data: str = Field("shapes", min_length=1)  # shapes[:SEED], cifar10, cifar100, npz:P, folder:P
     root: str | None = None  # where CIFAR lies, or is put; the default is data/
     split: str = Field("long-tail", min_length=1)  # long-tail, balanced, all, or a list file
@@ -80,57 +49,67 @@ class RunConfig(BaseModel):
     mirrored: bool = False  # the class order of the same seed, reversed
     imbalance: float = Field(100.0, ge=1, le=1e6)  # largest class over smallest class
     largest_class: int | None = Field(None, ge=1)  # None: nine tenths of the smallest class
-    seed: int = Field(0, ge=0, lt=2**31)
-    epochs: int = Field(ge=0, le=100_000)  # 0: an untrained encoder, the baseline of a probe
-    batch_size: int = Field(ge=2, le=65_536)
-    equal_batches: bool  # False keeps the published small last batch (SPEC 9, no. 6)
-    lr: float = Field(gt=0, le=1000)
-    warmup_epochs: float | None = Field(None, ge=0)  # None: 5 % of the run
-    weight_decay: float = Field(ge=0, le=1)  # default: the method's published one
-    temperature: float = Field(0.2, ge=0.01, le=10)
+    # The network
     width: int = Field(ge=1, le=1024)  # channels of the first stage; it doubles per stage
     stem_stride: Literal[1, 2]  # of the first convolution; 2 works at half the image's size
     blocks: tuple[int, ...] = Field(min_length=1, max_length=4)  # residual blocks per stage
-    momentum_beta: float = Field(ge=0, lt=1)
-    keep_every: int = Field(ge=1)  # the momentum loss is kept every so many epochs, and at the end
+    head_layers: Literal[2, 3] = 2  # 3 as in the SDCLR repository's dual network
+    # The training
+    seed: int = Field(0, ge=0, lt=2**31)
+    epochs: int = Field(ge=0, le=100_000)  # 0: an untrained encoder, the baseline of a probe
+    batch_size: int = Field(ge=2, le=65_536)
+    equal_batches: bool  # False keeps the small last batch, as published
+    lr: float = Field(gt=0, le=1000)
+    warmup_epochs: float | None = Field(None, ge=0)  # None: 5 % of the run
+    weight_decay: float = Field(ge=0, le=1)  # default: the recipe's
+    temperature: float = Field(0.2, ge=0.01, le=10)
+    # The machine
     precision: Literal["auto", "float32", "bf16"] = "auto"
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
-    checkpoint_seconds: float = Field(60.0, ge=0)
+    checkpoint_seconds: float | None = Field(None, ge=0)  # None: 60, on a GPU 240
 
     def __init__(self, **parameters: Any) -> None:
         try:
             super().__init__(**parameters)
         except ValidationError as error:
-            raise ConfigError(_explain(error, type(self))) from None
+            raise ConfigError(_explain(error, parameter_names(parameters))) from None
 
     @model_validator(mode="before")
     @classmethod
-    def _fill_from_preset(cls, given: dict[str, Any]) -> dict[str, Any]:
+    def _fill(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Spell a shorthand out; fill in the preset, then the recipe, then what is given."""
         given = {name: _list_to_tuple(value) for name, value in given.items()}
-        spelled = SHORTHANDS.get(str(given.get("method")), {})
-        for name in spelled.keys() & given.keys() - {"method"}:
-            if given[name] != spelled[name]:
-                raise ValueError(
-                    f"method {given['method']} means {name} {spelled[name]}, not {given[name]!r}; "
-                    f"to change it, start from method {spelled['method']}"
-                )
-        given |= spelled
-        method = str(given.get("method", "simclr"))
-        filled = {"weight_decay": WEIGHT_DECAY.get(method, 5e-4)}
-        if given.get("boost", "none") != "none":
-            filled["boost_k"] = 2 if method == "sdclr" else 1
-        return {**PRESETS.get(given.get("preset", "quick"), PRESETS["quick"]), **filled, **given}
+        recipe = recipe_of(str(given.get("method", "simclr")))
+        if recipe.boost != "none":
+            given |= recipes.spell_out(recipe, given)
+        filled = recipe.more | {"weight_decay": recipe.weight_decay}
+        if given.get("boost", "none") != "none" and given.get("boost_k") is None:
+            given["boost_k"] = recipe.boost_k
+        preset = PRESETS.get(str(given.get("preset", "quick")), PRESETS["quick"])
+        return cls._sort_options(recipe, {**preset, **filled, **given})
+
+    @classmethod
+    def _sort_options(cls, recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
+        """Put the method's options, checked and with their defaults, where they are kept."""
+        if not recipe.has_options:
+            return given
+        own = load_method(recipe.method).Options
+        named = {name: given.pop(name) for name in own.model_fields.keys() & given.keys()}
+        try:
+            options = own(**{**dict(given.get("options", {})), **named})
+        except ValidationError as error:
+            raise ValueError(_explain(error, list(own.model_fields))) from None
+        return given | {"options": options.model_dump()}
 
     @model_validator(mode="after")
     def _agree(self) -> RunConfig:
-        if self.method not in METHODS:
-            allowed = ", ".join([*METHODS, *SHORTHANDS])
-            raise ValueError(f"method is {self.method!r}; allowed are {allowed}")
         if self.prune_random > self.prune_fraction:
             raise ValueError(
                 f"prune_random is {self.prune_random:g}, a part of prune_fraction, "
                 f"which is {self.prune_fraction:g}; give at most that"
             )
+        if self.options and not recipe_of(self.method).has_options:
+            raise ValueError(f"options are {self.options}, but method {self.method} has none")
         if self.boost == "none" and (self.boost_k is not None or self.boost_rule != "code"):
             raise ValueError("boost_k and boost_rule need a boost; give boost=memory, for example")
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
@@ -154,10 +133,81 @@ class RunConfig(BaseModel):
         """The seed of the split: `split_seed`, or the run's own."""
         return self.seed if self.split_seed is None else self.split_seed
 
+    @property
+    def name(self) -> str:
+        """A short name of method, boost and what differs from the recipe: "simclr-shuffled"."""
+        return recipes.name_of(self)
+
+    @property
+    def label(self) -> str:
+        """The same for tables and figures: "SimCLR, boost shuffled (control)"."""
+        return recipes.label_of(self)
+
+    @property
+    def control(self) -> str | None:
+        """The name of the control that this run must be shown with, if it is boosted."""
+        return recipes.control_of(self)
+
+    @property
+    def caution(self) -> str:
+        """What must be said with every result of this run; empty for the published recipe."""
+        return caution(self)
+
     def digest(self) -> str:
-        """Sha256 over all parameters: equal digests are equal runs."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Sha256 over all that makes a result: equal digests are equal runs.
+
+        Where a run is made counts for nothing, and a field that came later nothing until it is set.
+        """
+        content = self.model_dump(mode="json") | ANY_PLACE
+        unset = {n for n in LATER if content[n] == type(self).model_fields[n].get_default()}
+        text = json.dumps({n: v for n, v in content.items() if n not in unset}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
+LATER = ("options",)  # fields that the first recorded runs did not have
+
+
+def _said(config: RunConfig) -> dict[str, str]:
+    """How each part of a recipe is called, by name, in the words of a caution."""
+    steps = {"code": "the code's rule of strength", "paper": "the paper's rule of strength"}
+    batches = ("small last batch", "batches of near-equal size")
+    return {
+        "blocks": f"ResNet-{2 * sum(config.blocks) + 2}", "width": f"width {config.width}",
+        "stem_stride": f"stride {config.stem_stride} in the first convolution",
+        "head_layers": f"a head of {config.head_layers} layers",
+        "epochs": f"{config.epochs} epochs", "batch_size": f"batch {config.batch_size}",
+        "equal_batches": batches[config.equal_batches], "lr": f"learning rate {config.lr:g}",
+        "warmup": f"warm-up of {config.warmup:g} epochs",
+        "weight_decay": f"weight decay {config.weight_decay:g}",
+        "temperature": f"temperature {config.temperature:g}",
+        "momentum_beta": f"momentum beta {config.momentum_beta:g}",
+        "boost_k": f"{config.boost_k} operations a boosted view",
+        "boost_rule": steps[config.boost_rule],
+        "prune_fraction": f"pruned share {config.prune_fraction:g}",
+        "prune_random": f"of it by chance {config.prune_random:g}",
+        "options": ", ".join(f"{name} {value}" for name, value in config.options.items()),
+    }  # fmt: skip
+
+
+def caution(*configs: RunConfig) -> str:
+    """What in these runs is not the published recipe, computed; empty where nothing is.
+
+    An untrained encoder says nothing beside trained ones.
+    """
+    trained = [config for config in configs if config.epochs] or configs
+    found: dict[str, dict[str, None]] = {}
+    for config in trained:
+        paper = RunConfig(preset="paper", method=config.method, boost=config.boost)
+        for part, words in _said(config).items():
+            if getattr(config, part) != getattr(paper, part):
+                found.setdefault(part, {})[words] = None
+    if not found:
+        return ""
+    sizes = " and ".join(sorted({config.preset for config in trained}))
+    said = ", ".join(" or ".join(words) for words in found.values())
+    test = "; a test of the program, whose accuracies mean nothing" if sizes == "tiny" else ""
+    return f"{sizes} result: {said}; not the published recipe{test}"
 
 
 def _list_to_tuple(value: Any) -> Any:
@@ -178,21 +228,32 @@ def parse_setting(text: str) -> tuple[str, Any]:
     optional = field is not None and type(None) in get_args(field.annotation)
     if value in ("None", "none") and optional:
         return name, None
-    if field is None or field.annotation in (str, str | None):
-        return name, value  # an unknown name is refused by RunConfig, with all other errors
-    try:
+    if field is not None and field.annotation in (str, str | None):
+        return name, value
+    try:  # a name that is no field may be an option of the method; if not, RunConfig refuses it
         return name, json.loads(value.lower() if value in ("True", "False") else value)
     except json.JSONDecodeError:
         return name, value
 
 
-def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+def parameter_names(given: dict[str, Any]) -> list[str]:
+    """The names that a run with these parameters may set: fields, and options of its method."""
+    names = [name for name in RunConfig.model_fields if name != "options"]
+    try:
+        recipe = recipe_of(str(given.get("method", "simclr")))
+        own = load_method(recipe.method).Options.model_fields if recipe.has_options else []
+        return [*names, *own]
+    except ConfigError:
+        return names
+
+
+def _explain(error: ValidationError, allowed: list[str]) -> str:
     """All errors of one validation in one line."""
     parts = []
     for problem in error.errors():
         name = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(model.model_fields)
+            known = ", ".join(allowed)
             parts.append(f"{name} is not a parameter; the parameters are {known}")
         elif name:
             parts.append(f"{name} is {problem['input']!r}: {problem['msg'].lower()}")

@@ -1,90 +1,16 @@
-"""The networks: ResNets by blocks and width, CIFAR stem, and the projection head (SPEC 5)."""
+"""The networks: ResNets by blocks and width, CIFAR stem, and the projection head."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from .config import RunConfig
+from .convolution import Conv
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
-
-
-class Conv(nn.Conv2d):
-    """A convolution without bias whose padding keeps the size; faster than its parent on a CPU.
-
-    There the library is slow on maps of few places. For an output of up to 2x2 places all of an
-    image's inputs times one matrix give all its outputs; for one of up to 4x4 the weight gradient
-    is one matrix product over all patches; and a 1x1 convolution is a matrix product. All are
-    equal to the parent up to rounding.
-    """
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
-        super().__init__(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        if x.device.type != "cpu":
-            return super().forward(x)
-        (_, _, height, width), stride = x.shape, self.stride[0]
-        if self.kernel_size == (1, 1):
-            places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
-            return nn.functional.linear(places, self.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
-        weight, tiny = self.weight, height == width <= 2 * stride <= 4
-        if not tiny and (height * width > 16 * stride**2 or not weight.requires_grad):
-            return super().forward(x)
-        if torch.is_autocast_enabled("cpu"):
-            dtype = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(dtype), weight.to(dtype)
-        if tiny:
-            return _one_product(x, weight, _taps(height, stride, self.kernel_size[0]))
-        return _PatchGradient.apply(x, weight, self.stride, self.padding)
-
-
-@cache
-def _taps(size: int, stride: int, kernel: int) -> Tensor:
-    """Which of k*k weights, int64 [h*h, size*size], joins two places; k*k where none does."""
-    # Along one axis first: the kernel's index for each output and input.
-    apart = kernel // 2 + torch.arange(size) - torch.arange(0, size, stride)[:, None]
-    rows, columns = apart[:, None, :, None], apart[None, :, None, :]
-    near = (rows >= 0) & (rows < kernel) & (columns >= 0) & (columns < kernel)
-    return torch.where(near, kernel * rows + columns, kernel**2).flatten(2).flatten(0, 1)
-
-
-def _one_product(x: Tensor, weight: Tensor, taps: Tensor) -> Tensor:
-    """conv2d [B, I, H, W] to [B, O, h, h]; `weight` [O, I, k, k] is spread by `taps` [h*h, H*W]."""
-    outputs, side = len(weight), math.isqrt(len(taps))
-    kernel = nn.functional.pad(weight.permute(2, 3, 0, 1).flatten(0, 1), (0, 0, 0, 0, 0, 1))
-    matrix = kernel.index_select(0, taps.flatten()).unflatten(0, taps.shape)  # [h*h, H*W, O, I]
-    matrix = matrix.transpose(1, 2).flatten(2).flatten(0, 1)  # [h*h*O, H*W*I]
-    x = nn.functional.linear(x.permute(0, 2, 3, 1).flatten(1), matrix)
-    return x.view(-1, side, side, outputs).permute(0, 3, 1, 2)
-
-
-class _PatchGradient(torch.autograd.Function):
-    """conv2d; in its backward the weight gradient is a matrix product."""
-
-    @staticmethod
-    def forward(ctx, x, weight, stride, padding):
-        ctx.save_for_backward(x, weight)
-        ctx.options = stride, padding
-        return nn.functional.conv2d(x, weight, None, stride, padding)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x, weight), (stride, padding) = ctx.saved_tensors, ctx.options
-        of_x = nn.grad.conv2d_input(x.shape, weight, gradient, stride, padding)
-        (step, _), (edge, _), side = stride, padding, weight.shape[2]
-        x = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
-        patches = x.unfold(1, side, step).unfold(2, side, step)  # [B, h, w, inputs, side, side]
-        patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
-        outputs = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B h w, outputs]
-        of_weight = (outputs.T @ patches).view(-1, side, side, x.shape[3]).permute(0, 3, 1, 2)
-        return of_x, of_weight, None, None
 
 
 class Block(nn.Module):
@@ -153,7 +79,7 @@ class ResNet(nn.Module):
 class ProjectionHead(nn.Module):
     """Linear, batch norm, ReLU, Linear, batch norm: used for the loss, dropped afterwards.
 
-    `layers=3` puts one more Linear, batch norm, ReLU before the end (SPEC 5, SDCLR's repository).
+    `layers=3` puts one more Linear, batch norm, ReLU before the end, as SDCLR's repository does.
     """
 
     def __init__(self, dim: int, outputs: int = 128, layers: int = 2) -> None:
@@ -173,9 +99,6 @@ class ProjectionHead(nn.Module):
         return x
 
 
-def build(config: RunConfig) -> tuple[ResNet, ProjectionHead]:
-    """Encoder and head of a run; of equal networks the initial weights depend on the seed alone."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # module constructors know no generator argument
-        encoder = ResNet(config.blocks, config.width, config.stem_stride)
-        return encoder, ProjectionHead(encoder.dim, layers=config.head_layers)
+def build(config: RunConfig) -> ResNet:
+    """The encoder of a run; its initial weights come from torch's global generator."""
+    return ResNet(config.blocks, config.width, config.stem_stride)

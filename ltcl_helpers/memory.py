@@ -11,15 +11,19 @@ from torch import Tensor
 def memorization_score(momentum_loss: Tensor) -> Tensor:
     """Map momentum losses [N] to scores [N] in [0, 1] (Zhou et al. 2022, eq. 4).
 
-    The farthest sample from the mean loss gets exactly 0 or 1, the mean itself 0.5. When all losses
-    are equal the published rule divides by zero; here every score is 0.5 then, with a warning.
+    The farthest sample from the mean loss gets exactly 0 or 1, the mean itself 0.5, and so does a
+    sample that was never seen, whose loss is NaN. When all losses are equal the published rule
+    divides by zero; here every score is 0.5 then, with a warning.
     """
-    offset = momentum_loss - momentum_loss.mean()
-    farthest = offset.abs().max()
+    seen = ~momentum_loss.isnan()
+    if not seen.any():
+        return torch.full_like(momentum_loss, 0.5)
+    offset = momentum_loss - momentum_loss[seen].mean()
+    farthest = offset[seen].abs().max()
     if not farthest > 0:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
         return torch.full_like(momentum_loss, 0.5)
-    return (offset / farthest + 1) / 2
+    return torch.where(seen, (offset / farthest + 1) / 2, 0.5)
 
 
 class MomentumLoss:

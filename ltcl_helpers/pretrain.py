@@ -1,4 +1,4 @@
-"""The one training loop: epochs over images that stay in memory, checkpoints, resume.
+"""The one training loop: epochs over images that stay in memory.
 
 Every random number is a function of (seed, purpose, epoch): a run that was killed and resumed goes
 on exactly as if it had never stopped (on the same CPU and thread count).
@@ -6,39 +6,33 @@ on exactly as if it had never stopped (on the same CPU and thread count).
 
 from __future__ import annotations
 
-import logging
 import math
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from . import encoders, methods, splits, store
-from .augment import Views, make_views
-from .config import ConfigError, RunConfig
-from .graphs import GraphedSteps, Step, set_lr
+from . import encoders, runs, splits, store
+from .config import ConfigError, RunConfig, load_method
+from .graphs import GraphedSteps, set_lr
+from .keeper import Keeper, TimeUp, deadline_of
 from .machine import describe_machine, generator, pick_device, pick_precision, seed_for
 from .memory import MomentumLoss
-from .methods import Batch, SimCLR
-from .runs import Run, finish
+from .runs import Run
+from .simclr import Batch, SimCLR
+from .views import Views, make_views
 
-log = logging.getLogger(__name__)
-GO_ON = "`ltcl run --resume {}` goes on with it"
-
-
-class TimeUp(Exception):
-    """The minutes of a run are over: it stopped after an epoch, its checkpoint is written."""
+__all__ = ["Run", "TimeUp", "Training", "pretrain", "resume"]
 
 
 def pretrain(
-    config: RunConfig, out: str | Path | None = None,
-    inputs: splits.Inputs | None = None, minutes: float | None = None,
-) -> Run:  # fmt: skip
-    """Train an encoder without labels; with `out`, leave a run folder (DESIGN: files of a run).
+    config: RunConfig,
+    out: str | Path | None = None,
+    inputs: splits.Inputs | None = None,
+    minutes: float | None = None,
+) -> Run:
+    """Train an encoder; with `out`, leave a folder that `Run.load` opens and that can be resumed.
 
     Args:
         config: the run's parameters.
@@ -49,19 +43,16 @@ def pretrain(
     Raises ConfigError before anything is created, FloatingPointError when the loss is not finite,
     TimeUp when the minutes ended before the run.
     """
-    deadline = _deadline(minutes)
+    deadline = deadline_of(minutes)
     inputs = inputs or splits.select(config)
-    device = pick_device(config.device)
-    if out is None and minutes is not None:
-        raise ConfigError("minutes needs out, a folder that keeps what is done by then")
+    pick_device(config.device)  # complains before a folder is made
     if out is None:
-        return _train(config, inputs, device, None)
-    folder = Path(out)
-    if folder.exists():
-        raise ConfigError(f"{folder} exists; {GO_ON.format(folder)}, or name another --out")
-    folder.mkdir(parents=True)
-    store.write_json(folder / "config.json", config.model_dump(mode="json"))
-    return _train(config, inputs, device, folder, deadline)
+        if minutes is not None:
+            raise ConfigError("minutes needs out, a folder that keeps what is done by then")
+        return _train(Training(config, inputs), Keeper())
+    folder = runs.begin(Path(out), config)
+    with store.lock(folder):
+        return _train(Training(config, inputs), Keeper(folder, deadline))
 
 
 def resume(folder: str | Path, minutes: float | None = None) -> Run:
@@ -69,17 +60,138 @@ def resume(folder: str | Path, minutes: float | None = None) -> Run:
 
     `minutes` and errors are those of `pretrain`.
     """
-    folder, deadline = Path(folder), _deadline(minutes)
-    config = RunConfig(**store.read_json(folder / "config.json"))
-    if (folder / "DONE.json").exists():
-        return Run.load(folder)
-    return _train(config, splits.select(config), pick_device(config.device), folder, deadline)
+    folder, deadline = Path(folder), deadline_of(minutes)
+    config = RunConfig(**store.read_config(folder))
+    with store.lock(folder):
+        if (folder / "DONE.json").exists():
+            return Run.load(folder)
+        return _train(Training(config, splits.select(config)), Keeper(folder, deadline))
 
 
-def _deadline(minutes: float | None) -> float:
-    if minutes is not None and not minutes > 0:
-        raise ConfigError(f"minutes is {minutes:g}; allowed is a number above 0")
-    return math.inf if minutes is None else time.monotonic() + 60 * minutes
+def _train(training: Training, keeper: Keeper) -> Run:
+    """All epochs that the keeper has not yet seen done."""
+    config, method, memory = training.config, training.method, training.memory
+    for epoch in keeper.remaining_epochs(training):  # restores what was done, and its random state
+        method.start_epoch(epoch, config.epochs, training.generator("pruning", epoch))
+        views, scores = make_views(config, memory.scores, training.draws_of(epoch), method.VIEWS)
+        loss = training.epoch(updates(training, epoch), views, scores)
+        memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
+        keeper.end_epoch(epoch, loss)
+    if config.epochs == 0:
+        training.set_batch_norm()
+    return runs.finish(training, keeper.rows, keeper.machines, keeper.folder)
+
+
+class Training:
+    """What a run trains with, put together here and nowhere else.
+
+    Args:
+        config: of the run.
+        inputs: its images, labels and class counts.
+        method: instead of the configuration's own, e.g. with golden weights.
+
+    Attributes:
+        images: uint8 [N, 3, H, W], on the device as all else.
+        labels: int64 [N].
+        method: gives one loss per sample for a `Batch`.
+        optimizer: of its parameters.
+        memory: takes in every sample's loss.
+        scores: [N], what steers the views of this epoch.
+    """
+
+    def __init__(
+        self, config: RunConfig, inputs: splits.Inputs, method: SimCLR | None = None
+    ) -> None:
+        self.config, self.inputs, self.device = config, inputs, pick_device(config.device)
+        self.images, self.labels = (
+            torch.from_numpy(array).to(self.device) for array in (inputs.images, inputs.labels)
+        )
+        precision = pick_precision(config.precision, self.device)
+        self.machine = describe_machine(self.device, precision)
+        self.method = method or make_method(config, torch.from_numpy(inputs.class_counts))
+        self.method.autocast = precision
+        self.method.to(self.device, memory_format=torch.channels_last)
+        self.optimizer = make_optimizer(self.method, config)
+        self.memory = MomentumLoss(len(self.labels), config.momentum_beta, self.device)
+        self.scores = torch.zeros_like(self.memory.scores)  # a CUDA graph reads them here
+        self.draws = [torch.Generator(self.device) for _ in range(2)]  # of views, and their boost
+        self._choose_steps()
+
+    def _choose_steps(self) -> None:
+        """Steps go through CUDA graphs on a GPU."""
+        on_gpu = self.device.type == "cuda"
+        plain = lambda step, index: step(index)  # noqa: E731
+        self.run_step = GraphedSteps(self.optimizer, self.draws) if on_gpu else plain
+
+    def epoch(
+        self, updates: Iterable[tuple[Tensor, float]], views: Views, scores: Tensor
+    ) -> Tensor:
+        """One pass over the data; `method.start_epoch` comes before it.
+
+        Args:
+            updates: index int64 [B] and learning rate of each.
+            views: (images[index], scores[index]) to the views of the batch.
+            scores: [N], what steers the views.
+
+        Returns the mean loss of the samples seen, as a tensor: nothing here waits for the device.
+        """
+        self.method.train()
+        scores = self.scores.copy_(scores)
+        total, seen = torch.zeros((), device=self.device, dtype=self.memory.value.dtype), 0
+
+        def step(index: Tensor) -> Tensor:
+            batch = Batch(index, self.labels[index], views(self.images[index], scores[index]))
+            loss = self.method(batch)  # [B], one value per sample
+            self.memory.update(index, loss)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.mean().backward()
+            self.optimizer.step()
+            return loss.detach().sum()
+
+        for index, lr in updates:
+            set_lr(self.optimizer, lr)
+            total += self.run_step(step, index)
+            seen += len(index)
+        return total / seen
+
+    def generator(self, purpose: str, epoch: int) -> torch.Generator:
+        """Random numbers on the device, a function of (seed, purpose, epoch)."""
+        return generator(self.config.seed, purpose, epoch, self.device)
+
+    def draws_of(self, epoch: int) -> list[torch.Generator]:
+        """The generators of the views and of their boost, set for the epoch in place."""
+        for draw, purpose in zip(self.draws, ("views", "boost"), strict=True):
+            draw.manual_seed(seed_for(self.config.seed, purpose, epoch))
+        return self.draws
+
+    def state_dict(self) -> dict:
+        """All that a checkpoint needs; the learning rate as a number, whatever the device."""
+        parts = {"method": self.method, "optimizer": self.optimizer, "memory": self.memory}
+        state = {name: part.state_dict() for name, part in parts.items()}
+        for group in state["optimizer"]["param_groups"]:
+            group["lr"] = float(group["lr"])
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        """Restore what `state_dict` gave, on this or another device."""
+        self.method.load_state_dict(state["method"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.memory.load_state_dict(state["memory"])
+        self._choose_steps()
+
+    def set_batch_norm(self) -> None:
+        """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
+        self.method.train()
+        with torch.no_grad():
+            for index in batches(len(self.images), self.config, 0):
+                self.method.project(self.images[index].float() / 255)
+
+
+def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR:
+    """The configuration's method; of equal networks the first weights depend on the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # module constructors know no generator argument
+        return load_method(config.method)(encoders.build(config), config, class_counts)
 
 
 def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.SGD:
@@ -90,7 +202,7 @@ def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.SGD:
 
 
 def lr_factor(update: int, updates: int, warmup: int, floor: float) -> float:
-    """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine (SPEC 6).
+    """Learning rate of update 1, 2, ... relative to the peak: linear rise, then a cosine.
 
     `floor` is the last value; the published runs end at 1e-6 / lr.
     """
@@ -108,126 +220,12 @@ def batches(samples: int, config: RunConfig, epoch: int) -> list[Tensor]:
     return list(order.split(config.batch_size))  # the last one may be small, as published
 
 
-def train_epoch(
-    method: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    lrs: Iterator[float],
-    memory: MomentumLoss,
-    batches: Iterable[Tensor],
-    images: Tensor,
-    labels: Tensor,
-    views: Views,
-    scores: Tensor | None = None,
-    run_step: Callable[[Step, Tensor], Tensor] = lambda step, index: step(index),
-) -> Tensor:
-    """One pass over the data; `method.start_epoch` comes before it.
-
-    Args:
-        method: gives one loss per sample for a `Batch`.
-        optimizer: of the method's parameters.
-        lrs: the learning rate of each update, one after the other.
-        memory: takes in every sample's loss.
-        batches: index int64 [B] each.
-        images: [N, ...], what `views` takes.
-        labels: int64 [N].
-        views: (images[index], scores[index]) to the two views of the batch.
-        scores: [N], what steers the views; the memory's own unless given.
-        run_step: runs a step on an index; `GraphedSteps` does on a GPU.
-
-    Returns the mean loss over the samples, as a tensor: nothing here waits for the device.
-    """
-    method.train()
-    scores = memory.scores if scores is None else scores
-    total = torch.zeros((), device=images.device, dtype=memory.value.dtype)
-
-    def step(index: Tensor) -> Tensor:
-        batch = Batch(index, labels[index], views(images[index], scores[index]))
-        loss = method(batch)  # [B], one value per sample
-        memory.update(index, loss)
-        optimizer.zero_grad(set_to_none=True)
-        loss.mean().backward()
-        optimizer.step()
-        return loss.detach().sum()
-
-    for index in batches:
-        set_lr(optimizer, next(lrs))
-        total += run_step(step, index.to(images.device))
-    return total / len(labels)
-
-
-def _train(
-    config: RunConfig, inputs: splits.Inputs, device: torch.device, folder: Path | None,
-    deadline: float = math.inf,
-) -> Run:  # fmt: skip
-    """Train from the newest checkpoint of `folder`, or from the start."""
-    images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
-    precision = pick_precision(config.precision, device)
-    method = methods.build(config, *encoders.build(config), precision)
-    method.to(device, memory_format=torch.channels_last)
-    optimizer = make_optimizer(method, config)
-    memory = MomentumLoss(len(labels), config.momentum_beta, device)
-    parts = {"method": method, "optimizer": optimizer, "memory": memory}
-    split = splits.split_digest(inputs.index)
-    rows, machines = _restore(folder, parts, split) if folder else ([], [])
-    machine = describe_machine(device, precision)
-    machines += [] if machine in machines else [machine]
-    per_epoch = len(batches(len(labels), config, 0))
-    warmup = round(config.warmup * per_epoch)
-    updates = config.epochs * per_epoch
-    draws = [torch.Generator(device) for _ in range(2)]  # for the views, and for their boost
-    scores = torch.zeros_like(memory.scores)  # that steer the views; a CUDA graph reads them here
-    on_gpu = {"run_step": GraphedSteps(optimizer, draws)} if device.type == "cuda" else {}
-    saved = time.monotonic()
-    watched = sys.stdout.isatty() or "ipykernel" in sys.modules  # a log needs no bar
-    epochs = range(len(rows) + 1, config.epochs + 1)
-    for epoch in tqdm(epochs, "epochs", file=sys.stdout, disable=not watched or not epochs):
-        start = time.monotonic()
-        method.start_epoch(generator(config.seed, "pruning", epoch, device))
-        done = (epoch - 1) * per_epoch
-        lrs = (
-            config.lr * lr_factor(g, updates, warmup, 1e-6 / config.lr)
-            for g in range(done + 1, updates + 1)
-        )
-        for draw, purpose in zip(draws, ("views", "boost"), strict=True):
-            draw.manual_seed(seed_for(config.seed, purpose, epoch))
-        views, steering = make_views(config, memory.scores, *draws)
-        loss = train_epoch(
-            method, optimizer, lrs, memory, batches(len(labels), config, epoch), images, labels,
-            views, scores.copy_(steering), **on_gpu,
-        )  # fmt: skip
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
-        memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
-        lr, seconds = float(optimizer.param_groups[0]["lr"]), time.monotonic() - start
-        rows.append([epoch, float(loss), lr, seconds])
-        log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, config.epochs, loss, seconds)
-        over = epoch < config.epochs and time.monotonic() + seconds > deadline
-        if folder and (over or time.monotonic() - saved >= config.checkpoint_seconds):
-            state = {name: part.state_dict() for name, part in parts.items()}
-            state |= {"rows": rows, "machines": machines, "split": split}
-            store.save_checkpoint(folder, epoch, state)
-            saved = time.monotonic()
-        if over:
-            raise TimeUp(f"stopped after epoch {epoch} of {config.epochs}; {GO_ON.format(folder)}")
-    if config.epochs == 0:
-        _set_batch_norm(method, images, config)
-    return finish(config, inputs, method, memory, rows, folder, machines)
-
-
-def _restore(folder: Path, parts: dict, split: str) -> tuple[list[list], list[dict]]:
-    """Load the newest whole checkpoint into `parts`; history rows and machines so far."""
-    if (state := store.load_checkpoint(folder)) is None:
-        return [], []
-    if state["split"] != split:
-        raise ConfigError(f"the data or split of {folder} changed since its checkpoint; start anew")
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-    return state["rows"], state["machines"]
-
-
-def _set_batch_norm(method: SimCLR, images: Tensor, config: RunConfig) -> None:
-    """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
-    method.train()
-    with torch.no_grad():
-        for index in batches(len(images), config, 0):
-            method.project(images[index].float() / 255)
+def updates(training: Training, epoch: int) -> Iterator[tuple[Tensor, float]]:
+    """Index, on the device, and learning rate of each update of an epoch, from 1."""
+    config, samples = training.config, len(training.labels)
+    parts = batches(samples, config, epoch)
+    order = torch.cat(parts).to(training.device)  # one transfer an epoch
+    warmup, count = round(config.warmup * len(parts)), config.epochs * len(parts)
+    first = (epoch - 1) * len(parts) + 1
+    for number, index in enumerate(order.split([len(part) for part in parts]), first):
+        yield index, config.lr * lr_factor(number, count, warmup, 1e-6 / config.lr)

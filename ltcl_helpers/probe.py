@@ -16,7 +16,7 @@ from . import splits
 from .config import ConfigError, RunConfig
 from .datasets import load_images, published_lists, read_arrays
 from .machine import pick_device
-from .pretrain import Run
+from .runs import Run
 from .store import add_table, read_parquet, sha256
 
 log = logging.getLogger(__name__)
@@ -230,9 +230,7 @@ def probe_run(
     found = {s: labelled_lists(run, train.labels, s, lists and Path(lists)) for s in shots}
     used = np.unique(np.concatenate([x.index for items in found.values() for x in items]))
     device = str(pick_device(config.device))
-    network = run.pruned if kind == "pruned" else run.encoder
-    if network is None:
-        raise ConfigError(f"features is 'pruned', but {folder} is a {config.method} run, not sdclr")
+    network = None if kind == "pixels" else run.network(kind)
     embed = pixels if kind == "pixels" else (lambda images: features(network, images, device))
     train_x = embed(torch.from_numpy(train.images[used]))
     train_y, test_x = torch.from_numpy(train.labels), embed(held_out.images)

@@ -148,6 +148,12 @@ def split_digest(index: np.ndarray) -> str:
     return sha256(np.ascontiguousarray(index, np.int64).tobytes())
 
 
+def data_digest(inputs: Inputs) -> str:
+    """Sha256 of everything a run learns from: images, labels, positions, class counts."""
+    parts = [np.ascontiguousarray(array) for array in inputs]
+    return sha256("".join(sha256(part.tobytes()) for part in parts).encode())
+
+
 def select(config: RunConfig) -> Inputs:
     """Load and check what a run learns from.
 

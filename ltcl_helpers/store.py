@@ -7,6 +7,7 @@ raises DamagedFile, which says which file is missing or damaged and what to do.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -15,6 +16,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +58,29 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.fsync(folder)  # the rename itself must survive a power cut
     finally:
         os.close(folder)
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold a run's folder while it is written; a second process is refused, not made to wait.
+
+    The operating system lets go of it when the process ends, however it ends.
+
+    Raises:
+        ConfigError: when another process holds it.
+    """
+    with open(folder / "config.json", "r+b") as file:
+        try:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows has no flock: there nobody is refused
+            pass
+        except BlockingIOError:
+            raise ConfigError(
+                f"another process is at work on {folder}; wait for it, or name another folder"
+            ) from None
+        yield
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
@@ -144,6 +169,23 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def refuse_used(folder: Path) -> None:
+    """Raise a ConfigError where a folder holds anything but hidden leftovers."""
+    if folder.exists() and (
+        not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())
+    ):
+        raise ConfigError(
+            f"{folder} exists; `ltcl run --resume {folder}` goes on with it, or name another --out"
+        )
+
+
+def read_config(folder: Path) -> dict:
+    """The parameters of the run in `folder`."""
+    if folder.is_dir() and not (folder / "config.json").exists():
+        raise ConfigError(f"{folder} holds no run (no config.json); begin one: ltcl run --out ...")
+    return read_json(folder / "config.json")
+
+
 def seal(folder: Path, **facts: Any) -> None:
     """Write DONE.json: `facts`, package versions, git commit, and the sha256 of every file."""
     done = folder / "DONE.json"
@@ -206,7 +248,12 @@ def version(package: str) -> str:
 
 
 def git_commit() -> str:
-    """The commit of the kit's checkout ("+" when files differ from it), or "unknown"."""
+    """The commit of the kit's checkout ("+" when files differ from it), or "unknown".
+
+    Where the kit travelled without .git, the variable LTCL_GIT_COMMIT names it.
+    """
+    if given := os.environ.get("LTCL_GIT_COMMIT"):
+        return given
     command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match", ""]
     try:
         run = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)

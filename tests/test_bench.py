@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import bench, encoders, methods, pretrain, probe
+from ltcl_helpers import bench, pretrain, probe
 from ltcl_helpers.augment import simclr_view
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.losses import nt_xent
 from ltcl_helpers.memory import MomentumLoss
+from ltcl_helpers.simclr import Batch
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 and on
 
@@ -48,13 +49,13 @@ def test_reference_keeps_the_kits_losses_and_momentum_losses():
 def test_reference_trains_sdclr_in_two_passes_as_published():
     reference = make_reference(16, "sdclr")
     theirs, draw = reference.method.double(), torch.Generator().manual_seed(0)
-    ours = methods.build(reference.config, *encoders.build(reference.config), None).double()
+    ours = pretrain.make_method(reference.config).double()
     ours.refresh_statistics = True
-    ours.start_epoch()
+    ours.start_epoch(1, 1)
     optimizer = pretrain.make_optimizer(ours, reference.config)
     for _ in range(3):
         pair = torch.rand(16, 2, 3, 32, 32, generator=draw, dtype=torch.float64)
-        losses = ours(methods.Batch(None, None, pair.unbind(1)))
+        losses = ours(Batch(None, None, pair.unbind(1)))
         optimizer.zero_grad()
         losses.mean().backward()
         optimizer.step()

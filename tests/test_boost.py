@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import boost, pretrain
-from ltcl_helpers.augment import rand_augment
-from ltcl_helpers.boost import CODE, OPERATIONS, RandAugmentParameters
+from ltcl_helpers import boost, pretrain, views
+from ltcl_helpers.boost import CODE, OPERATIONS, RandAugmentParameters, rand_augment
 from ltcl_helpers.config import RunConfig
 
 EXACT = {"Invert", "Solarize", "Posterize", "AutoContrast", "Equalize", "TranslateX", "Cutout"}
@@ -81,10 +80,10 @@ def test_strength_follows_the_score_as_published(golden, monkeypatch, k, key):
         monkeypatch.setattr(
             boost.torch, "rand", lambda n, zeta=zeta, **_: torch.full((n,), zeta).double()
         )
-        strength, probability = boost.boost_strength(scores, k, "code", None)
+        strength, probability = views.boost_strength(scores, k, "code", None)
         np.testing.assert_allclose(strength, values[f"{key}_strength"][:, column], atol=1e-12)
         np.testing.assert_allclose(probability, values[f"{key}_prob"], atol=1e-12)
-        paper, _ = boost.boost_strength(scores, k, "paper", None)
+        paper, _ = views.boost_strength(scores, k, "paper", None)
         np.testing.assert_allclose(paper, 30 * scores * zeta)
 
 
@@ -148,23 +147,23 @@ def test_operations_are_drawn_uniformly_with_replacement():
 
 def test_controls_keep_the_mean_and_lose_the_owner():
     scores, draw = torch.linspace(0, 1, 101), torch.Generator().manual_seed(4)
-    assert torch.equal(boost.boost_scores(scores, "memory", draw), scores)
-    assert torch.equal(boost.boost_scores(scores, "inverted", draw), 1 - scores)
-    constant = boost.boost_scores(scores, "constant", draw)
+    assert torch.equal(views.boost_scores(scores, "memory", draw), scores)
+    assert torch.equal(views.boost_scores(scores, "inverted", draw), 1 - scores)
+    constant = views.boost_scores(scores, "constant", draw)
     assert constant.unique().tolist() == pytest.approx([0.5]) and len(constant) == 101
-    shuffled = boost.boost_scores(scores, "shuffled", draw)
+    shuffled = views.boost_scores(scores, "shuffled", draw)
     assert torch.equal(shuffled.sort().values, scores)
     assert np.corrcoef(shuffled, scores)[0, 1] < 0.4
     for control in ("constant", "shuffled", "inverted"):
-        assert not boost.boost_scores(torch.zeros(5), control, draw).any()
+        assert not views.boost_scores(torch.zeros(5), control, draw).any()
 
 
 def test_scores_of_an_epoch_steer_the_views_of_the_next(monkeypatch):
     """The published code can silently become SimCLR when its workers keep the zeros of epoch 1."""
     seen, scores = [], []
-    real_strength, real_end = boost.boost_strength, pretrain.MomentumLoss.end_epoch
+    real_strength, real_end = views.boost_strength, pretrain.MomentumLoss.end_epoch
     monkeypatch.setattr(
-        "ltcl_helpers.augment.boost_strength",
+        "ltcl_helpers.views.boost_strength",
         lambda s, *rest: seen.append(s.clone()) or real_strength(s, *rest),
     )
     monkeypatch.setattr(

@@ -56,7 +56,7 @@ def test_all_mistakes_are_named_at_once():
         ("root=None", None),
         ("root=7", "7"),
         ("lr=fast", "fast"),
-        ("unknown=1", "1"),
+        ("unknown=1", 1),
     ],
 )
 def test_settings_of_the_command_line_are_typed_by_their_field(text, expected):

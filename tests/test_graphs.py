@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from ltcl_helpers import boost, graphs, methods, pretrain, pruning
+from ltcl_helpers import boost, graphs, pretrain, pruning, sdclr
 from ltcl_helpers.config import RunConfig
 
 METHODS = [
@@ -65,16 +65,12 @@ class OnCpu(graphs.GraphedSteps):
 def train(monkeypatch, kind, eager, parameters):
     """Encoder, momentum losses and mean losses of a run whose steps go through `kind`."""
     monkeypatch.setattr(kind, "EAGER", eager)
-    steps, plain = [], pretrain.train_epoch
 
-    def train_epoch(method, optimizer, *more, **options):
-        if not options:  # on a CPU, where the loop takes none by itself
-            steps.append(steps[0] if steps else kind(optimizer, []))
-            options = {"run_step": steps[0]}
-        return plain(method, optimizer, *more, **options)
+    def choose_steps(self):
+        self.run_step = kind(self.optimizer, self.draws if self.device.type == "cuda" else [])
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretrain, "train_epoch", train_epoch)
+        patch.setattr(pretrain.Training, "_choose_steps", choose_steps)
         config = RunConfig(preset="tiny", precision="float32", equal_batches=False, **parameters)
         run = pretrain.pretrain(config)
     return dict(run.encoder.state_dict()), run.momentum_loss, run.history["loss"].tolist()
@@ -98,10 +94,10 @@ def test_repeating_the_recorded_operations_is_training(parameters, monkeypatch):
 def test_what_is_not_changed_in_place_is_not_seen(monkeypatch):
     """The stand-in finds the fault that it is there to find."""
 
-    def start_epoch(self, generator=None):
+    def start_epoch(self, epoch, epochs, generator=None):
         self.masks = pruning.magnitude_masks(pruning.prunable(self.encoder), self.fraction)
 
-    monkeypatch.setattr(methods.SDCLR, "start_epoch", start_epoch)
+    monkeypatch.setattr(sdclr.SDCLR, "start_epoch", start_epoch)
     parameters = {"method": "sdclr", "device": "cpu", "epochs": 6}
     eager, captured = (train(monkeypatch, OnCpu, n, parameters) for n in (10**9, 3))
     assert captured[2] != eager[2]

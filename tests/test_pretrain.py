@@ -1,6 +1,5 @@
 """The loop against the published trainer's numbers, and what a run promises."""
 
-import functools
 import json
 
 import numpy as np
@@ -8,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import encoders, pretrain, pruning, store
+from ltcl_helpers import convolution, encoders, pretrain, pruning, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.memory import MomentumLoss
-from ltcl_helpers.methods import SDCLR, SimCLR
 
 TINY = dict(preset="tiny", device="cpu")
 
@@ -23,10 +21,21 @@ NAMES = {
 }  # fmt: skip
 
 
-def replay(values, make):
-    """The golden run through the project's own method, loss, memory and epoch function."""
-    encoder, head = encoders.ResNet(blocks=(1, 1), width=4), encoders.ProjectionHead(8, 6)
-    method = make(encoder, head, float(values["temperature"])).double()
+def replay(values, name, **attributes):
+    """The golden run through `Training`: the project's own method, loss, memory and step."""
+    lr, batch, labels = float(values["lr"]), int(values["batch"]), np.zeros(16, np.int64)
+    config = RunConfig(
+        preset="tiny", method=name, width=4, blocks=(1, 1), lr=lr, precision="float32",
+        temperature=float(values["temperature"]), weight_decay=float(values["weight_decay"]),
+        momentum_beta=float(values["beta"]), device="cpu",
+    )  # fmt: skip
+    method = pretrain.make_method(config)
+    head = encoders.ProjectionHead(8, 6)  # smaller than ours
+    method.head = head if name == "simclr" else pruning.make_dual(head)
+    vars(method).update(attributes)
+    inputs = splits.Inputs(np.zeros((16, 1), np.uint8), labels, labels, labels[:2], labels[:2])
+    training = pretrain.Training(config, inputs, method.double())
+    training.memory = MomentumLoss(16, config.momentum_beta, dtype=torch.float64)
 
     def state(prefix):
         wanted = {k: v for k, v in values.items() if k.startswith(prefix + ".")}
@@ -40,29 +49,22 @@ def replay(values, make):
         return found
 
     method.load_state_dict(state("init"))
-    lr, batch = float(values["lr"]), int(values["batch"])
-    optimizer = torch.optim.SGD(
-        method.parameters(), lr, momentum=0.9, weight_decay=float(values["weight_decay"])
-    )
-    memory = MomentumLoss(16, float(values["beta"]), dtype=torch.float64)
     lrs = [lr * pretrain.lr_factor(g, 9, 3, 1e-6 / lr) for g in range(1, 10)]
     losses, remaining = [], iter(lrs)
     method.register_forward_hook(lambda *call: losses.append(call[-1].detach().numpy()))
     for epoch in range(3):
-        method.start_epoch()
-        pretrain.train_epoch(
-            method, optimizer, remaining, memory,
-            torch.from_numpy(values["order"][epoch]).split(batch),
-            torch.from_numpy(values["images"][epoch]), torch.zeros(16, dtype=torch.int64),
-            lambda pair, scores: (pair[:, 0], pair[:, 1]),
-        )  # fmt: skip
-        memory.end_epoch()
-        yield epoch, method, state(f"epoch{epoch + 1}"), losses, memory, lrs
+        method.start_epoch(epoch + 1, 3)
+        training.images = torch.from_numpy(values["images"][epoch])  # ready-made pairs of views
+        parts = torch.from_numpy(values["order"][epoch]).split(batch)
+        views = lambda pair, scores: (pair[:, 0], pair[:, 1])  # noqa: E731
+        training.epoch(((part, next(remaining)) for part in parts), views, torch.zeros(16))
+        training.memory.end_epoch()
+        yield epoch, method, state(f"epoch{epoch + 1}"), losses, training.memory, lrs
 
 
 def test_nine_steps_equal_the_published_trainer(golden):
     values = golden("h_train_simclr")
-    for epoch, method, expected, losses, memory, lrs in replay(values, SimCLR):  # noqa: B007
+    for epoch, method, expected, losses, memory, lrs in replay(values, "simclr"):  # noqa: B007
         assert len(losses) == 3 * (epoch + 1)
         torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
         np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
@@ -76,8 +78,8 @@ def test_nine_steps_equal_the_published_trainer(golden):
 def test_nine_sdclr_steps_equal_the_published_trainer(golden):
     values = golden("h_train_sdclr")
     assert float(values["prune_percent"]) == 0.9
-    make = functools.partial(SDCLR, fraction=0.9, refresh_statistics=True)
-    for epoch, method, expected, losses, memory, lrs in replay(values, make):  # noqa: B007
+    golden_run = replay(values, "sdclr", refresh_statistics=True)
+    for epoch, method, expected, losses, memory, lrs in golden_run:  # noqa: B007
         torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
         np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
         for name, mask in method.masks.items():
@@ -138,26 +140,45 @@ def test_batches_hold_everyone_once_and_paper_keeps_its_small_last_batch():
     assert not torch.equal(torch.cat(quick), torch.cat(again))
 
 
-@pytest.mark.parametrize("method_class", [SimCLR, SDCLR])
-def test_self_supervised_training_never_reads_labels(method_class):
+@pytest.mark.parametrize("name", ["simclr", "sdclr"])
+def test_self_supervised_training_never_reads_labels(name):
     class Forbidden:
-        def __len__(self):
-            return 8
-
         def __getitem__(self, index):
             return self
 
         def __getattr__(self, name):
             raise AssertionError(f"the method read labels.{name}")
 
-    method = method_class(*encoders.build(RunConfig(**TINY)))
-    method.start_epoch()
-    optimizer = torch.optim.SGD(method.parameters(), 0.1)
-    loss = pretrain.train_epoch(
-        method, optimizer, iter([0.1] * 2), MomentumLoss(8), torch.arange(8).split(4),
-        torch.rand(8, 3, 8, 8), Forbidden(), lambda x, s: (x, x.flip(3)),
-    )  # fmt: skip
-    assert torch.isfinite(loss)
+    training = tiny_training(method=name)
+    training.labels = Forbidden()
+    training.method.start_epoch(1, 1)
+    parts = [(index, 0.1) for index in torch.arange(8).split(4)]
+    views = lambda x, s: (x / 255, (x / 255).flip(3))  # noqa: E731
+    assert torch.isfinite(training.epoch(parts, views, torch.zeros(8)))
+
+
+def tiny_training(samples=8, **parameters):
+    """A Training of a few random images."""
+    images = np.random.default_rng(0).integers(0, 256, (samples, 3, 8, 8), np.uint8)
+    labels = np.arange(samples) % 2
+    counts = np.bincount(labels)
+    inputs = splits.Inputs(images, labels, np.arange(samples), counts, counts)
+    return pretrain.Training(RunConfig(**TINY, **parameters), inputs)
+
+
+def test_a_sample_that_an_epoch_leaves_out_spoils_nobodys_score():
+    training = tiny_training(samples=9)
+    views = lambda x, s: (x / 255, (x / 255).flip(3))  # noqa: E731
+    losses = []
+    training.method.register_forward_hook(lambda *call: losses.append(call[-1].detach()))
+    parts = [(index, 0.1) for index in torch.arange(8).split(4)]
+    mean = training.epoch(parts, views, torch.zeros(9))
+    torch.testing.assert_close(mean, torch.cat(losses).mean())  # of those seen
+    scores = training.memory.end_epoch()
+    assert scores[8] == 0.5 and scores[:8].isfinite().all() and scores[:8].std() > 0
+    seen = MomentumLoss(8)
+    seen.update(torch.arange(8), torch.cat(losses))
+    assert torch.equal(seen.end_epoch(), scores[:8])
 
 
 def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
@@ -201,7 +222,12 @@ def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch)
         whole = tmp_path / "whole" / name
         if whole.exists():
             assert whole.read_bytes() == (tmp_path / "stopped" / name).read_bytes()
-    assert whole.exists() == (method in ("sdclr", "bcl-d")) == (resumed.pruned is not None)
+    assert whole.exists() == (method in ("sdclr", "bcl-d"))
+    if whole.exists():
+        assert resumed.pruned
+    else:
+        with pytest.raises(ConfigError, match="simclr run, which keeps no pruned"):
+            resumed.network("pruned")
 
 
 def test_a_run_stops_when_its_minutes_are_over_and_goes_on_later(tmp_path):
@@ -228,7 +254,7 @@ def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
 
 def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
     run = pretrain.pretrain(RunConfig(**TINY, epochs=0))
-    fresh, _ = encoders.build(RunConfig(**TINY))
+    fresh = pretrain.make_method(RunConfig(**TINY)).encoder
     assert torch.equal(run.encoder.conv1.weight, fresh.conv1.weight)
     assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
 
@@ -254,7 +280,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
 )
 def test_convolutions_by_matrix_products_are_the_librarys(kernel, stride, side, how):
     draw = torch.Generator().manual_seed(0)
-    conv = encoders.Conv(3, 5, kernel, stride).double()
+    conv = convolution.Conv(3, 5, kernel, stride).double()
     x = torch.rand(6, 3, side, side, generator=draw, dtype=torch.float64, requires_grad=True)
     results = []
     for output in (conv(x), nn.Conv2d.forward(conv, x)):
@@ -269,7 +295,7 @@ def test_convolutions_by_matrix_products_are_the_librarys(kernel, stride, side, 
 def test_a_stem_with_stride_sees_half_the_size():
     images = torch.rand(2, 3, 32, 32)
     for stride, side in ((1, 32), (2, 16)):
-        encoder, _ = encoders.build(RunConfig(preset="tiny", stem_stride=stride))
+        encoder = encoders.build(RunConfig(preset="tiny", stem_stride=stride))
         assert encoder.conv1(images).shape[2:] == (side, side)
         assert encoder(images).shape == (2, 8)
 
@@ -277,7 +303,8 @@ def test_a_stem_with_stride_sees_half_the_size():
 def test_resnet18_has_the_published_sizes_and_torchvisions_names():
     import torchvision
 
-    encoder, head = encoders.build(RunConfig(preset="paper"))
+    method = pretrain.make_method(RunConfig(preset="paper"))
+    encoder, head = method.encoder, method.head
     assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
     assert sum(p.numel() for p in head.parameters()) == 329_472
     theirs = torchvision.models.resnet18()

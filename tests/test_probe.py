@@ -7,7 +7,8 @@ import torch
 from ltcl_helpers import probe, shapes, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA, load_images
-from ltcl_helpers.pretrain import Run, pretrain
+from ltcl_helpers.pretrain import pretrain
+from ltcl_helpers.runs import Run
 
 
 def test_group_report_equals_the_published_summary(golden):
@@ -161,7 +162,12 @@ def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run):
     torch.testing.assert_close(got[5:6], alone, rtol=1e-4, atol=1e-5)
 
 
-def test_a_recorded_run_says_that_its_weights_are_not_there(tiny_run, tmp_path):
+def test_a_recorded_run_opens_and_says_that_its_weights_are_not_there(tiny_run, tmp_path):
     store.record(tiny_run.folder, tmp_path / "kept")
-    with pytest.raises(ConfigError, match="without encoder.safetensors"):
-        Run.load(tmp_path / "kept")
+    run = Run.load(tmp_path / "kept")
+    assert torch.equal(run.momentum_loss, tiny_run.momentum_loss)
+    assert run.config == tiny_run.config and len(run.history) == 2
+    with pytest.raises(ConfigError, match="recorded without encoder.safetensors.*run again"):
+        _ = run.encoder
+    with pytest.raises(ConfigError, match="recorded without"):
+        probe.probe_run(tmp_path / "kept", ("10",))

@@ -24,11 +24,12 @@ FLOORS = {
     module: floor
     for floor, modules in enumerate(
         [
-            "config store",
-            "shapes datasets splits machine boost augment encoders losses pruning memory graphs",
-            "methods",
+            "config recipes store",
+            "shapes datasets splits machine boost augment views encoders convolution losses "
+            "pruning memory graphs",
+            "simclr sdclr",
             "runs",
-            "pretrain probe",
+            "keeper pretrain probe",
             "batch bench report plots explorer exercises",
             "cli __main__",
         ]
@@ -36,7 +37,10 @@ FLOORS = {
     for module in modules.split()
 } | {"__init__": -1}  # importing any module runs it, so it imports none
 MODULES = sorted(PACKAGE.glob("*.py"))
-LIGHT = {"torch": "cli config store shapes datasets splits", "pandas": "cli config store"}
+LIGHT = {
+    "torch": "cli config recipes store shapes datasets splits",
+    "pandas": "cli config recipes store",
+}
 HEAVY = {"papermill", "jupyter_client", "IPython", "ipywidgets", "dask", "distributed"}
 
 
@@ -212,7 +216,7 @@ def statements(node, at_load):
     """Every node below; with `at_load` only what runs when the module is imported."""
     for child in ast.iter_child_nodes(node):
         function = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        if at_load and isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             child = ast.Module(child.orelse, [])
         if not (at_load and function):
             yield child

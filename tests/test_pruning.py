@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import encoders, pruning
+from ltcl_helpers import encoders, pretrain, pruning
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.losses import nt_xent
-from ltcl_helpers.methods import SDCLR, Batch
+from ltcl_helpers.simclr import Batch
 
 LAYERS = ("conv1", "conv2", "down")
 
@@ -51,7 +51,7 @@ def test_masked_convolution_and_its_gradient_equal_the_published_ones(golden):
 
 def test_densities_of_a_fresh_resnet18_are_the_published_networks(golden):
     values = golden("c_resnet18_init_density")
-    encoder, _ = encoders.build(RunConfig(preset="paper", seed=10))
+    encoder = pretrain.make_method(RunConfig(preset="paper", seed=10)).encoder
     weights = pruning.prunable(encoder)
     assert len(weights) == 20 and sum(w.numel() for w in weights.values()) == 11_159_232
     for fraction in ("0.9", "0.3"):
@@ -82,10 +82,11 @@ def test_fraction_outside_0_to_1_is_refused(fraction):
         pruning.magnitude_masks({"a": torch.ones(3)}, 0.5, 0.6)
 
 
-def sdclr(**options):
-    encoder, head = encoders.build(RunConfig(preset="tiny", seed=3))
-    method = SDCLR(encoder, head, **options).double().train()
-    method.start_epoch()
+def sdclr(refresh_statistics=False, **parameters):
+    config = RunConfig(preset="tiny", seed=3, method="sdclr", **parameters)
+    method = pretrain.make_method(config).double().train()
+    method.refresh_statistics = refresh_statistics
+    method.start_epoch(1, 1)
     draw = torch.Generator().manual_seed(5)
     views = torch.rand(2, 12, 3, 8, 8, generator=draw, dtype=torch.float64)
     return method, Batch(torch.arange(12), torch.zeros(12, dtype=torch.int64), tuple(views))
@@ -124,7 +125,7 @@ def test_each_branch_moves_its_own_statistics_only():
 
 
 def test_pruning_nothing_with_equal_views_is_the_dense_branch():
-    method, batch = sdclr(fraction=0.0)
+    method, batch = sdclr(prune_fraction=0.0)
     assert torch.equal(method.project(batch.views[0]), method.project_pruned(batch.views[0]))
 
 
@@ -132,7 +133,7 @@ def test_kept_encoders_are_the_two_branches_with_plain_names():
     method, batch = sdclr()
     method(batch)
     method.eval()
-    plain, _ = encoders.build(RunConfig(preset="tiny"))
+    plain = encoders.build(RunConfig(preset="tiny"))
     kept = method.trained()
     images = batch.views[0]
     for name, expected in (

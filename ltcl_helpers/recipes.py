@@ -1,0 +1,160 @@
+"""What a published name stands for: its class, defaults, label and control, said once here.
+
+A run's name and label follow from its configuration, so nobody reads them off a folder.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from .config import RunConfig
+
+
+class ConfigError(ValueError):
+    """A wrong call or bad input: one line that says what, the value, what is allowed."""
+
+
+class Recipe(NamedTuple):
+    """The defaults of a run that names it, and what tables call it.
+
+    A recipe with a boost is a shorthand, spelled out to its `method`: BCL changes the views, not
+    the loss, so its two published forms are a method with a boost.
+    """
+
+    label: str  # in tables and figures
+    method: str  # the recipe's own name, unless it is a shorthand
+    boost: str
+    boost_k: int  # operations of a boosted view
+    weight_decay: float
+    loads: str  # where its class is, as text: a wrong call fails before torch is loaded
+    has_options: bool = False  # the class declares some, and must be loaded to check them
+    more: dict[str, Any] = {}  # further fields, and options of the class
+
+
+SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
+RECIPES = {
+    "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR),
+    "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR),
+    "bcl-i": Recipe("BCL-I", "simclr", "memory", 1, 5e-4, SIMCLR),
+    "bcl-d": Recipe("BCL-D", "sdclr", "memory", 2, 1e-4, SDCLR),
+}
+CONTROL = "shuffled"  # the boost that a boosted method must be shown with
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": dict(
+        epochs=2000, batch_size=512, lr=0.5, warmup_epochs=10, momentum_beta=0.97,
+        width=64, stem_stride=1, blocks=(2, 2, 2, 2), equal_batches=False, keep_every=10,
+    ),
+    "quick": dict(
+        epochs=30, batch_size=128, lr=0.25, momentum_beta=0.9,
+        width=16, stem_stride=2, blocks=(1, 1, 1, 1), equal_batches=True, keep_every=1,
+    ),
+    "tiny": dict(
+        epochs=2, batch_size=64, lr=0.0625, momentum_beta=0.9,
+        width=4, stem_stride=1, blocks=(1, 1), equal_batches=True, keep_every=1, largest_class=40,
+        imbalance=10.0, checkpoint_seconds=0,
+    ),
+}  # fmt: skip
+
+
+class Options(BaseModel):
+    """The options of a method's own, declared beside its class; this base has none.
+
+    Subclass it as `Options` inside the class: every field needs a default.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+def recipe_of(method: str) -> Recipe:
+    """The recipe of a name; of a user's `module:Class` one with SimCLR's numbers.
+
+    Raises:
+        ConfigError: for a name that is neither.
+    """
+    if method in RECIPES:
+        return RECIPES[method]
+    module, colon, name = method.partition(":")
+    if not (colon and all(part.isidentifier() for part in [*module.split("."), name])):
+        allowed = ", ".join(RECIPES)
+        raise ConfigError(f"method is {method!r}; allowed are {allowed} and your own module:Class")
+    return RECIPES["simclr"]._replace(label=name, method=method, loads=method, has_options=True)
+
+
+def load_method(method: str) -> type:
+    """The class of a method; a user's module may lie in the present folder."""
+    where = recipe_of(method).loads
+    module = where.partition(":")[0]
+    file = Path(f"{module}.py")
+    try:
+        if importlib.util.find_spec(module) is None and file.is_file():
+            spec = importlib.util.spec_from_file_location(module, file)
+            sys.modules[module] = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(sys.modules[module])
+        loaded = pkgutil.resolve_name(where)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"method {method!r} cannot be loaded ({error}); {file} must lie in this folder or be "
+            "installed, and hold that class"
+        ) from None
+    if not hasattr(loaded, "start_epoch") or not issubclass(loaded.Options, Options):
+        raise ConfigError(f"method {method!r} is no method; subclass SimCLR, as docs/ shows")
+    return loaded
+
+
+def spell_out(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
+    """The fields that a shorthand fixes; ValueError where one is given otherwise."""
+    fixed = {"method": recipe.method, "boost": recipe.boost, "boost_k": recipe.boost_k}
+    for name, value in fixed.items():
+        if name != "method" and given.get(name) not in (None, value):
+            raise ValueError(
+                f"method {given['method']} means {name} {value}, not {given[name]!r}; "
+                f"to change it, start from method {recipe.method}"
+            )
+    return fixed
+
+
+def _parts(config: RunConfig) -> tuple[str, str, str]:
+    """The recipe that a run follows, its boost where that is not the recipe's, weight decay too."""
+    published = {(r.method, r.boost, r.boost_k): name for name, r in RECIPES.items()}
+    own = recipe_of(config.method)
+    k = own.boost_k if config.boost_k is None else config.boost_k
+    name = published.get((config.method, config.boost, k))
+    boost = "" if name else config.boost + (f" k{k}" if k != own.boost_k else "")
+    digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
+    decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
+
+
+def name_of(config: RunConfig) -> str:
+    """A short name of what is trained and how: "bcl-d", "simclr-shuffled", "sdclr-5e-4"."""
+    if config.epochs == 0:
+        return "untrained"
+    return "-".join(part.replace(" ", "-") for part in _parts(config) if part)
+
+
+def label_of(config: RunConfig) -> str:
+    """What tables and figures call it: "BCL-D", "SimCLR, boost shuffled (control)"."""
+    if config.epochs == 0:
+        return "untrained encoder"
+    name, boost, decay = _parts(config)
+    label = recipe_of(name).label + (f", boost {boost}" if boost else "")
+    if decay:
+        simclr = config.weight_decay == RECIPES["simclr"].weight_decay
+        label += ", weight decay " + ("of SimCLR" if simclr else decay)
+    control = decay or config.boost not in ("none", "memory")
+    return label + (" (control)" if control else "")
+
+
+def control_of(config: RunConfig) -> str | None:
+    """The name of the run that a boosted one must be shown with; None for one that needs none."""
+    if config.boost != "memory":
+        return None
+    return name_of(config.model_copy(update={"boost": CONTROL}))
