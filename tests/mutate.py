@@ -30,8 +30,8 @@ SECONDS = 90  # for one mutant; who needs longer hangs, and was noticed
 # Which tests are asked, the quickest first. All modules end with whole runs.
 WIRED = ["test_wiring", "test_assembly"]
 TESTS = {
-    "config": ["test_config", *WIRED, "test_cli"],
-    "recipes": ["test_config", *WIRED, "test_cli"],
+    "config": ["test_config", *WIRED],
+    "recipes": ["test_config", *WIRED],
     "augment": ["test_augment", "test_boost", "test_assembly"],
     "boost": ["test_boost", "test_views", "test_assembly"],
     "views": ["test_views", "test_boost", "test_assembly"],
@@ -42,12 +42,12 @@ TESTS = {
     "simclr": ["test_assembly", "test_wiring", "test_pretrain"],
     "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
     "machine": WIRED,
-    "pretrain": ["test_assembly", "test_wiring", "test_pretrain", "test_cli"],
-    "keeper": ["test_wiring", "test_pretrain", "test_assembly", "test_cli"],
+    "pretrain": ["test_assembly", "test_wiring", "test_pretrain"],
+    "keeper": ["test_wiring", "test_pretrain", "test_assembly"],
     "runs": ["test_assembly", "test_runs", "test_wiring", "test_pretrain", "test_probe"],
-    "probe": ["test_assembly", "test_probe", "test_wiring", "test_cli"],
+    "probe": ["test_assembly", "test_probe", "test_wiring"],
     "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
-    "store": ["test_store", "test_wiring", "test_assembly", "test_pretrain", "test_cli"],
+    "store": ["test_store", "test_wiring", "test_assembly", "test_pretrain"],
     "cli": ["test_wiring", "test_cli"],
 }
 # Real processes, killed at random moments: asked only about what all others let pass (--slow).
@@ -73,6 +73,23 @@ SWAPS = {
 }  # fmt: skip
 WORDS = re.compile(r"^[a-z][a-z0-9_.-]*$")  # a name, not a sentence
 NO_MATTER = {"help", "metavar", "description", "stacklevel", "indent", "default_factory"}
+CALLS = {
+    "run",
+    "out",
+    "resume",
+    "minutes",
+    "shots",
+    "lists",
+    "test",
+    "protocol",
+    "features",
+    "target",
+    "name",
+    "root",
+    "source",
+    "device",
+    "data",
+}  # options of the command
 SPOKEN = {"log", "warnings", "print", "tqdm"}  # what is said, but not done
 
 
@@ -193,7 +210,7 @@ class Finder(ast.NodeVisitor):
             if owner in ("config", "self.config", "run.config", "training.config"):
                 default = '__import__("ltcl_helpers.config").config.RunConfig()'
                 self.add(node, f"{default}.{node.attr}", f"{owner}.{node.attr} is the default")
-            elif owner == "options" and node.attr not in ("command", "settings"):
+            elif owner == "options" and node.attr in CALLS:
                 self.add(node, "None", f"options.{node.attr} is None")
         self.generic_visit(node)
 
@@ -232,6 +249,8 @@ def make_copy(tree: Path, target: Path) -> None:
     conftest = target / "tests" / "conftest.py"
     text = conftest.read_text()
     assert "return subprocess.run(\n" in text, "conftest's ltcl fixture looks different"
+    command = target / "tests" / "test_cli.py"  # a fork has torch loaded, a process would not
+    command.write_text(command.read_text().replace("assert used < 3,", "assert used < 99,"))
     conftest.write_text(text.replace("return subprocess.run(\n", "return _fork(\n") + FORKED)
 
 
@@ -292,7 +311,8 @@ def ask(folder: Path, tests: list[str], slow: bool) -> str:
             def pytest_collectreport(self, report):
                 self.pytest_runtest_logreport(report)
 
-        chosen = " or ".join(SLOW)
+        chosen = " or ".join(SLOW if not slow else [*SLOW, "test_cli"])
+        tests = [*tests, "test_cli"] if slow and "test_cli" not in tests else tests
         paths = [f"tests/{name}.py" for name in tests if Path(f"tests/{name}.py").exists()]
         call = ["-x", "-q", "-p", "no:cacheprovider", "-k", chosen if slow else f"not ({chosen})"]
         os._exit(int(pytest.main([*call, *paths], plugins=[Note()])))

@@ -8,7 +8,18 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ltcl_helpers import bench, cli, datasets, encoders, machine, memory, pretrain, probe, store
+from ltcl_helpers import (
+    bench,
+    cli,
+    datasets,
+    encoders,
+    machine,
+    memory,
+    pretrain,
+    probe,
+    pruning,
+    store,
+)
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.pretrain import Run
 
@@ -280,3 +291,12 @@ def test_the_published_probe_is_adam_with_a_little_weight_decay():
     assert len(seen) == 500 and seen[0]["lr"] == pytest.approx(1e-2)
     for group in seen:
         assert (group["weight_decay"], group["betas"], group["eps"]) == (5e-6, (0.9, 0.999), 1e-8)
+
+
+def test_the_machine_is_described_by_what_the_last_digits_depend_on():
+    about = machine.describe_machine(torch.device("cpu"), torch.bfloat16)
+    assert list(about) == ["device", "threads", "precision", "torch"]
+    assert about["device"].startswith("cpu ") and about["threads"] == torch.get_num_threads()
+    assert (about["precision"], about["torch"]) == ("bf16", str(torch.__version__))
+    with pytest.raises(ValueError, match="allowed is 0 to 0.5"):
+        pruning.magnitude_masks({"a": torch.ones(3)}, 0.5, 0.6)
