@@ -30,8 +30,8 @@ SECONDS = 90  # for one mutant; who needs longer hangs, and was noticed
 # Which tests are asked, the quickest first. All modules end with whole runs.
 WIRED = ["test_wiring", "test_assembly"]
 TESTS = {
-    "config": ["test_config", *WIRED],
-    "recipes": ["test_config", *WIRED],
+    "config": ["test_config", "test_recipes", "test_wiring"],
+    "recipes": ["test_recipes", "test_config", "test_wiring"],
     "augment": ["test_augment", "test_boost", "test_assembly"],
     "boost": ["test_boost", "test_views", "test_assembly"],
     "views": ["test_views", "test_boost", "test_assembly"],
@@ -41,13 +41,13 @@ TESTS = {
     "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
     "simclr": ["test_assembly", "test_wiring", "test_pretrain"],
     "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
-    "machine": WIRED,
+    "machine": ["test_wiring"],
     "pretrain": ["test_assembly", "test_wiring", "test_pretrain"],
-    "keeper": ["test_wiring", "test_pretrain", "test_assembly"],
-    "runs": ["test_assembly", "test_runs", "test_wiring", "test_pretrain", "test_probe"],
+    "keeper": ["test_wiring", "test_pretrain"],
+    "runs": ["test_recipes", "test_pretrain", "test_assembly", "test_probe"],
     "probe": ["test_assembly", "test_probe", "test_wiring"],
     "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
-    "store": ["test_store", "test_wiring", "test_assembly", "test_pretrain"],
+    "store": ["test_store", "test_wiring", "test_pretrain"],
     "cli": ["test_wiring", "test_cli"],
 }
 # Real processes, killed at random moments: asked only about what all others let pass (--slow).
