@@ -59,6 +59,22 @@ def test_a_shorthand_may_repeat_what_it_means_and_nothing_else():
             RunConfig(method="bcl-d", **wrong)
 
 
+def test_parameters_that_contradict_each_other_are_refused():
+    for wrong, says in (
+        (dict(epochs=0, method="sdclr"), "untrained"),
+        (dict(epochs=0, boost="memory"), "untrained"),
+        (dict(boost_k=1), "need a boost"),
+        (dict(boost_rule="paper"), "need a boost"),
+        (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4"),
+        (dict(epochs=2, warmup_epochs=3), "warmup_epochs is 3"),
+        (dict(blocks=(2, 0)), "every stage"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            RunConfig(**wrong)
+    assert RunConfig(epochs=0, warmup_epochs=3).epochs == 0
+    assert RunConfig(epochs=3, warmup_epochs=3).warmup == 3
+
+
 def test_a_caution_says_what_differs_from_the_published_recipe_and_nothing_else():
     assert RunConfig(preset="paper").caution == ""
     assert RunConfig(preset="paper", method="bcl-d", seed=3, data="cifar10").caution == ""
