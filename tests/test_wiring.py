@@ -13,6 +13,7 @@ from ltcl_helpers import (
     cli,
     datasets,
     encoders,
+    keeper,
     machine,
     memory,
     pretrain,
@@ -300,3 +301,16 @@ def test_the_machine_is_described_by_what_the_last_digits_depend_on():
     assert (about["precision"], about["torch"]) == ("bf16", str(torch.__version__))
     with pytest.raises(ValueError, match="allowed is 0 to 0.5"):
         pruning.magnitude_masks({"a": torch.ones(3)}, 0.5, 0.6)
+
+
+def test_a_run_is_saved_once_a_minute_unless_told_otherwise(photos, monkeypatch):
+    now, saved = [0.0], []
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: now.__setitem__(0, now[0] + 25) or now[0])
+    monkeypatch.setattr(store, "save_checkpoint", lambda folder, epoch, state: saved.append(epoch))
+    config = dict(data="npz:a_train.npz", batch_size=10, split="all", epochs=3, device="cpu")
+    for seconds, expected in ((None, [1, 2, 3]), (1e9, []), (0.0, [1, 2, 3])):
+        saved.clear()
+        pretrain.pretrain(
+            RunConfig(preset="tiny", checkpoint_seconds=seconds, **config), f"run{seconds}"
+        )
+        assert saved == expected
