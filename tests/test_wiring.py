@@ -299,6 +299,10 @@ def test_the_machine_is_described_by_what_the_last_digits_depend_on():
     assert list(about) == ["device", "threads", "precision", "torch"]
     assert about["device"].startswith("cpu ") and about["threads"] == torch.get_num_threads()
     assert (about["precision"], about["torch"]) == ("bf16", str(torch.__version__))
+
+
+def test_shares_and_betas_at_their_limits():
+    assert memory.MomentumLoss(1, beta=0.0).beta == 0  # no memory at all is allowed
     with pytest.raises(ValueError, match="allowed is 0 to 0.5"):
         pruning.magnitude_masks({"a": torch.ones(3)}, 0.5, 0.6)
 
