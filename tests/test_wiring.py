@@ -318,3 +318,9 @@ def test_a_run_is_saved_once_a_minute_unless_told_otherwise(photos, monkeypatch)
             RunConfig(preset="tiny", checkpoint_seconds=seconds, **config), f"run{seconds}"
         )
         assert saved == expected
+
+
+def test_the_order_of_a_probes_batches_is_drawn_from_its_seed():
+    x, y = torch.randn(1500, 3), torch.arange(1500) % 2  # more than one batch of 1000
+    first, again, other = (probe.fit_bcl(x, y, 2, seed, epochs=3)[0] for seed in (4, 4, 5))
+    assert torch.equal(first, again) and not torch.equal(first, other)
