@@ -19,6 +19,7 @@ from ltcl_helpers import (
     pretrain,
     probe,
     pruning,
+    splits,
     store,
 )
 from ltcl_helpers.config import ConfigError, RunConfig
@@ -324,3 +325,8 @@ def test_the_order_of_a_probes_batches_is_drawn_from_its_seed():
     x, y = torch.randn(1500, 3), torch.arange(1500) % 2  # more than one batch of 1000
     first, again, other = (probe.fit_bcl(x, y, 2, seed, epochs=3)[0] for seed in (4, 4, 5))
     assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_smallest_class_of_one_image_and_a_tail_of_two_classes_are_allowed():
+    assert splits.class_sizes(100, 3, 100) == [100, 10, 1]
+    assert splits.class_sizes(4, 2, 2) == [4, 2]
