@@ -1,0 +1,467 @@
+"""Change the package one line at a time and see which changes a test notices.
+
+    python tests/mutate.py --state mutants.jsonl [--each 20] [--modules config,probe] [--slow]
+    python tests/mutate.py --state mutants.jsonl --page docs/mutation.md
+
+It works in a copy of the tree, one mutant after the other, each in a fork of a process that has the
+libraries loaded; an interrupted check goes on where it stopped. It is no part of `make test`: what
+survives is to be read by a person, and killed by a test or explained in EQUIVALENT below.
+"""
+
+import argparse
+import ast
+import collections
+import copy
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 90  # for one mutant; who needs longer hangs, and was noticed
+# Which tests are asked, the quickest first. All modules end with whole runs.
+WIRED = ["test_wiring", "test_assembly"]
+TESTS = {
+    "config": ["test_config", "test_recipes", "test_wiring"],
+    "recipes": ["test_recipes", "test_config", "test_wiring"],
+    "augment": ["test_augment", "test_boost", "test_assembly"],
+    "boost": ["test_boost", "test_views", "test_assembly"],
+    "views": ["test_views", "test_boost", "test_assembly"],
+    "losses": ["test_losses", "test_assembly"],
+    "memory": ["test_assembly", "test_memory", "test_pretrain"],
+    "pruning": ["test_pruning", "test_assembly"],
+    "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
+    "simclr": ["test_assembly", "test_wiring", "test_pretrain"],
+    "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
+    "machine": ["test_wiring"],
+    "pretrain": ["test_assembly", "test_wiring", "test_pretrain"],
+    "keeper": ["test_wiring", "test_pretrain"],
+    "runs": ["test_recipes", "test_pretrain", "test_assembly", "test_probe"],
+    "probe": ["test_assembly", "test_probe", "test_wiring"],
+    "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
+    "store": ["test_store", "test_wiring", "test_pretrain"],
+    "cli": ["test_wiring", "test_cli"],
+}
+# Real processes, killed at random moments: asked only about what all others let pass (--slow).
+SLOW = [
+    "test_killed",
+    "test_a_writer_killed",
+    "test_help_says",
+    "test_two_",
+    "test_folders_of_images",
+]
+LIBRARIES = "numpy pandas torch torchvision pyarrow.parquet sklearn.linear_model sklearn.pipeline"
+LIBRARIES += " sklearn.preprocessing sklearn.metrics scipy.optimize scipy.stats PIL.ImageDraw"
+LIBRARIES += " PIL.ImageEnhance PIL.ImageOps pydantic safetensors.torch tqdm pytest"
+# Survivors that change nothing one could see: module, a part of the line, of the change, why.
+EQUIVALENT = [
+    ("", "device=", "argument device dropped", "the same on a CPU; seen on a GPU only"),
+    ("", "strict=True", "True to False", "both lists are of one length here"),
+    ("", "strict=True", "argument strict dropped", "both lists are of one length here"),
+    ("keeper", "tqdm(", "", "whether a progress bar is drawn"),
+    ("keeper", "self.deadline", "Gt to GtE", "a clock does not stand still"),
+]
+
+SWAPS = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.Mod: ast.Mult, ast.And: ast.Or, ast.Or: ast.And,
+    ast.BitAnd: ast.BitOr,
+}  # fmt: skip
+WORDS = re.compile(r"^[a-z][a-z0-9_.-]*$")  # a name, not a sentence
+NO_MATTER = {"help", "metavar", "description", "stacklevel", "indent", "default_factory"}
+CALLS = {
+    "run",
+    "out",
+    "resume",
+    "minutes",
+    "shots",
+    "lists",
+    "test",
+    "protocol",
+    "features",
+    "target",
+    "name",
+    "root",
+    "source",
+    "device",
+    "data",
+}  # options of the command
+SPOKEN = {"log", "warnings", "print", "tqdm"}  # what is said, but not done
+
+
+class Finder(ast.NodeVisitor):
+    """All single-line changes of one file: (first, last offset, replacement, what)."""
+
+    def __init__(self, source: str) -> None:
+        self.source, self.found = source, []
+        starts = [0]
+        for line in source.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        self.starts = starts
+
+    def span(self, node) -> tuple[int, int]:
+        line = self.source.splitlines()[node.lineno - 1].encode()
+        first = self.starts[node.lineno - 1] + len(line[: node.col_offset].decode())
+        line = self.source.splitlines()[node.end_lineno - 1].encode()
+        return first, self.starts[node.end_lineno - 1] + len(line[: node.end_col_offset].decode())
+
+    def add(self, node, text: str, what: str) -> None:
+        if node.lineno == node.end_lineno:
+            self.found.append((*self.span(node), text, what))
+
+    def swapped(self, node, field: str, index: int | None, kind: type) -> None:
+        changed = copy.deepcopy(node)
+        if index is None:
+            setattr(changed, field, SWAPS[kind]())
+        else:
+            getattr(changed, field)[index] = SWAPS[kind]()
+        self.add(node, f"({ast.unparse(changed)})", f"{kind.__name__} to {SWAPS[kind].__name__}")
+
+    def visit_JoinedStr(self, node) -> None:
+        """Messages, and offsets that Python 3.11 gets wrong."""
+
+    def visit_Raise(self, node) -> None:
+        self.add(node, "pass", "raise dropped")
+
+    def visit_If(self, node) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":
+            self.add(node.test, f"not ({ast.unparse(node.test)})", "condition turned round")
+            self.generic_visit(node)
+
+    def visit_Expr(self, node) -> None:
+        if isinstance(node.value, ast.Constant):
+            return  # a docstring
+        if isinstance(node.value, ast.Call | ast.Yield):
+            name = ast.unparse(node.value).split("(")[0].split(".")[0]
+            if name in SPOKEN:
+                return
+            self.add(node, "pass", "statement dropped")
+        self.generic_visit(node)
+
+    def visit_AugAssign(self, node) -> None:
+        self.add(node, "pass", "statement dropped")
+        self.generic_visit(node)
+
+    def visit_Assign(self, node) -> None:
+        if ast.unparse(node.targets[0]) not in ("__all__", "log"):
+            self.generic_visit(node)
+
+    def visit_AnnAssign(self, node) -> None:
+        if node.value:
+            self.visit(node.value)
+
+    def visit_FunctionDef(self, node) -> None:
+        for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
+            self.visit(default)
+        for part in [*node.decorator_list, *node.body]:
+            self.visit(part)
+
+    def visit_Compare(self, node) -> None:
+        for k, operator in enumerate(node.ops):
+            self.swapped(node, "ops", k, type(operator))
+        self.generic_visit(node)
+
+    def visit_BinOp(self, node) -> None:
+        if type(node.op) in SWAPS:
+            self.swapped(node, "op", None, type(node.op))
+        self.generic_visit(node)
+
+    visit_BoolOp = visit_BinOp
+
+    def visit_UnaryOp(self, node) -> None:
+        if isinstance(node.op, ast.Not | ast.USub | ast.Invert):
+            self.add(node, f"({ast.unparse(node.operand)})", f"{type(node.op).__name__} dropped")
+        self.generic_visit(node)
+
+    def visit_Constant(self, node) -> None:
+        value = node.value
+        if isinstance(value, bool):
+            self.add(node, str(not value), f"{value} to {not value}")
+        elif isinstance(value, int | float):
+            other = value + 1 if isinstance(value, int) else value * 2 or 1.0
+            self.add(node, repr(other), f"{value} to {other}")
+        elif isinstance(value, str) and WORDS.match(value):
+            self.add(node, repr(value + "x"), f"{value!r} to {value + 'x'!r}")
+
+    def visit_Call(self, node) -> None:
+        for keyword in node.keywords:
+            if keyword.arg and keyword.arg not in NO_MATTER:
+                first, last = self.span(keyword)
+                after = re.match(r"\s*,", self.source[last:])
+                before = re.search(r",\s*$", self.source[:first])
+                if after:
+                    last += after.end()
+                elif before:
+                    first -= len(before.group())
+                if keyword.lineno == keyword.end_lineno:
+                    self.found.append((first, last, "", f"argument {keyword.arg} dropped"))
+        self.visit(node.func)
+        for part in [*node.args, *(k.value for k in node.keywords if k.arg not in NO_MATTER)]:
+            self.visit(part)
+
+    def visit_Attribute(self, node) -> None:
+        """A parameter of the run, or an option of the command, that does not arrive."""
+        if isinstance(node.ctx, ast.Load):
+            owner = ast.unparse(node.value)
+            if owner in ("config", "self.config", "run.config", "training.config"):
+                default = '__import__("ltcl_helpers.config").config.RunConfig()'
+                self.add(node, f"{default}.{node.attr}", f"{owner}.{node.attr} is the default")
+            elif owner == "options" and node.attr in CALLS:
+                self.add(node, "None", f"options.{node.attr} is None")
+        self.generic_visit(node)
+
+
+def mutants(tree: Path, module: str, each: int) -> list[dict]:
+    """`each` changes of a module, drawn by chance, but the same every time."""
+    path = tree / "ltcl_helpers" / f"{module}.py"
+    source = path.read_text()
+    finder = Finder(source)
+    finder.visit(ast.parse(source))
+    whole, seen = [], collections.Counter()
+    for first, last, text, what in sorted(set(finder.found)):
+        changed = source[:first] + text + source[last:]
+        try:
+            compile(changed, str(path), "exec")
+        except SyntaxError:
+            continue
+        number = source.count("\n", 0, first)
+        line = source.splitlines()[number].strip()
+        seen[line, what] += 1  # a key that lives on when other lines change
+        key = hashlib.sha256(f"{module}/{line}/{what}/{seen[line, what]}".encode()).hexdigest()[:12]
+        whole.append(
+            dict(key=key, module=module, number=number + 1, line=line, what=what, changed=changed)
+        )
+    draw = random.Random(module)
+    return whole if each >= len(whole) else draw.sample(whole, each)
+
+
+def make_copy(tree: Path, target: Path) -> None:
+    """Package and tests copied, the rest linked; the command runs in a fork, not a new process."""
+    for path in tree.iterdir():
+        if path.name in ("ltcl_helpers", "tests"):
+            shutil.copytree(path, target / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.name not in (".git", ".venv"):
+            (target / path.name).symlink_to(path)
+    conftest = target / "tests" / "conftest.py"
+    text = conftest.read_text()
+    assert "return subprocess.run(\n" in text, "conftest's ltcl fixture looks different"
+    command = target / "tests" / "test_cli.py"  # a fork has torch loaded, a process would not
+    command.write_text(command.read_text().replace("assert used < 3,", "assert used < 99,"))
+    conftest.write_text(text.replace("return subprocess.run(\n", "return _fork(\n") + FORKED)
+
+
+FORKED = """
+
+def _fork(command, cwd, env, **_):
+    import signal
+    import tempfile
+
+    outputs = [tempfile.TemporaryFile("w+") for _ in range(2)]
+    sys.stdout.flush()
+    child = os.fork()
+    if not child:
+        code = 1
+        signal.alarm(20)
+        try:
+            os.chdir(cwd)
+            for number, file in enumerate(outputs, 1):
+                os.dup2(file.fileno(), number)
+            sys.stdout, sys.stderr = (open(n, "w", closefd=False) for n in (1, 2))
+            from ltcl_helpers import cli
+
+            try:
+                code = cli.main(command[3:])
+            except SystemExit as stop:
+                code = stop.code or 0
+            sys.stdout.flush(), sys.stderr.flush()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    texts = []
+    for file in outputs:
+        with file:
+            texts.append(file.seek(0) or file.read())
+    return subprocess.CompletedProcess(command, code, *texts)
+"""
+
+
+def ask(folder: Path, tests: list[str], slow: bool) -> str:
+    """What the tests say about the copy as it is: "survived", or the first test that failed."""
+    failed = folder / "failed.txt"
+    failed.write_text("")
+    child = os.fork()
+    if not child:
+        os.setsid()
+        os.chdir(folder)
+        with open(os.devnull, "w") as nowhere:
+            for number in (1, 2):
+                os.dup2(nowhere.fileno(), number)
+        import pytest
+
+        class Note:
+            def pytest_runtest_logreport(self, report):
+                if report.failed:
+                    with open(failed, "a") as file:
+                        file.write(report.nodeid + "\n")
+
+            def pytest_collectreport(self, report):
+                self.pytest_runtest_logreport(report)
+
+        chosen = " or ".join(SLOW if not slow else [*SLOW, "test_cli"])
+        tests = [*tests, "test_cli"] if slow and "test_cli" not in tests else tests
+        paths = [f"tests/{name}.py" for name in tests if Path(f"tests/{name}.py").exists()]
+        call = ["-x", "-q", "-p", "no:cacheprovider", "-k", chosen if slow else f"not ({chosen})"]
+        os._exit(int(pytest.main([*call, *paths], plugins=[Note()])))
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            if status == 0 or (slow and os.waitstatus_to_exitcode(status) == 5):
+                return "survived"
+            return failed.read_text().split("\n")[0] or f"pytest's status {status}"
+        time.sleep(0.02)
+    os.killpg(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return "timeout"
+
+
+def check(
+    tree: Path,
+    folder: Path,
+    state: Path,
+    modules: list[str],
+    each: int,
+    slow: bool,
+    unchecked: bool,
+) -> None:
+    """Ask about every mutant that the state file does not know yet, in the copy `folder`."""
+    known = {entry["key"]: entry for entry in read(state)}
+    for library in LIBRARIES.split():
+        __import__(library)
+    for module in modules:
+        path = folder / "ltcl_helpers" / f"{module}.py"
+        source = path.read_text()
+        left = [
+            mutant
+            for mutant in mutants(tree, module, each)
+            if mutant["key"] not in known or (slow and known[mutant["key"]]["result"] == "survived")
+        ]
+        if left and not (slow or unchecked):
+            found = ask(folder, TESTS[module], slow=False)
+            assert found == "survived", f"unchanged, {module} fails {found}"
+        for mutant in left:
+            path.write_text(mutant.pop("changed"))
+            start = time.monotonic()
+            result = ask(folder, TESTS[module], slow=mutant["key"] in known)
+            path.write_text(source)
+            entry = mutant | {"result": result, "seconds": round(time.monotonic() - start, 1)}
+            with open(state, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+            print(module, entry["number"], entry["what"], "->", result, flush=True)
+
+
+def read(state: Path) -> list[dict]:
+    """The newest word on every mutant."""
+    lines = state.read_text().splitlines() if state.exists() else []
+    return list({entry["key"]: entry for entry in map(json.loads, lines)}.values())
+
+
+def reason(entry: dict) -> str:
+    """Why a survivor may live; empty where there is none."""
+    for module, line, what, why in EQUIVALENT:
+        if entry["module"].startswith(module) and line in entry["line"] and what in entry["what"]:
+            return why
+    return ""
+
+
+def page(entries: list[dict], commit: str, date: str) -> str:
+    """Counts by module, and every survivor with the reason why it may live."""
+    alive = [e for e in entries if e["result"] == "survived"]
+    harmless = [e for e in alive if reason(e)]
+    rows = []
+    for module in [*TESTS, ""]:
+        mine = [e for e in entries if module in ("", e["module"])]
+        if mine:
+            lives = sum(e in alive for e in mine)
+            same = sum(e in harmless for e in mine)
+            score = (len(mine) - lives) / max(1, len(mine) - same)
+            rows.append(f"| {module or '**all**'} | {len(mine)} | {len(mine) - lives} | {same} | "
+                        f"{lives - same} | {100 * score:.0f} % |")  # fmt: skip
+    lines = [
+        "# Does a test notice?",
+        "",
+        "The package was changed one line at a time (a number, a comparison, an argument dropped, a"
+        " parameter that does not arrive, a statement left out), and its tests were asked about"
+        f" each change. Made by `tests/mutate.py` on {date} at commit {commit}; the changes are"
+        " drawn by chance from all that it finds, the same every time.",
+        "",
+        "| module | changes | noticed | equivalent | let pass | score |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "The score is the share of the changes noticed, without those that change nothing that"
+        " anyone could see.",
+        "",
+        "## Equivalent changes",
+        "",
+    ]
+    for e in sorted(harmless, key=lambda e: (e["module"], e["number"])):
+        lines.append(f"- `{e['module']}`: `{e['line']}`, {e['what']}: {reason(e)}")
+    lines += ["", "## Let pass", ""]
+    for e in sorted(alive, key=lambda e: (e["module"], e["number"])):
+        if e not in harmless:
+            lines.append(f"- `{e['module']}`: `{e['line']}`, {e['what']}")
+    counts = collections.Counter(e["result"].split("::")[0].split("/")[-1] for e in entries)
+    lines += ["", "## Who noticed first", "", "| tests | changes |", "|---|---|"]
+    lines += [f"| {name} | {count} |" for name, count in counts.most_common()]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--state", type=Path, required=True, help="results so far, JSON lines")
+    parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout")
+    parser.add_argument("--modules", default=",".join(TESTS))
+    parser.add_argument("--each", type=int, default=20, help="changes a module")
+    parser.add_argument("--slow", action="store_true", help="ask real processes about survivors")
+    parser.add_argument("--unchecked", action="store_true", help="the tests are known to pass")
+    parser.add_argument("--page", type=Path, help="write the page instead of checking")
+    options = parser.parse_args()
+    if options.page:
+        git = ["git", "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, cwd=options.tree, capture_output=True, text=True).stdout
+        text = page(read(options.state), commit.strip(), time.strftime("%Y-%m-%d"))
+        options.page.write_text(text)
+        return
+    if place := os.environ.get("MUTANTS"):
+        present = {path.stem for path in (options.tree / "ltcl_helpers").glob("*.py")}
+        modules = [name for name in options.modules.split(",") if name in present]
+        check(
+            options.tree,
+            Path(place),
+            options.state,
+            modules,
+            options.each,
+            options.slow,
+            options.unchecked,
+        )
+        return
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        make_copy(options.tree.resolve(), Path(place))
+        alone = {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        here = os.environ | alone | {"MUTANTS": place, "PYTHONPATH": place}
+        subprocess.run([sys.executable, *sys.argv], env=here)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""What a run is called, and what is said with it, follows from its configuration alone."""
+
+import json
+import sys
+
+import pytest
+
+from ltcl_helpers import config as configs
+from ltcl_helpers import recipes, runs
+from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.datasets import DATA
+
+CALLED = [  # parameters, name, label, the control it must be shown with
+    (dict(method="simclr"), "simclr", "SimCLR", None),
+    (dict(method="sdclr"), "sdclr", "SDCLR", None),
+    (dict(method="bcl-i"), "bcl-i", "BCL-I", "simclr-shuffled"),
+    (dict(method="bcl-d"), "bcl-d", "BCL-D", "sdclr-shuffled"),
+    (dict(method="simclr", boost="memory"), "bcl-i", "BCL-I", "simclr-shuffled"),
+    (
+        dict(method="simclr", boost="memory", boost_k=2),
+        "simclr-memory-k2", "SimCLR, boost memory k2", "simclr-shuffled-k2",
+    ),
+    (
+        dict(method="simclr", boost="shuffled"),
+        "simclr-shuffled", "SimCLR, boost shuffled (control)", None,
+    ),
+    (
+        dict(method="sdclr", boost="constant"),
+        "sdclr-constant", "SDCLR, boost constant (control)", None,
+    ),
+    (
+        dict(method="sdclr", weight_decay=5e-4),
+        "sdclr-5e-4", "SDCLR, weight decay of SimCLR (control)", None,
+    ),
+    (
+        dict(method="simclr", weight_decay=0.0125),
+        "simclr-1.25e-2", "SimCLR, weight decay 1.25e-2 (control)", None,
+    ),
+    (
+        dict(method="bcl-d", weight_decay=5e-4),
+        "bcl-d-5e-4", "BCL-D, weight decay of SimCLR (control)", "sdclr-shuffled-5e-4",
+    ),
+    (dict(method="simclr", epochs=0), "untrained", "untrained encoder", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "name", "label", "control"), CALLED)
+def test_name_label_and_control_follow_from_the_parameters(given, name, label, control):
+    run = RunConfig(**given)
+    assert (run.name, run.label, run.control) == (name, label, control)
+
+
+def test_a_shorthand_may_repeat_what_it_means_and_nothing_else():
+    assert RunConfig(method="bcl-d", boost="memory", boost_k=2) == RunConfig(method="bcl-d")
+    assert RunConfig(method="bcl-d", boost_k=None).boost_k == 2
+    assert RunConfig(method="sdclr", boost="shuffled", boost_k=None).boost_k == 2
+    for wrong in (dict(boost="shuffled"), dict(boost_k=1)):
+        with pytest.raises(ConfigError, match="start from method sdclr"):
+            RunConfig(method="bcl-d", **wrong)
+
+
+def test_parameters_that_contradict_each_other_are_refused():
+    for wrong, says in (
+        (dict(epochs=0, method="sdclr"), "untrained"),
+        (dict(epochs=0, boost="memory"), "untrained"),
+        (dict(boost_k=1), "need a boost"),
+        (dict(boost_rule="paper"), "need a boost"),
+        (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4"),
+        (dict(epochs=2, warmup_epochs=3), "warmup_epochs is 3"),
+        (dict(blocks=(2, 0)), "every stage"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            RunConfig(**wrong)
+    assert RunConfig(epochs=0, warmup_epochs=3).epochs == 0
+    assert RunConfig(epochs=3, warmup_epochs=3).warmup == 3
+
+
+def test_a_caution_says_what_differs_from_the_published_recipe_and_nothing_else():
+    assert RunConfig(preset="paper").caution == ""
+    assert RunConfig(preset="paper", method="bcl-d", seed=3, data="cifar10").caution == ""
+    changed = RunConfig(preset="paper", method="bcl-d", epochs=1, width=2, warmup_epochs=0)
+    said = "paper result: width 2, 1 epochs, warm-up of 0 epochs; not the published recipe"
+    assert changed.caution == said
+    quick = RunConfig(width=4).caution
+    assert quick.startswith("quick result: ResNet-10, width 4, stride 2") and "30 epochs" in quick
+    assert "batch 128, batches of near-equal size, learning rate 0.25" in quick
+    tiny = RunConfig(preset="tiny", method="sdclr", prune_fraction=0.5, prune_random=0.1).caution
+    assert "pruned share 0.5, of it by chance 0.1" in tiny and "a test of the program" in tiny
+    one, other = RunConfig(), RunConfig(epochs=60, boost="memory", boost_rule="paper")
+    both = configs.caution(one, other, RunConfig(epochs=0))
+    assert "30 epochs or 60 epochs" in both and "the paper's rule of strength" in both
+    assert "0 epochs," not in both.replace("30 epochs", "").replace("60 epochs", "")
+    for name, value, words in (
+        ("weight_decay", 0.1, "weight decay 0.1"), ("temperature", 0.5, "temperature 0.5"),
+        ("momentum_beta", 0.5, "momentum beta 0.5"), ("head_layers", 3, "a head of 3 layers"),
+        ("stem_stride", 2, "stride 2"), ("blocks", (1, 1), "ResNet-6"), ("lr", 0.1, "rate 0.1"),
+    ):  # fmt: skip
+        assert words in RunConfig(preset="paper", **{name: value}).caution
+
+
+def test_a_digest_covers_what_makes_a_result_and_not_where():
+    base = RunConfig()
+    for elsewhere in (dict(device="cpu"), dict(root="there"), dict(checkpoint_seconds=1.0)):
+        assert RunConfig(**elsewhere).digest() == base.digest()
+    fields = dict(seed=1, lr=0.1, temperature=0.3, weight_decay=0.0, split="balanced", data="x")
+    fields |= dict(precision="bf16", keep_every=2, mirrored=True, split_seed=0, equal_batches=False)
+    digests = {RunConfig(**{name: value}).digest() for name, value in fields.items()}
+    assert len(digests | {base.digest()}) == len(fields) + 1
+
+
+def test_recorded_runs_keep_their_digests():
+    found = list((DATA / "results").rglob("config.json"))
+    assert found
+    for path in found:
+        config = RunConfig(**json.loads(path.read_text()))
+        done = json.loads(path.with_name("DONE.json").read_text())
+        assert config.digest() == done["config_sha256"], path.parent.name
+
+
+MINE = """
+import torch
+from ltcl_helpers.recipes import Options
+from ltcl_helpers.simclr import SimCLR
+
+class Mine(SimCLR):
+    class Options(Options):
+        sharp: float = 0.5
+        steps: int = 3
+
+    def forward(self, batch):
+        assert self.options.steps == 7
+        return super().forward(batch) * self.options.sharp
+
+class Bare:
+    pass
+"""
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """A user's module in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_own.py").write_text(MINE)
+    monkeypatch.delitem(sys.modules, "my_own", raising=False)
+    yield "my_own:Mine"
+    sys.modules.pop("my_own", None)
+
+
+def test_a_users_class_has_options_like_fields(mine):
+    run = RunConfig(preset="tiny", method=mine, steps=7)
+    assert run.options == {"sharp": 0.5, "steps": 7}
+    assert (run.name, run.label, run.weight_decay) == (mine, "Mine", 5e-4)
+    assert RunConfig(**run.model_dump()) == run
+    assert "sharp 0.5, steps 7" in run.caution
+    assert run.digest() != RunConfig(preset="tiny", method=mine).digest()
+    assert configs.parse_setting("steps=7") == ("steps", 7)
+    for wrong in (dict(steps="many"), dict(sharp=float("nan")), dict(blunt=1)):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
+            RunConfig(method=mine, **wrong)
+    with pytest.raises(ConfigError, match="seed.*sharp, steps"):
+        RunConfig(method=mine, sead=1)
+    with pytest.raises(ConfigError, match="has none"):
+        RunConfig(method="simclr", options={"sharp": 1.0})
+    with pytest.raises(ConfigError, match="sharp is not a parameter"):
+        RunConfig(method="simclr", sharp=1.0)
+
+
+def test_a_class_that_is_not_there_or_no_method_is_refused(mine):
+    for method, says in (
+        ("my_own:Bare", "is no method"),
+        ("my_own:Absent", "cannot be loaded"),
+        ("nowhere:Mine", "nowhere.py must lie in this folder"),
+        ("simsiam", "allowed are simclr, sdclr"),
+        ("a b:C", "allowed are"),
+        (":C", "allowed are"),
+        ("a:", "allowed are"),
+        ("", "allowed are"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            RunConfig(method=method)
+    assert recipes.load_method("bcl-i").__name__ == "SimCLR"
+    assert recipes.load_method("sdclr").__name__ == "SDCLR"
+
+
+def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".config.json.1.part").write_text("{")
+    config = RunConfig(preset="tiny")
+    assert RunConfig(
+        **json.loads((runs.begin(tmp_path / "new", config) / "config.json").read_text())
+    )
+    (tmp_path / "file").write_text("")
+    for used in ("new", "file"):
+        with pytest.raises(ConfigError, match="exists"):
+            runs.begin(tmp_path / used, config)
