@@ -12,6 +12,7 @@ from . import probe, splits
 from .datasets import load_images
 from .runs import Run
 
+PROTOCOL = "classifier"  # its name among the protocols of probes
 SHOTS = "own labels"  # in rows beside probes, whose shots are labelled images
 
 
@@ -43,11 +44,11 @@ def classifier_rows(
         "preset": config.preset, "data": config.data, "epochs": config.epochs,
         "split": Path(config.split).name, "split_seed": config.drawn_with,
         "mirrored": config.mirrored, "seed": config.seed, "test": test or config.data,
-        "protocol": "classifier", "groups": groups, "shots": SHOTS, "list": "training split",
+        "protocol": PROTOCOL, "groups": groups, "shots": SHOTS, "list": "training split",
         "list_source": "split", "list_sha256": splits.split_digest(run.index.numpy()),
         "images": len(run.index),
     }  # fmt: skip
-    report = probe.group_report(per_class, np.asarray(run.group_counts))
+    report = probe.group_report(per_class, np.asarray(run.group_counts), groups)
     top5 = (logits.topk(min(5, len(count)), 1).indices == held_out.labels[:, None]).any(1)
     report["top5"] = float(top5.double().mean())
     return pd.DataFrame([{**about, "group": g, "accuracy": a} for g, a in report.items()])

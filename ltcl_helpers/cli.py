@@ -47,7 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = Parser("ltcl", description="Contrastive learning on long-tailed, unlabelled data.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _run_commands(commands)
+    _page_commands(commands)
+    _machine_commands(commands)
+    _course_commands(commands)
+    return parser
 
+
+def _run_commands(commands: argparse._SubParsersAction) -> None:
     run = commands.add_parser("run", help="pre-train an encoder without labels")
     run.add_argument("--out", help="the run's folder, new")
     run.add_argument("--resume", metavar="FOLDER", help="finish a run that was stopped")
@@ -64,7 +71,8 @@ def _parser() -> Parser:
     probe.add_argument("--shots", default="100", help="e.g. full,100,50,1%%; default 100")
     probe.add_argument("--lists", type=Path, help="folder of the labelled lists")
     probe.add_argument("--test", help="another test set, named as in --data")
-    probe.add_argument("--protocol", default="bcl", help="bcl, sdclr (as published), or logistic")
+    protocols = "bcl, sdclr (both as published), logistic, knn, classifier (the run's own)"
+    probe.add_argument("--protocol", default="bcl", help=protocols)
     probe.add_argument("--features", default="encoder", help="encoder, pruned or pixels")
     probe.add_argument("--groups", default="thirds", help="thirds, or counts (as for ImageNet)")
     probe.set_defaults(command=_probe)
@@ -74,6 +82,8 @@ def _parser() -> Parser:
     record.add_argument("target", type=Path)
     record.set_defaults(command=_record)
 
+
+def _page_commands(commands: argparse._SubParsersAction) -> None:
     report = commands.add_parser("report", help="a grid's or runs' tables and figures as one page")
     report.add_argument("where", nargs="+", metavar="GRID.yaml | RUNS")
     report.add_argument("--out", type=Path, default="report.html", help="default report.html")
@@ -87,6 +97,8 @@ def _parser() -> Parser:
     explore.add_argument("--out", type=Path, required=True, help="the page, e.g. page.html")
     explore.set_defaults(command=_explore)
 
+
+def _machine_commands(commands: argparse._SubParsersAction) -> None:
     data = commands.add_parser("data", help="get or verify data and published lists")
     data.add_argument("action", choices=("get", "verify"))
     data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
@@ -110,8 +122,6 @@ def _parser() -> Parser:
     bench.add_argument("--data", default="shapes")
     bench.add_argument("--out", type=Path, help="write the numbers as JSON, too")
     bench.set_defaults(command=_bench)
-    _course_commands(commands)
-    return parser
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -151,11 +161,13 @@ def _probe(options: argparse.Namespace) -> None:
     from .store import verify
 
     verify(options.run)
-    from . import probe, report
+    from . import classify, probe, report
 
-    shots = tuple(options.shots.split(","))
-    given = options.lists, options.test, options.protocol, options.features, options.groups
-    rows = probe.probe_run(options.run, shots, *given)
+    if options.protocol == classify.PROTOCOL:
+        rows = classify.classifier_rows(options.run, options.test, options.groups)
+    else:
+        given = options.lists, options.test, options.protocol, options.features, options.groups
+        rows = probe.probe_run(options.run, tuple(options.shots.split(",")), *given)
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
     if caution := RunConfig(**read_config(options.run)).caution:

@@ -25,7 +25,10 @@ KEYS = {  # of a grid: the type it must have
     "record": bool,
 }  # fmt: skip
 PROBE = {"shots": "100", "protocol": "bcl", "features": "encoder", "lists": None}
-CHOICES = {"protocol": ("bcl", "logistic", "sdclr"), "features": ("encoder", "pruned", "pixels")}
+CHOICES = {
+    "protocol": ("bcl", "logistic", "knn", "sdclr", "classifier"),
+    "features": ("encoder", "pruned", "pixels"),
+}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

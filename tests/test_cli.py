@@ -123,7 +123,7 @@ WRONG_RUNS = {
     "--data folder:{bad}/noimages": "holds no images",
     "--data folder:{bad}/broken": "a.png is not a readable image",
     "--data folder:{bad}/broken@4": "allowed is 8 to 512",
-    "--resume {bad}/notarun": "config.json does not exist",
+    "--resume {bad}/notarun": "holds no run .no config.json.; begin one",
     "--resume {bad}/nowhere": "config.json does not exist",
     "--sett epochs=3": "unrecognized arguments",
 }

@@ -27,9 +27,9 @@ FLOORS = {
             "config recipes store chores",
             "shapes datasets splits machine boost augment autoaugment views encoders convolution "
             "batchnorm losses pruning memory graphs lars",
-            "simclr sdclr moco balanced supervised",
+            "simclr sdclr moco balanced",
             "runs",
-            "keeper pretrain lists knn sdclr_probe probe",
+            "dictionaries keeper pretrain lists knn sdclr_probe probe classify",
             "grid plan cell",
             "batch bench rows report study tables plots page reproduction",
             "histories thumbnails explorer",
