@@ -76,8 +76,9 @@ def _rows_of(folder: Path) -> pd.DataFrame:
         pruned = rows["method"].str.endswith(" pruned").map({True: "pruned", False: "encoder"})
         rows = rows.assign(features=pruned.where(rows["method"] != "pixels", "pixels"))
     config = run.config
-    about = config.model_dump(mode="json", exclude={"options", "split", "blocks"}) | config.options
-    about |= {"blocks": str(config.blocks), "split_seed": config.drawn_with}
+    about = config.model_dump(exclude={"options", "split"}) | config.options
+    about = {name: str(v) if isinstance(v, tuple | dict) else v for name, v in about.items()}
+    about |= {"split_seed": config.drawn_with}
     about |= {"machine": _machine(run.done), "torch": run.done["machines"][0]["torch"]}
     about |= {"run": folder.name, "folder": str(folder)}
     about |= {"seconds": run.history["seconds"].median()}

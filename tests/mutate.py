@@ -36,7 +36,7 @@ TESTS = {
     "boost": ["test_boost", "test_views", "test_assembly"],
     "views": ["test_views", "test_boost", "test_assembly"],
     "losses": ["test_losses", "test_assembly"],
-    "memory": ["test_assembly", "test_memory", "test_pretrain"],
+    "memory": ["test_assembly", "test_wiring", "test_pretrain"],
     "pruning": ["test_pruning", "test_assembly"],
     "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
     "simclr": ["test_assembly", "test_wiring", "test_pretrain"],
@@ -395,7 +395,7 @@ def page(entries: list[dict], commit: str, date: str) -> str:
             lives = sum(e in alive for e in mine)
             same = sum(e in harmless for e in mine)
             score = (len(mine) - lives) / max(1, len(mine) - same)
-            rows.append(f"| {module or '**all**'} | {len(mine)} | {len(mine) - lives} | {same} | "
+            rows.append(f"| {f'`{module}`' if module else '**all**'} | {len(mine)} | {len(mine) - lives} | {same} | "
                         f"{lives - same} | {100 * score:.0f} % |")  # fmt: skip
     lines = [
         "# Does a test notice?",

@@ -3,13 +3,11 @@
 import importlib.util
 import json
 import re
-import sys
-import types
 
 import numpy as np
 import pytest
 
-from ltcl_helpers import config, report, store
+from ltcl_helpers import report, store
 from ltcl_helpers.datasets import DATA
 
 ROOT = DATA.parent
@@ -93,20 +91,33 @@ def test_recorded_runs_hold_and_their_weights_are_left_out():
         assert len(done["config_sha256"]) == 64 and done["machines"]
 
 
-def test_a_method_is_added_by_one_class_and_one_line(monkeypatch):
-    from ltcl_helpers import methods
-
+def test_a_method_is_one_file_and_nothing_is_edited(ltcl, tmp_path):
     text = (ROOT / "docs" / "adding_a_method.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    page = types.ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", page)
-    monkeypatch.setattr(config, "METHODS", dict(config.METHODS))
-    monkeypatch.setattr(methods, "METHODS", config.METHODS)
-    exec(compile(code, "adding_a_method.md", "exec"), page.__dict__)
-    losses = page.run.history["loss"]
-    assert page.run.config.method == "alignment" and (losses < 2).all() and (losses > 0).all()
-    with pytest.raises(config.ConfigError, match="allowed are simclr, sdclr, alignment, bcl-i"):
-        config.RunConfig(method="simsiam")
+    assert len(code.splitlines()) <= 40
+    (tmp_path / "swinging.py").write_text(code)
+    given = ["--method", "swinging:SwingingTemperature", "--preset", "tiny", "--set", "epochs=4"]
+    given += ["--set", "coldest=0.07", "--set", "period=6", "--set", "checkpoint_seconds=0"]
+    whole = ltcl("run", *given, "--out", "whole")
+    assert whole.returncode == 0, whole.stderr
+    stored = store.read_json(tmp_path / "whole" / "config.json")
+    assert stored["options"] == {"coldest": 0.07, "period": 6.0}
+    stopped = ltcl("run", *given, "--out", "part", "--minutes", "1e-6")
+    assert "stopped after epoch 1 of 4" in stopped.stdout
+    assert ltcl("run", "--resume", "part").returncode == 0
+    plain = ltcl("run", "--preset", "tiny", "--set", "epochs=4", "--out", "plain")
+    assert plain.returncode == 0
+    memories = [(tmp_path / n / "memory.npz").read_bytes() for n in ("whole", "part", "plain")]
+    assert memories[0] == memories[1] != memories[2]
+    for wrong, said in (
+        (["--set", "coldest=-1"], "coldest is -1"),
+        (["--set", "hottest=1"], "hottest is not a parameter.*coldest, period"),
+        (["--method", "swinging:Other"], "cannot be loaded"),
+        (["--method", "nowhere:Other"], "nowhere.py must lie in this folder"),
+    ):
+        done = ltcl("run", *given, *wrong, "--out", "none")
+        assert done.returncode == 2 and re.search(said, done.stderr), done.stderr
+        assert not (tmp_path / "none").exists()
 
 
 def test_every_figure_names_its_rows_as_they_are(figures):
