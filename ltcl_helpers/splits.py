@@ -180,6 +180,12 @@ def select(config: RunConfig) -> Inputs:
             f"batch_size is {config.batch_size}, but split {config.split} of {config.data} has "
             f"{len(index)} images; use a batch of {len(index)} or fewer"
         )
+    cut_off = len(index) % config.batch_size == 1 and not config.equal_batches
+    if cut_off and not config.drop_last:
+        raise ConfigError(
+            f"batch_size {config.batch_size} leaves a last batch of 1 image, which has nothing to "
+            "be told from; use another batch_size, equal_batches=true or drop_last=true"
+        )
     labels, classes = data.labels[index], len(data.class_names)
     counts = np.bincount(labels, minlength=classes)
     partner = Path(config.split.replace("_D_b", "_D_i"))  # the published naming

@@ -395,7 +395,8 @@ def page(entries: list[dict], commit: str, date: str) -> str:
             lives = sum(e in alive for e in mine)
             same = sum(e in harmless for e in mine)
             score = (len(mine) - lives) / max(1, len(mine) - same)
-            rows.append(f"| {f'`{module}`' if module else '**all**'} | {len(mine)} | {len(mine) - lives} | {same} | "
+            name = f"`{module}`" if module else "**all**"
+            rows.append(f"| {name} | {len(mine)} | {len(mine) - lives} | {same} | "
                         f"{lives - same} | {100 * score:.0f} % |")  # fmt: skip
     lines = [
         "# Does a test notice?",

@@ -219,18 +219,74 @@ def test_killed_at_five_random_moments_and_resumed_equals_never_killed(ltcl, tmp
     assert again.returncode == 0 and "epoch" not in again.stderr
 
 
-def test_resume_refuses_data_that_changed(ltcl, tmp_path):
+@pytest.fixture
+def stopped(ltcl, tmp_path):
+    """A run on an .npz, stopped after its first of three epochs."""
     images = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "a.npz", images=images, labels=np.arange(64) % 4)
-    settings = ["--data", "npz:a.npz", "--split", "all", "--preset", "tiny"]
-    process = ltcl("run", *settings, "--set", "batch_size=16", "--out", "run")
-    assert process.returncode == 0, process.stderr
-    run = Run.load(tmp_path / "run")
-    assert run.class_counts.tolist() == [16] * 4
-    content = store.read_json(tmp_path / "run" / "config.json")
-    store.write_json(tmp_path / "run" / "config.json", content | {"epochs": 9})
+    settings = ["--data", "npz:a.npz", "--split", "all", "--preset", "tiny", "--minutes", "1e-6"]
+    process = ltcl("run", *settings, "--set", "batch_size=16", "--set", "epochs=3", "--out", "run")
+    assert process.returncode == 0 and "stopped after epoch 1 of 3" in process.stdout
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("what", ["images", "labels"])
+def test_resume_refuses_data_that_changed(what, ltcl, stopped):
+    arrays = dict(np.load(stopped.parent / "a.npz"))
+    changed = arrays | {what: np.roll(arrays[what], 1, axis=0)}
+    np.savez(stopped.parent / "a.npz", **changed)
+    process = ltcl("run", "--resume", "run")
+    assert process.returncode == 2 and "the data or split of run changed since" in process.stderr
+    np.savez(stopped.parent / "a.npz", **arrays)
+    assert ltcl("run", "--resume", "run").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.03}, {"temperature": 0.3}, {"weight_decay": 0.0}, {"epochs": 4}]
+)
+def test_resume_refuses_parameters_that_changed(change, ltcl, stopped):
+    content = store.read_json(stopped / "config.json")
+    store.write_json(stopped / "config.json", content | change)
+    process = ltcl("run", "--resume", "run")
+    assert process.returncode == 2 and "config.json of run changed since" in process.stderr
+    elsewhere = content | {
+        "device": "cpu",
+        "checkpoint_seconds": 7.0,
+    }  # where it is made may change
+    store.write_json(stopped / "config.json", elsewhere)
+    assert ltcl("run", "--resume", "run").returncode == 0
+
+
+def test_a_finished_runs_files_are_checked(ltcl, stopped):
+    assert ltcl("run", "--resume", "run").returncode == 0
+    assert Run.load(stopped).class_counts.tolist() == [16] * 4
+    content = store.read_json(stopped / "config.json")
+    store.write_json(stopped / "config.json", content | {"epochs": 9})
     process = ltcl("run", "--resume", "run")
     assert process.returncode == 2 and "config.json has sha256" in process.stderr
+
+
+def test_a_second_process_is_refused_while_the_first_lives(ltcl, stopped):
+    holder = (
+        "import sys, time; from pathlib import Path; from ltcl_helpers import store\n"
+        "with store.lock(Path('run')): print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", holder]
+    with subprocess.Popen(command, cwd=stopped.parent, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"held\n"
+        process = ltcl("run", "--resume", "run")
+        assert process.returncode == 2 and "another process is at work on run" in process.stderr
+        first.send_signal(signal.SIGKILL)  # leaves nothing behind
+    assert ltcl("run", "--resume", "run").returncode == 0
+
+
+def test_a_last_batch_of_one_image_is_refused_before_training(ltcl, tmp_path):
+    np.savez(tmp_path / "a.npz", images=SIXTY_FOUR[:33], labels=np.arange(33) % 3)
+    settings = ["--data", "npz:a.npz", "--split", "all", "--preset", "tiny", "--method", "sdclr"]
+    settings += ["--set", "batch_size=16", "--set", "epochs=1", "--out", "run"]
+    process = ltcl("run", *settings, "--set", "equal_batches=false")
+    assert process.returncode == 2 and "last batch of 1 image" in process.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_folders_of_images_train_and_probe(ltcl, tmp_path):
