@@ -14,7 +14,6 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +152,7 @@ def _tasks(
     def kit(name: str, given: Tensor | None = None) -> Callable:
         own = chosen(name)
         training = pretrain.Training(own, inputs)
+        parts = [index.to(device) for index in pretrain.batches(len(labels), own, 0)]
 
         def epoch() -> None:
             training.method.start_epoch(1, 1)
@@ -160,7 +160,7 @@ def _tasks(
             if given is not None:
                 views = lambda index, _: given[index].unbind(1)  # noqa: E731
                 training.images = torch.arange(len(given), device=device)
-            training.epoch(zip(batches, repeat(config.lr)), views, steering)  # noqa: B905
+            training.epoch(((index, own.lr) for index in parts), views, steering)
 
         for _ in range(GraphedSteps.EAGER + 1 if device.type == "cuda" else 1):
             epoch()

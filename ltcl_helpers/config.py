@@ -163,7 +163,7 @@ class RunConfig(BaseModel):
         Where a run is made counts for nothing, and a field that came later nothing until it is set.
         """
         content = self.model_dump(mode="json") | ANY_PLACE
-        unset = {n for n in LATER if content[n] == type(self).model_fields[n].get_default()}
+        unset = {n for n in LATER if getattr(self, n) == type(self).model_fields[n].get_default()}
         text = json.dumps({n: v for n, v in content.items() if n not in unset}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -128,14 +128,14 @@ OPERATIONS = [  # lowest and highest value, what it does: (image, value, sign, c
 
 
 def rand_augment(x, strength, probability, uniform):
-    """k operations on a view [3, H, W], from k times 5 uniform numbers."""
+    """k operations on a view [3, H, W], from k strengths and k times 5 uniform numbers."""
     image = None
-    for which, chance, sign, *centre in uniform:
+    for force, (which, chance, sign, *centre) in zip(strength, uniform, strict=True):
         if chance < probability:
             low, high, change = OPERATIONS[int(15 * which)]
             if image is None:
                 image = Image.fromarray(np.round(x * 255).astype(np.uint8).transpose(1, 2, 0))
-            amount = low + strength / 30 * (high - low)
+            amount = low + force / 30 * (high - low)
             image = change(image, amount, -1 if sign < 0.5 else 1, centre)
     return x if image is None else np.asarray(image).transpose(2, 0, 1) / 255
 
@@ -153,15 +153,18 @@ def make_views(images, scores, config, draw, draw_boost):
     """Both views [2, B, 3, H, W] of a batch."""
     views = []
     boosted, k = config["boost"] != "none", config["boost_k"]
-    zeta = torch.rand(len(images), generator=draw_boost).numpy() if boosted else None
+    paper = config["boost_rule"] == "paper"  # a zeta for each operation of each view
+    shapes = [] if not boosted else [(len(images), k)] * 2 if paper else [(len(images),)]
+    zetas = [torch.rand(shape, generator=draw_boost).numpy() for shape in shapes]
     for _ in range(2):
         uniform = torch.rand(len(images), 33, generator=draw).double().numpy()
         views.append([simclr_view(i, u) for i, u in zip(images, uniform, strict=True)])
-    for view in views if boosted else []:
+    for number, view in enumerate(views if boosted else []):
         uniform = torch.rand(len(images), k, 5, generator=draw_boost).double().numpy()
-        for b, (w, z) in enumerate(zip(scores, zeta, strict=True)):
-            strength = 10 + 20 * w if k == 1 else 5 + 25 * w * z
-            if config["boost_rule"] == "paper":
-                strength = 30 * w * z
+        for b, w in enumerate(scores):
+            if paper:
+                strength = [30 * w * z for z in zetas[number][b]]
+            else:
+                strength = [10 + 20 * w if k == 1 else 5 + 25 * w * zetas[0][b]] * k
             view[b] = rand_augment(view[b], strength, w, uniform[b])
     return np.array(views)

@@ -105,7 +105,9 @@ def test_one_call_times_prints_and_records(tmp_path, capsys):
     assert str(tmp_path) not in text + table and result["data"] == "small.npz"
     assert (result["images"], result["split"]) == (32, 227)
     for unit in ("processor seconds", "seconds"):
-        assert [len(times) for times in result[unit].values()] == [1] * (10 + 6)
+        assert [len(times) for times in result[unit].values()] == [1] * (
+            6 + 2 * len(bench.NAMES) + 2
+        )
         seconds = {name: times[0] for name, times in result[unit].items()}
         expected = seconds["reference sdclr epoch, 2 workers"] / seconds["sdclr epoch"]
         assert seconds["reference sdclr, 2 workers / sdclr"] == pytest.approx(expected)

@@ -149,7 +149,7 @@ def mine(tmp_path, monkeypatch):
 def test_a_users_class_has_options_like_fields(mine):
     run = RunConfig(preset="tiny", method=mine, steps=7)
     assert run.options == {"sharp": 0.5, "steps": 7}
-    assert (run.name, run.label, run.weight_decay) == (mine, "Mine", 5e-4)
+    assert (run.name, run.label, run.weight_decay) == (f"{mine}-steps-7", "Mine, steps 7", 5e-4)
     assert RunConfig(**run.model_dump()) == run
     assert "sharp 0.5, steps 7" in run.caution
     assert run.digest() != RunConfig(preset="tiny", method=mine).digest()

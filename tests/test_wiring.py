@@ -31,7 +31,8 @@ from ltcl_helpers.pretrain import Run
 PAPER = dict(
     epochs=2000, batch_size=512, equal_batches=False, lr=0.5, warmup_epochs=10, temperature=0.2,
     momentum_beta=0.97, keep_every=10, width=64, stem_stride=1, blocks=(2, 2, 2, 2), head_layers=2,
-    prune_fraction=0.9, prune_random=0.0, boost_rule="code",
+    prune_fraction=0.9, prune_random=0.0, boost_rule="code", optimizer="sgd", lr_drops=(),
+    drop_last=False,
 )  # fmt: skip
 # Weight decay differs between the names (BCL's README commands), so it is pinned by name.
 NAMES = {
