@@ -152,7 +152,8 @@ def _tasks(
     def kit(name: str, given: Tensor | None = None) -> Callable:
         own = chosen(name)
         training = pretrain.Training(own, inputs)
-        parts = [index.to(device) for index in pretrain.batches(len(labels), own, 0)] or batches
+        own_batches = pretrain.batches(len(labels), own, 0)
+        parts = [index.to(device) for index in own_batches if len(index)] or batches
 
         def epoch() -> None:
             training.method.start_epoch(1, 1)
