@@ -195,6 +195,7 @@ def probe_run(
             "list_sha256": splits.split_digest(each.index), "images": len(each.index),
         }  # fmt: skip
         rows += [{**about, **listed, "group": g, "accuracy": a} for g, a in report.items()]
+        rows[-1]["per_class"] = result.per_class.tolist()  # beside the last number of the list
         log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
     return pd.DataFrame(rows)
 

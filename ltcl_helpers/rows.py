@@ -75,6 +75,8 @@ def _rows_of(folder: Path) -> pd.DataFrame:
     if "features" not in rows:  # rows of before it told by their method what was probed
         pruned = rows["method"].str.endswith(" pruned").map({True: "pruned", False: "encoder"})
         rows = rows.assign(features=pruned.where(rows["method"] != "pixels", "pixels"))
+    if "per_class" in rows:
+        rows = _with_classes(rows)
     config = run.config
     about = config.model_dump(exclude={"options", "split"}) | config.options
     about = {name: str(v) if isinstance(v, tuple | dict) else v for name, v in about.items()}
@@ -88,6 +90,15 @@ def _rows_of(folder: Path) -> pd.DataFrame:
     labels = {"encoder": config.label, "pruned": f"{config.label}, pruned branch"}
     labels["pixels"] = "raw pixels"
     return rows.assign(name=rows["features"].map(names), label=rows["features"].map(labels))
+
+
+def _with_classes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and for every class one more, of group "class 17", from the lists they carry."""
+    listed = rows[rows["per_class"].notna()]
+    each = listed.explode("per_class")
+    number = each.groupby(level=0).cumcount().astype(str)
+    each = each.assign(group="class " + number, accuracy=each["per_class"].astype(float))
+    return pd.concat([rows, each], ignore_index=True).drop(columns="per_class")
 
 
 def _machine(done: Mapping[str, Any]) -> str:

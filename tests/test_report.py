@@ -12,7 +12,17 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ltcl_helpers import checking, exercises_report, page, report, store, study, tables
+from ltcl_helpers import (
+    checking,
+    exercises_report,
+    page,
+    pretrain,
+    probe,
+    report,
+    store,
+    study,
+    tables,
+)
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import DATA
 
@@ -52,6 +62,22 @@ def test_a_folders_name_says_nothing(tmp_path):
     assert set(ours["name"]) == {"bcl-d"} and set(ours["seed"]) == {1}
     places = ["run", "folder"]
     pd.testing.assert_frame_equal(ours.drop(columns=places), theirs.drop(columns=places))
+
+
+def test_a_probe_keeps_the_accuracy_of_every_class(tmp_path):
+    run = pretrain.pretrain(RunConfig(preset="tiny", device="cpu"), tmp_path / "run")
+    probed = probe.probe_run(run.folder, ("10",), protocol="logistic")
+    probe.save_probe(run.folder, probed)
+    rows = report.load_rows([run.folder])
+    by_list = rows[rows["group"].str.fullmatch(r"class \d+")].groupby("list")["accuracy"]
+    assert set(by_list.size()) == {12}
+    whole = rows[rows["group"] == "all"].set_index("list")["accuracy"]
+    pd.testing.assert_series_equal(by_list.mean().sort_index(), whole.sort_index())
+    few = np.argsort(run.group_counts.numpy(), kind="stable")[:4]
+    names = [f"class {c}" for c in few]
+    mean = rows[rows["group"].isin(names)].groupby("list")["accuracy"].mean()
+    listed = rows[rows["group"] == "few"].set_index("list")["accuracy"]
+    pd.testing.assert_series_equal(mean.sort_index(), listed.sort_index())
 
 
 def test_features_are_told_by_a_column():
