@@ -119,6 +119,16 @@ def quantity(name: str, values: pd.Series, scale: float = 100, digits: int = 1) 
     return [name, report.count(found._asdict()), ends, report.verdict(found), each]
 
 
+def moco_table() -> str:
+    """MoCo beside SimCLR, and boosted beside its control, on the embedded data."""
+    return shown("shapes-moco", "shapes-simclr", **LOGISTIC)
+
+
+def balanced_table() -> str:
+    """Methods that learn from labels, each tested with its own classifier."""
+    return shown("shapes-balanced")
+
+
 def bench_cpu() -> str:
     """Seconds per epoch against the published recipe's shape, one table for each recorded call."""
     paths = sorted(RESULTS.glob("bench-cpu*.json"))
@@ -131,7 +141,8 @@ def bench_cpu() -> str:
 TABLES = {
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,
-    "shapes-precision": precision_table, "reproduction": reproduction.reproduction_table,
+    "shapes-precision": precision_table, "shapes-moco": moco_table,
+    "shapes-balanced": balanced_table, "reproduction": reproduction.reproduction_table,
 }  # fmt: skip
 
 

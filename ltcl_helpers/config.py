@@ -90,6 +90,8 @@ class RunConfig(BaseModel):
         if given.get("boost", "none") != "none" and given.get("boost_k") is None:
             given["boost_k"] = recipe.boost_k
         preset = PRESETS.get(str(given.get("preset", "quick")), PRESETS["quick"])
+        for name in dict(given.get("options") or {}):  # a stored run's own, not the recipe's
+            filled.pop(name, None)
         return cls._sort_options(recipe, {**preset, **filled, **given})
 
     @classmethod

@@ -193,3 +193,16 @@ def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
     for used in ("new", "file"):
         with pytest.raises(ConfigError, match="exists"):
             runs.begin(tmp_path / used, config)
+
+
+@pytest.mark.parametrize("method", recipes.RECIPES)
+def test_what_is_stored_of_a_run_comes_back_as_it_was(method):
+    plain = RunConfig(preset="tiny", method=method)
+    for name, value in plain.options.items():
+        other = not value if isinstance(value, bool) else value
+        other = value / 2 + 0.25 if isinstance(value, float) else other
+        other = value + 1 if type(value) is int else other
+        run = RunConfig(preset="tiny", method=method, **{name: other})
+        again = RunConfig(**json.loads(json.dumps(run.model_dump(mode="json"))))
+        assert again == run and again.options[name] == other
+    assert RunConfig(**plain.model_dump(mode="json")) == plain
