@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import encoders, losses, pruning, splits
 from .checking import check, compare, exercise, judge, require, summary
 from .config import RunConfig
+from .exercises_explore import check_changes, check_hard_head, check_learnt_late
 from .exercises_later import (
     check_auroc,
     check_balancedness,
@@ -44,10 +45,13 @@ __all__ = [
     "check_auroc",
     "check_balancedness",
     "check_boost_strength",
+    "check_changes",
     "check_class_weight",
     "check_compensation",
+    "check_hard_head",
     "check_info_nce",
     "check_interval",
+    "check_learnt_late",
     "check_list_without_overlap",
     "check_memorization_score",
     "check_momentum_loss",

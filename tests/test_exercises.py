@@ -383,7 +383,7 @@ ANSWERS = {
 }  # fmt: skip
 
 
-# --- lessons 08 to 10 -----------------------------------------------------------------------
+# --- lessons 07 to 10 -----------------------------------------------------------------------
 
 
 def pair_means(alone=False, each=False, total=False):
@@ -437,7 +437,30 @@ def ring(copied=False, wrapped=True, start=True):
     return answer
 
 
+def pick(group, count, sign=-1):
+    def answer(last, groups):
+        found = np.flatnonzero([group in (g, "") for g in groups])
+        return found[np.argsort(sign * last[found])[:count]].tolist()
+
+    return answer
+
+
+def changes(chosen=True, sign=1, change=True):
+    def answer(plain, boosted, control, selection):
+        at = selection if chosen else slice(None)
+        a, b = ((other - change * plain)[at].mean() for other in (boosted, control))
+        return a, b, sign * (a - b)
+
+    return answer
+
+
 ANSWERS |= {
+    "learnt_late": ([pick("few", 10)],
+                    [pick("", 10), pick("few", 10, 1), pick("few", 9), pick("many", 10)]),
+    "hard_head": ([pick("many", 1)],
+                  [pick("many", 1, 1), pick("many", 10), pick("few", 1)]),
+    "changes": ([changes()],
+                [changes(chosen=False), changes(sign=-1), changes(change=False)]),
     "pair_means": ([pair_means()],
                    [pair_means(alone=True), pair_means(each=True), pair_means(total=True)]),
     "interval": ([interval()], [interval(student=False), interval(ddof=0), interval(root=False)]),
