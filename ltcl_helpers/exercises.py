@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import encoders, losses, pruning, splits
 from .checking import check, compare, exercise, judge, require, summary
 from .config import RunConfig
+from .exercises_explore import check_changes, check_hard_head, check_learnt_late
 from .exercises_later import (
     check_auroc,
     check_balancedness,
@@ -30,18 +31,37 @@ from .exercises_later import (
     check_reversed_control,
     check_seeds_needed,
 )
+from .exercises_more import (
+    check_class_weight,
+    check_compensation,
+    check_info_nce,
+    check_ring,
+    check_simplex_cosine,
+)
+from .exercises_report import check_interval, check_pair_means, check_smallest_difference
 
 __all__ = [
     "check",
     "check_auroc",
     "check_balancedness",
     "check_boost_strength",
+    "check_changes",
+    "check_class_weight",
+    "check_compensation",
+    "check_hard_head",
+    "check_info_nce",
+    "check_interval",
+    "check_learnt_late",
     "check_list_without_overlap",
     "check_memorization_score",
     "check_momentum_loss",
+    "check_pair_means",
     "check_posterize",
     "check_reversed_control",
+    "check_ring",
     "check_seeds_needed",
+    "check_simplex_cosine",
+    "check_smallest_difference",
     "judge",
     "summary",
 ]

@@ -1,63 +1,77 @@
-"""Checks of what a student selected in the explorer; each says what is wrong with which sample."""
+"""Checks of lesson 07's exercises: samples found in the explorer, and what boosting did to them.
+
+A selection is an answer like any other: a function that gives the numbers of samples, picked by
+hand or computed. It is compared with the recorded SimCLR run of seed 0, the one the lesson opens.
+"""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .exercises import check
-from .histories import History
+from . import report
+from .checking import compare, exercise, require
+from .histories import open_run
+
+Select = Callable[[np.ndarray, list[str]], Sequence[int]]
 
 
-def check_learnt_late(history: History, selection: Sequence[int], count: int = 10) -> None:
-    """`count` samples of few classes, each with a last score above the median of all of them.
-
-    Raises:
-        AssertionError: that names the sample and what is wrong with it.
-    """
-    chosen = _distinct(selection, count)
-    group, last = history.groups(), history.scores()[-1]
-    median = float(np.median(last[group == "few"]))
-    for sample in chosen:
-        if group[sample] != "few":
-            raise AssertionError(f"sample {sample} is of a {group[sample]} class, not of a few one")
-        if last[sample] <= median:
-            raise AssertionError(
-                f"sample {sample} has score {last[sample]:.2f}, not above {median:.2f}, "
-                "the median of the few classes: the network was not late with it"
-            )
-    print(f"{count} samples learnt late: correct")
+@functools.cache
+def _recorded() -> tuple[np.ndarray, list[str]]:
+    """Last scores [N] and the group of each sample, N texts."""
+    history = open_run(report.RESULTS / "shapes-simclr" / "long-tail-0", images=False)
+    return history.scores()[-1], history.groups().tolist()
 
 
-def check_hard_head(history: History, selection: Sequence[int], share: float = 0.02) -> None:
-    """One sample of a many class among the `share` of all samples with the highest last scores.
-
-    Raises:
-        AssertionError: that names the sample and what is wrong with it.
-    """
-    (sample,) = _distinct(selection, 1)
-    group, last = history.groups()[sample], history.scores()[-1]
-    place = 1 + int((last > last[sample]).sum())
-    most = int(share * len(last))
-    if group != "many":
-        raise AssertionError(f"sample {sample} is of a {group} class, not of a many one")
-    if place > most:
-        raise AssertionError(f"sample {sample} has place {place}; a hard one is among {most}")
-    print(f"sample {sample}, place {place} of {len(last)}: correct")
+@exercise(
+    "search `few` and take ten with a last score above the median of the few classes.",
+    "the highest scores of all images, whatever their class",
+    "the lowest scores of the few classes instead of the highest",
+    "fewer than ten, or one of them twice",
+)
+def check_learnt_late(answer: Select) -> None:
+    """Ten samples of few classes that end high; `answer(last_scores, groups)` gives numbers."""
+    last, groups = _recorded()
+    median = float(np.median(last[np.array(groups) == "few"]))
+    for k in _distinct(answer(last.copy(), list(groups)), 10, len(last)):
+        require(groups[k] == "few", f"sample {k} is of a {groups[k]} class, not of a few one")
+        require(last[k] > median, f"sample {k} has score {last[k]:.2f}, not above {median:.2f}")
 
 
-def _distinct(selection: Sequence[int], count: int) -> list[int]:
-    chosen = sorted(set(selection))
-    if len(chosen) != count:
-        raise AssertionError(f"{len(chosen)} samples are selected, {count} are asked for")
-    return chosen
+@exercise(
+    "search `many`, order by `Hardest now`, and take one from the top.",
+    "the hardest of all images, whatever its class",
+    "the easiest of the many classes",
+    "the hardest ten instead of one",
+)
+def check_hard_head(answer: Select) -> None:
+    """One sample of a many class in the hardest 2 %; `answer(last_scores, groups)` gives [it]."""
+    last, groups = _recorded()
+    (k,) = _distinct(answer(last.copy(), list(groups)), 1, len(last))
+    place, most = 1 + int((last > last[k]).sum()), int(0.02 * len(last))
+    require(groups[k] == "many", f"sample {k} is of a {groups[k]} class, not of a many one")
+    require(place <= most, f"sample {k} has place {place}; a hard one is among {most}")
 
 
+@exercise(
+    "mean of the changes of the selected, to each of the two; the third is their difference.",
+    "the mean over all samples instead of the selected",
+    "the difference taken from control to boosted with the wrong sign",
+    "the boosted scores themselves instead of their change",
+)
 def check_changes(answer: Callable[..., Sequence[float]]) -> None:
     """`answer(plain, boosted, control, selection)`: to boosted, to control, and the difference."""
     draw = np.random.default_rng(8)
     for chosen in ([3], [0, 5, 7]):
         plain, boosted, control = draw.random((3, 9))
         a, b = (np.mean((other - plain)[chosen]) for other in (boosted, control))
-        check(f"changes of {len(chosen)}", answer(plain, boosted, control, chosen), [a, b, a - b])
+        compare(f"changes of {len(chosen)}", answer(plain, boosted, control, chosen), [a, b, a - b])
+
+
+def _distinct(selection: Sequence[int], count: int, samples: int) -> list[int]:
+    chosen = sorted(set(selection))
+    require(len(chosen) == count, f"{len(chosen)} samples are selected, {count} are asked for")
+    require(chosen[0] >= 0 and chosen[-1] < samples, f"numbers go from 0 to {samples - 1}")
+    return chosen

@@ -132,6 +132,13 @@ def test_lesson_runs_on_the_tiny_preset(path, tmp_path):
         if output.get("name") == "stderr"
     ]
     assert noise == []
+    said = "".join(
+        "".join(output.get("text", ""))
+        for _, _, tags, outputs in read_cells(target)
+        if "solution" in tags
+        for output in outputs
+    )
+    assert ": wrong" not in said and ": error" not in said, said  # checks do not raise
 
 
 def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
