@@ -127,8 +127,13 @@ def _limit(memory_gb: float, seconds: float) -> None:
 
     used = Path("/proc/self/statm")
     now = int(used.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if used.exists() else 0
-    limits = {"RLIMIT_AS": now + int(memory_gb * 2**30), "RLIMIT_CPU": int(seconds) + 5,
-              "RLIMIT_FSIZE": 100 << 20, "RLIMIT_CORE": 0, "RLIMIT_NPROC": 0}  # fmt: skip
+    limits = {
+        "RLIMIT_AS": now + int(memory_gb * 2**30),
+        "RLIMIT_CPU": int(seconds) + 5,
+        "RLIMIT_FSIZE": 100 << 20,
+        "RLIMIT_CORE": 0,
+        "RLIMIT_NPROC": 0,
+    }
     for name, value in limits.items():
         with contextlib.suppress(ValueError, OSError, AttributeError):
             resource.setrlimit(getattr(resource, name), (value, value))
@@ -138,8 +143,14 @@ def _close_the_world(folder: str) -> None:
     """Every file system read-only but `folder`; then give up the right to change that."""
     libc = ctypes.CDLL(None, use_errno=True)
     bind, remount, read_only = 4096, 32, 1
-    flags = {"nosuid": 2, "nodev": 4, "noexec": 8, "noatime": 1024, "nodiratime": 2048,
-             "relatime": 1 << 21}  # fmt: skip
+    flags = {
+        "nosuid": 2,
+        "nodev": 4,
+        "noexec": 8,
+        "noatime": 1024,
+        "nodiratime": 2048,
+        "relatime": 1 << 21,
+    }
     libc.mount(folder.encode(), folder.encode(), None, bind, None)
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         place, options = line.split()[4:6]

@@ -96,9 +96,14 @@ def _value(name: str, strength: float) -> tuple[float, float]:
     if name in BLENDS:
         return 1.0, 0.9 * strength
     ends = {
-        "ShearX": (0, 0.3), "ShearY": (0, 0.3), "TranslateX": (0, 150 / 331),
-        "TranslateY": (0, 150 / 331), "Rotate": (0, 30), "Solarize": (255, 0), "Posterize": (8, 4),
-    }.get(name, (0, 0))  # fmt: skip
+        "ShearX": (0, 0.3),
+        "ShearY": (0, 0.3),
+        "TranslateX": (0, 150 / 331),
+        "TranslateY": (0, 150 / 331),
+        "Rotate": (0, 30),
+        "Solarize": (255, 0),
+        "Posterize": (8, 4),
+    }.get(name, (0, 0))
     value = ends[0] + strength * (ends[1] - ends[0])
     return (float(round(value)) if name == "Posterize" else value), 0.0
 

@@ -115,8 +115,13 @@ class BalancedCL(CrossEntropy):
         classified, contrasted = features.split([len(batch.labels), 2 * len(batch.labels)])
         points = F.normalize(self._precisely(self.project_features, contrasted), dim=1)
         contrast = balanced_contrastive(
-            torch.stack(points.chunk(2), 1), batch.labels, self.prototypes(), self.temperature,
-            self.options.class_averaging, self.options.class_complement, self.options.average,
-        )  # fmt: skip
+            torch.stack(points.chunk(2), 1),
+            batch.labels,
+            self.prototypes(),
+            self.temperature,
+            self.options.class_averaging,
+            self.options.class_complement,
+            self.options.average,
+        )
         loss = self.options.classify_weight * self.classify(classified, batch.labels)
         return loss + self.options.contrast_weight * contrast

@@ -51,8 +51,9 @@ def run(
     states = {one: plan.state(one) for one in plan.cells}
     failures = [
         Failure(one.name, found.about, cell.log_of(one.folder(plan.study)))
-        for one, found in states.items() if found.state == "damaged"
-    ]  # fmt: skip
+        for one, found in states.items()
+        if found.state == "damaged"
+    ]
     waiting = deque(one for one, found in states.items() if found.state in OPEN)
     _check_inputs(list(waiting))
     log.info("%s: %d cells, %d to run", plan.grid.study, len(states), len(waiting))
@@ -87,8 +88,12 @@ def task_of(plan: Plan, one: Cell) -> cell.Task:
     folder = one.folder(plan.study)
     probe = {name: value for name, value in one.probe.items() if value is not None}
     record = str(one.folder(plan.results)) if plan.grid.record else None
-    return {"folder": str(folder), "parameters": {**one.given, **probe, "out": str(folder)},
-            "probe": one.probe, "record": record}  # fmt: skip
+    return {
+        "folder": str(folder),
+        "parameters": {**one.given, **probe, "out": str(folder)},
+        "probe": one.probe,
+        "record": record,
+    }
 
 
 @contextlib.contextmanager
@@ -110,9 +115,13 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
     with dask.config.set({"distributed.scheduler.allowed-failures": KILLS}):
         with _deaf_to_interrupts():
             cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None,
-                resources=resources, silence_logs=logging.CRITICAL,
-            )  # fmt: skip
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+                resources=resources,
+                silence_logs=logging.CRITICAL,
+            )
         with cluster, Client(cluster, set_as_default=False) as client:
             yield client
 
@@ -188,9 +197,13 @@ class Progress:
         self.failed, self.finished = 0, done
         self.quiet = not sys.stderr.isatty()  # a log gets a line for each cell instead
         self.bar = tqdm(
-            total=total, initial=done, desc="cells", unit="cell", disable=self.quiet,
+            total=total,
+            initial=done,
+            desc="cells",
+            unit="cell",
+            disable=self.quiet,
             bar_format="{desc} {n:.1f}/{total} |{bar:20}| {elapsed} < {remaining} {postfix}",
-        )  # fmt: skip
+        )
 
     def __enter__(self) -> Progress:
         return self

@@ -47,19 +47,24 @@ class Reference:
     ) -> None:
         self.config, self.device, self.epochs = config, device, 0
         stored = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # as CIFAR is
-        view = tv.Compose([
-            tv.RandomResizedCrop(images.shape[2:], (0.1, 1), interpolation=Image.BICUBIC),
-            tv.RandomHorizontalFlip(),
-            tv.RandomApply([tv.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
-            tv.RandomGrayscale(0.2),
-            tv.ToTensor(),
-        ])  # fmt: skip
+        view = tv.Compose(
+            [
+                tv.RandomResizedCrop(images.shape[2:], (0.1, 1), interpolation=Image.BICUBIC),
+                tv.RandomHorizontalFlip(),
+                tv.RandomApply([tv.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
+                tv.RandomGrayscale(0.2),
+                tv.ToTensor(),
+            ]
+        )
         self.loader = DataLoader(
-            range(len(images)), config.batch_size, shuffle=True, num_workers=workers,
+            range(len(images)),
+            config.batch_size,
+            shuffle=True,
+            num_workers=workers,
             collate_fn=functools.partial(pil_views, stored, view),
             generator=generator(config.seed, "reference", 0),
             multiprocessing_context="fork" if sys.platform == "linux" else None,  # starts fastest
-        )  # fmt: skip
+        )
         self.method = pretrain.make_method(config).to(device)
         self.method.start_epoch(1, 1)
         self.optimizer = optim.SGD(
@@ -171,14 +176,15 @@ def _tasks(
     return {
         **{
             f"reference {name} epoch, {count} workers": reference(name, count)
-            for name in NAMES[:2] for count in workers
+            for name in NAMES[:2]
+            for count in workers
         },
         **{f"{name} epoch": kit(name) for name in NAMES},
         "simclr views alone": lambda: [augment.simclr_view(images[i], draw) for i in batches * 2],
         "simclr step alone": kit("simclr", ready),
         "plain probe epoch": lambda: plain_probe(x, y, 100),
         "probe epoch": lambda: probe.fit_bcl(x, y, 100, epochs=1),
-    }  # fmt: skip
+    }
 
 
 def _time(tasks: dict[str, Callable], repeats: int, on_gpu: bool) -> tuple[dict, dict]:

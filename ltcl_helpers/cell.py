@@ -70,10 +70,15 @@ def execute(task: Task) -> tuple[str, str]:
     about = json.dumps(task | {"pid": os.getpid(), "tell": tell})
     with open(log, "ab") as file, open(listen, errors="replace") as heard:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ltcl_helpers.cell", about], cwd=task["cwd"], env=environment,
-            stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            [sys.executable, "-m", "ltcl_helpers.cell", about],
+            cwd=task["cwd"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            start_new_session=True,
             pass_fds=[tell],
-        )  # fmt: skip
+        )
         os.close(tell)
         try:
             while process.poll() is None:
@@ -158,9 +163,15 @@ def _papermill(task: Task, folder: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="ltcl-") as sockets:  # two kernels may pick one port
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{sockets}/kernel"}})
         papermill.execute_notebook(
-            NOTEBOOK, beside, task["parameters"], cwd=task["cwd"], log_output=True,
-            progress_bar=False, start_timeout=120, config=config,
-        )  # fmt: skip
+            NOTEBOOK,
+            beside,
+            task["parameters"],
+            cwd=task["cwd"],
+            log_output=True,
+            progress_bar=False,
+            start_timeout=120,
+            config=config,
+        )
     done = store.verify(folder)
     done["files"].pop("run.ipynb", None)  # killed after this line, the run holds without it
     store.write_json(folder / "DONE.json", done)

@@ -103,8 +103,10 @@ def judge(check: Callable, answer: Callable) -> Verdict:
 
 def summary() -> None:
     """Say which of the exercises that were checked in this process are still open."""
-    names = {status: [n.removeprefix("check_") for n, s in SEEN.items() if s == status]
-             for status in (RIGHT, UNANSWERED, WRONG, ERROR)}  # fmt: skip
+    names = {
+        status: [n.removeprefix("check_") for n, s in SEEN.items() if s == status]
+        for status in (RIGHT, UNANSWERED, WRONG, ERROR)
+    }
     for status, found in names.items():
         if found:
             print(f"{status}: {', '.join(found)}")

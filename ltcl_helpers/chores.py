@@ -39,9 +39,12 @@ def main(chore: str) -> int:
 def run(*command: object, quiet: bool = False) -> None:
     """Run a program of .venv (or any other). Raises Failed with its output if it fails."""
     done = subprocess.run(
-        [str(word) for word in command], stdout=subprocess.PIPE if quiet else None,
-        stderr=subprocess.STDOUT if quiet else None, text=True, errors="replace",
-    )  # fmt: skip
+        [str(word) for word in command],
+        stdout=subprocess.PIPE if quiet else None,
+        stderr=subprocess.STDOUT if quiet else None,
+        text=True,
+        errors="replace",
+    )
     if done.returncode:
         raise Failed(f"{done.stdout or ''}{Path(str(command[0])).name} failed: {command[1:4]}")
 

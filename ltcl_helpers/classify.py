@@ -40,14 +40,25 @@ def classifier_rows(
         torch.zeros(len(count)).double().index_add(0, held_out.labels, hit) / count
     ).numpy()
     about = {
-        "method": config.method, "boost": config.boost, "features": "encoder",
-        "preset": config.preset, "data": config.data, "epochs": config.epochs,
-        "split": Path(config.split).name, "split_seed": config.drawn_with,
-        "mirrored": config.mirrored, "seed": config.seed, "test": test or config.data,
-        "protocol": PROTOCOL, "groups": groups, "shots": SHOTS, "list": "training split",
-        "list_source": "split", "list_sha256": splits.split_digest(run.index.numpy()),
+        "method": config.method,
+        "boost": config.boost,
+        "features": "encoder",
+        "preset": config.preset,
+        "data": config.data,
+        "epochs": config.epochs,
+        "split": Path(config.split).name,
+        "split_seed": config.drawn_with,
+        "mirrored": config.mirrored,
+        "seed": config.seed,
+        "test": test or config.data,
+        "protocol": PROTOCOL,
+        "groups": groups,
+        "shots": SHOTS,
+        "list": "training split",
+        "list_source": "split",
+        "list_sha256": splits.split_digest(run.index.numpy()),
         "images": len(run.index),
-    }  # fmt: skip
+    }
     report = probe.group_report(per_class, np.asarray(run.group_counts), groups)
     top5 = (logits.topk(min(5, len(count)), 1).indices == held_out.labels[:, None]).any(1)
     report["top5"] = float(top5.double().mean())

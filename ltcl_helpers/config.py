@@ -179,11 +179,14 @@ def _said(config: RunConfig) -> dict[str, str]:
     steps = {"code": "the code's rule of strength", "paper": "the paper's rule of strength"}
     batches = ("small last batch", "batches of near-equal size")
     return {
-        "blocks": f"ResNet-{2 * sum(config.blocks) + 2}", "width": f"width {config.width}",
+        "blocks": f"ResNet-{2 * sum(config.blocks) + 2}",
+        "width": f"width {config.width}",
         "stem_stride": f"stride {config.stem_stride} in the first convolution",
         "head_layers": f"a head of {config.head_layers} layers",
-        "epochs": f"{config.epochs} epochs", "batch_size": f"batch {config.batch_size}",
-        "equal_batches": batches[config.equal_batches], "lr": f"learning rate {config.lr:g}",
+        "epochs": f"{config.epochs} epochs",
+        "batch_size": f"batch {config.batch_size}",
+        "equal_batches": batches[config.equal_batches],
+        "lr": f"learning rate {config.lr:g}",
         "warmup": f"warm-up of {config.warmup:g} epochs",
         "weight_decay": f"weight decay {config.weight_decay:g}",
         "temperature": f"temperature {config.temperature:g}",
@@ -193,7 +196,7 @@ def _said(config: RunConfig) -> dict[str, str]:
         "prune_fraction": f"pruned share {config.prune_fraction:g}",
         "prune_random": f"of it by chance {config.prune_random:g}",
         "options": ", ".join(f"{name} {value}" for name, value in config.options.items()),
-    }  # fmt: skip
+    }
 
 
 def caution(*configs: RunConfig) -> str:

@@ -95,5 +95,8 @@ def check_class_weight(answer: Callable[[int, int, bool], float]) -> None:
         for averaging in (False, True):
             expected = 0.5 if averaging else members / (members + others)
             name = "with" if averaging else "without"
-            compare(f"{members} against {others} {name} averaging",
-                    answer(members, others, averaging), expected)  # fmt: skip
+            compare(
+                f"{members} against {others} {name} averaging",
+                answer(members, others, averaging),
+                expected,
+            )

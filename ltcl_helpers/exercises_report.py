@@ -25,8 +25,9 @@ def check_pair_means(answer: Callable[[list[tuple[str, bool, float]]], Sequence[
             (str(k), half, float(draw.normal())) for k in range(pairs) for half in (True, False)
         ]
         runs += [(str(pairs), False, 9.0)] if alone else []
-        where = pd.MultiIndex.from_tuples([(d, m, k) for k, (d, m, _) in enumerate(runs)],
-                                          names=report.WHO)  # fmt: skip
+        where = pd.MultiIndex.from_tuples(
+            [(d, m, k) for k, (d, m, _) in enumerate(runs)], names=report.WHO
+        )
         expected = report.units(pd.Series([value for *_, value in runs], where))
         got = answer(list(runs))
         name = f"{pairs} pairs{' and a run without its mirror' if alone else ''}"

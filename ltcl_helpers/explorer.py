@@ -60,13 +60,19 @@ def payload(
     if first.index is not None:
         arrays["index"] = first.index.astype(np.int32)
     meta: dict[str, Any] = {
-        "samples": len(labels), "epochs": [_epochs(first)[row] for row in rows[0]],
-        "classes": [{"name": n, "size": int(c), "group": g} for n, c, g in
-                    zip(names, counts, groups, strict=True)],
-        "labelled": first.labels is not None, "colours": plots.COLOURS, "runs": [],
-        "notes": _notes(histories), "aboutLabels": _about_labels(histories),
+        "samples": len(labels),
+        "epochs": [_epochs(first)[row] for row in rows[0]],
+        "classes": [
+            {"name": n, "size": int(c), "group": g}
+            for n, c, g in zip(names, counts, groups, strict=True)
+        ],
+        "labelled": first.labels is not None,
+        "colours": plots.COLOURS,
+        "runs": [],
+        "notes": _notes(histories),
+        "aboutLabels": _about_labels(histories),
         "data": first.config.data if first.config else "",
-    }  # fmt: skip
+    }
     if len(_epochs(first)) > len(rows[0]):
         meta["notes"].append(f"{len(rows[0])} of {len(_epochs(first))} kept epochs are shown.")
     member = np.array(groups)[labels]

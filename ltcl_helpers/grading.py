@@ -63,8 +63,10 @@ def lessons() -> dict[str, list[Exercise]]:
 def lesson_of(path: Path, course: dict[str, list[Exercise]]) -> str:
     """The lesson that a submission answers: the one most of whose functions it defines or calls."""
     text = "\n".join(code_cells(path))
-    hits = {name: sum(bool(re.search(rf"\b{e.check}\(|\bdef {e.answer}\(", text)) for e in asked)
-            for name, asked in course.items()}  # fmt: skip
+    hits = {
+        name: sum(bool(re.search(rf"\b{e.check}\(|\bdef {e.answer}\(", text)) for e in asked)
+        for name, asked in course.items()
+    }
     best = max(hits, key=hits.get)
     return best if hits[best] else ""
 
@@ -222,8 +224,11 @@ def _reads(node: ast.stmt) -> set[str]:
 
     def names(table: symtable.SymbolTable) -> set[str]:
         top = table.get_type() == "module"
-        found = {s.get_name() for s in table.get_symbols()
-                 if (s.is_referenced() if top else s.is_global())}  # fmt: skip
+        found = {
+            s.get_name()
+            for s in table.get_symbols()
+            if (s.is_referenced() if top else s.is_global())
+        }
         return found.union(*map(names, table.get_children()))
 
     return names(symtable.symtable(ast.unparse(node), "cell", "exec"))

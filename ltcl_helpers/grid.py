@@ -107,11 +107,16 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
     if errors := errors + wrong:
         raise ConfigError(f"{path}: {'; '.join(errors)}")
     return Grid(
-        path, content.get("title", path.stem), content.get("note", ""), cells,
-        {cell.row: cell.label for cell in cells}, [tuple(p) for p in content.get("compare", [])],
-        {axis: list(values) for axis, values in cross.items()}, _probe(grid, {}),
+        path,
+        content.get("title", path.stem),
+        content.get("note", ""),
+        cells,
+        {cell.row: cell.label for cell in cells},
+        [tuple(p) for p in content.get("compare", [])],
+        {axis: list(values) for axis, values in cross.items()},
+        _probe(grid, {}),
         content.get("record", False),
-    )  # fmt: skip
+    )
 
 
 def _load(path: Path) -> dict[str, Any]:
@@ -123,11 +128,15 @@ def _load(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no `key: value` lines; docs/batch.md shows a grid")
-    errors = [f"{k} is no key of a grid; the keys are {', '.join(KEYS)}"
-              for k in content.keys() - KEYS.keys()]  # fmt: skip
-    errors += [f"{key} is {value!r}; it must be of type {KEYS[key].__name__}"
-               for key, value in content.items()
-               if key in KEYS and not isinstance(value, KEYS[key])]  # fmt: skip
+    errors = [
+        f"{k} is no key of a grid; the keys are {', '.join(KEYS)}"
+        for k in content.keys() - KEYS.keys()
+    ]
+    errors += [
+        f"{key} is {value!r}; it must be of type {KEYS[key].__name__}"
+        for key, value in content.items()
+        if key in KEYS and not isinstance(value, KEYS[key])
+    ]
     for part in ("cross", "rows"):
         table = content.get(part)
         kinds = (dict, list) if part == "cross" else dict

@@ -128,9 +128,14 @@ def open_run(run: Any, images: bool = True) -> History:
     if isinstance(run, str | Path):
         run = Run.load(run)
     history = History(
-        run.momentum_loss.numpy(), run.config.label, list(run.epochs_kept), run.labels.numpy(),
-        run.index.numpy(), group_counts=run.group_counts.numpy(), config=run.config,
-    )  # fmt: skip
+        run.momentum_loss.numpy(),
+        run.config.label,
+        list(run.epochs_kept),
+        run.labels.numpy(),
+        run.index.numpy(),
+        group_counts=run.group_counts.numpy(),
+        config=run.config,
+    )
     if not len(history.momentum_loss):
         raise ConfigError(f"{run.folder} is an untrained encoder: it has no loss history to show")
     try:

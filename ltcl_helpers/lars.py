@@ -23,9 +23,13 @@ class LARS(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: Iterable, lr: float, momentum: float = 0.9, weight_decay: float = 1e-6,
+        self,
+        params: Iterable,
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 1e-6,
         trust: float = 0.001,
-    ) -> None:  # fmt: skip
+    ) -> None:
         given = dict(lr=lr, momentum=momentum, weight_decay=weight_decay, trust=trust)
         super().__init__(params, given)
 

@@ -86,9 +86,10 @@ def _find_lists(
         return []
     prefix, _, rest = split.stem.partition("split") if in_file else ("*", "", "*")
     patterns = {
-        "full": f"{prefix}trainIdxList.npy", "1%": f"{prefix}split{rest[:1]}_S_b.npy",
+        "full": f"{prefix}trainIdxList.npy",
+        "1%": f"{prefix}split{rest[:1]}_S_b.npy",
         "validation": f"{prefix}valIdxList.npy",
-    }  # fmt: skip
+    }
     pattern = patterns.get(shots, f"{prefix}split*_test_{shots}shot.npy")
     folder = where or split.parent.parent
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])

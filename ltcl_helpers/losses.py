@@ -60,9 +60,14 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
 
 
 def balanced_contrastive(
-    features: Tensor, labels: Tensor, prototypes: Tensor, temperature: float,
-    class_averaging: bool = True, class_complement: bool = True, average: str = "L1",
-) -> Tensor:  # fmt: skip
+    features: Tensor,
+    labels: Tensor,
+    prototypes: Tensor,
+    temperature: float,
+    class_averaging: bool = True,
+    class_complement: bool = True,
+    average: str = "L1",
+) -> Tensor:
     """Balanced contrastive loss (Zhu et al. 2022, eq. 7), one value per sample.
 
     Candidates are the 2B features and, by class complement, the C prototypes: every class is there

@@ -80,9 +80,12 @@ class MomentumLoss:
     def state_dict(self) -> dict:
         """All that a checkpoint needs."""
         return {
-            "value": self.value, "scores": self.scores, "history": self.history,
-            "epochs": self.epochs, "epoch": self.epoch,
-        }  # fmt: skip
+            "value": self.value,
+            "scores": self.scores,
+            "history": self.history,
+            "epochs": self.epochs,
+            "epoch": self.epoch,
+        }
 
     def load_state_dict(self, state: dict) -> None:
         """Restore what `state_dict` gave."""

@@ -110,8 +110,9 @@ def _head(one: Study) -> Iterator[str]:
 def _results(one: Study) -> Iterator[str]:
     yield "<h2>Accuracy</h2>"
     accuracies, theirs = tables.table(one), tables.published(one)
-    for (section, protocol, shots), part in accuracies.groupby(["section", "protocol", "shots"],
-                                                          sort=False):  # fmt: skip
+    for (section, protocol, shots), part in accuracies.groupby(
+        ["section", "protocol", "shots"], sort=False
+    ):
         yield f"<h3>{html.escape(_named(section, protocol, shots))}</h3>"
         here = {"section": section, "protocol": protocol, "shots": shots}
         beside = theirs.loc[(theirs[list(here)] == here).all(axis=1)] if len(theirs) else theirs

@@ -36,9 +36,12 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(
-        cls, grid: Grid, out: str | Path | None = None, results: Path = RESULTS,
+        cls,
+        grid: Grid,
+        out: str | Path | None = None,
+        results: Path = RESULTS,
         only: str | None = None,
-    ) -> Plan:  # fmt: skip
+    ) -> Plan:
         """With the study's folder `out`, by default runs/STUDY, and the cells that match `only`."""
         cells = [one for one in grid.cells if fnmatch.fnmatch(one.name, only or "*")]
         if not cells:
@@ -98,8 +101,11 @@ def dry_run(plan: Plan) -> str:
     counts = Counter(found.state for found in states.values())
     lines = [f"{found.state:9} {one.name}  {found.about}".rstrip() for one, found in states.items()]
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
-    left = {one: one.config.epochs - _epochs_done(one.folder(plan.study))
-            for one, found in states.items() if found.state in OPEN}  # fmt: skip
+    left = {
+        one: one.config.epochs - _epochs_done(one.folder(plan.study))
+        for one, found in states.items()
+        if found.state in OPEN
+    }
     return "\n".join([*lines, f"{len(states)} cells: {total}", *_hours(plan, left)])
 
 
@@ -111,8 +117,11 @@ def _hours(plan: Plan, left: dict[Cell, int]) -> list[str]:
     kinds = {one: _cost(one.config) for one in left}
     lines = []
     for device in sorted({device for device, _ in seconds}):
-        known = [left[one] * seconds[device, kind] for one, kind in kinds.items()
-                 if (device, kind) in seconds]  # fmt: skip
+        known = [
+            left[one] * seconds[device, kind]
+            for one, kind in kinds.items()
+            if (device, kind) in seconds
+        ]
         unknown = len(left) - len(known)
         more = f"; unknown for {unknown} cells" if unknown else ""
         if known:
@@ -135,10 +144,19 @@ def recorded_seconds(studies: Iterable[Path]) -> dict[tuple[str, str], float]:
 def _cost(config: RunConfig) -> str:
     """What the time of an epoch depends on, as a digest."""
     same = {
-        "seed": 0, "split_seed": 0, "mirrored": False, "epochs": 1, "warmup_epochs": None,
-        "lr": 1.0, "weight_decay": 0.0, "temperature": 1.0, "momentum_beta": 0.0, "keep_every": 1,
-        "preset": "quick", "precision": "auto",
-    }  # fmt: skip
+        "seed": 0,
+        "split_seed": 0,
+        "mirrored": False,
+        "epochs": 1,
+        "warmup_epochs": None,
+        "lr": 1.0,
+        "weight_decay": 0.0,
+        "temperature": 1.0,
+        "momentum_beta": 0.0,
+        "keep_every": 1,
+        "preset": "quick",
+        "precision": "auto",
+    }
     boost = "none" if config.boost == "none" else "memory"
     split = re.sub(r"\d", "", Path(config.split).name)
     return config.model_copy(update={**same, "boost": boost, "split": split}).digest()

@@ -104,9 +104,11 @@ def look(labels: Iterable[str]) -> tuple[dict[str, str], dict[str, tuple | str]]
 
 
 def group_strips(
-    runs: pd.DataFrame, labels: Mapping[str, str], groups: Sequence[str] = report.COMPARED,
+    runs: pd.DataFrame,
+    labels: Mapping[str, str],
+    groups: Sequence[str] = report.COMPARED,
     ax: Axes | None = None,
-) -> Axes:  # fmt: skip
+) -> Axes:
     """Accuracy by group: small a run, large the mean; `runs` as by `report.by_run`."""
     names = [name for name in labels if name in runs.index.unique(0)]
     ax = ax or plt.subplots(figsize=(7, 0.6 + 0.42 * len(names)))[1]
@@ -114,21 +116,38 @@ def group_strips(
     tidy = (100 * runs[groups]).rename_axis(columns="group").stack().rename("accuracy")
     tidy = tidy.reset_index()
     tidy["features"] = tidy.iloc[:, 0].map(labels)
-    style = dict(data=tidy, x="accuracy", y="features", hue="group", hue_order=groups,
-                 order=[labels[name] for name in names], palette=COLOURS, ax=ax)  # fmt: skip
+    style = dict(
+        data=tidy,
+        x="accuracy",
+        y="features",
+        hue="group",
+        hue_order=groups,
+        order=[labels[name] for name in names],
+        palette=COLOURS,
+        ax=ax,
+    )
     sns.stripplot(**style, dodge=True, jitter=False, size=3, alpha=0.6, legend=False)
     markers = [MARKERS[group] for group in groups]
-    sns.pointplot(**style, dodge=0.8 - 0.8 / len(groups), errorbar=None, linestyle="none",
-                  markers=markers, markersize=5)  # fmt: skip
+    sns.pointplot(
+        **style,
+        dodge=0.8 - 0.8 / len(groups),
+        errorbar=None,
+        linestyle="none",
+        markers=markers,
+        markersize=5,
+    )
     ax.set(xlabel="accuracy, %", ylabel="")
     ax.legend(title=None, ncols=len(groups), loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
 def paired_strips(
-    runs: pd.DataFrame, pairs: Iterable[tuple[str, str]], labels: Mapping[str, str],
-    groups: Sequence[str] = report.COMPARED, axes: Sequence[Axes] | None = None,
-) -> Figure:  # fmt: skip
+    runs: pd.DataFrame,
+    pairs: Iterable[tuple[str, str]],
+    labels: Mapping[str, str],
+    groups: Sequence[str] = report.COMPARED,
+    axes: Sequence[Axes] | None = None,
+) -> Figure:
     """Paired differences, a panel for each group: dots are runs, bars the mean's 95 % interval."""
     table = report.compare(runs, pairs, labels, [group for group in groups if group in runs])
     names, groups = list(table["difference"].unique()), list(table["group"].unique())
@@ -181,8 +200,18 @@ def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
     tidy = per_class.assign(size=size, percent=100 * per_class["accuracy"])
     tidy = tidy.groupby(["label", "folder", "size"], sort=False)["percent"].mean().reset_index()
     colours, dashes = look(tidy["label"])
-    sns.lineplot(tidy, x="size", y="percent", hue="label", style="label", palette=colours,
-                 dashes=dashes, errorbar="sd", err_kws={"alpha": 0.12}, ax=ax)  # fmt: skip
+    sns.lineplot(
+        tidy,
+        x="size",
+        y="percent",
+        hue="label",
+        style="label",
+        palette=colours,
+        dashes=dashes,
+        errorbar="sd",
+        err_kws={"alpha": 0.12},
+        ax=ax,
+    )
     ax.set(xscale="log", xlabel="images of the class", ylabel="accuracy, %")
     ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return ax
@@ -203,8 +232,15 @@ def length_curves(
                 parts[part].append(pd.DataFrame(about))
     style = dict(x="epochs", y="points", hue="features", palette=colours, legend=False)
     every = pd.concat(parts["accuracy"])
-    sns.lineplot(every, **style | {"legend": "full"}, style="features", dashes=dashes,
-                 markers=["o"] * len(labels), errorbar=None, ax=left)  # fmt: skip
+    sns.lineplot(
+        every,
+        **style | {"legend": "full"},
+        style="features",
+        dashes=dashes,
+        markers=["o"] * len(labels),
+        errorbar=None,
+        ax=left,
+    )
     every = pd.concat(parts["apart"])
     every = every[every["features"] != labels[base]]
     sns.lineplot(every, **style, style="features", dashes=dashes, errorbar=None, ax=right)

@@ -190,14 +190,19 @@ def probe_run(
         if protocol == "sdclr":
             report["class std"] = float(np.std(result.per_class))
         report["top5"] = result.top5
-        listed = {
-            "shots": number, "list": each.name, "list_source": each.source,
-            "list_sha256": splits.split_digest(each.index), "images": len(each.index),
-        }  # fmt: skip
+        listed = _of_list(number, each)
         rows += [{**about, **listed, "group": g, "accuracy": a} for g, a in report.items()]
         rows[-1]["per_class"] = result.per_class.tolist()  # beside the last number of the list
         log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
     return pd.DataFrame(rows)
+
+
+def _of_list(shots: str, each: LabelledList) -> dict[str, object]:
+    """What a row says about its labelled images."""
+    return {
+        "shots": shots, "list": each.name, "list_source": each.source,
+        "list_sha256": splits.split_digest(each.index), "images": len(each.index),
+    }  # fmt: skip
 
 
 def _check_choices(kind: str, protocol: str, shots: tuple[str, ...], groups: str) -> None:

@@ -181,8 +181,9 @@ def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) ->
 
 def ends(found: Interval | Mapping[str, float], scale: float = 100, digits: int = 1) -> str:
     """Mean and ends of an interval, in points: "1.2 (-0.3 to 2.7)"."""
-    mean, low, high = found[:3] if isinstance(found, Interval) else (
-        found["mean"], found["low"], found["high"])  # fmt: skip
+    mean, low, high = (
+        found[:3] if isinstance(found, Interval) else (found["mean"], found["low"], found["high"])
+    )
     text = f"{scale * mean:+.{digits}f}"
     if np.isnan(low):
         return text

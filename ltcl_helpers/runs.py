@@ -104,9 +104,11 @@ def finish(training: Training, rows: list[list], machines: list[dict], folder: P
     kept = {name: network.cpu().eval() for name, network in training.method.trained().items()}
     arrays = {
         "momentum_loss": memory.history.half().numpy(),
-        "labels": inputs.labels, "index": inputs.index,
-        "class_counts": inputs.class_counts, "group_counts": inputs.group_counts,
-    }  # fmt: skip
+        "labels": inputs.labels,
+        "index": inputs.index,
+        "class_counts": inputs.class_counts,
+        "group_counts": inputs.group_counts,
+    }
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     networks = kept | {"head": training.method.head.cpu().eval()}
     run = Run(folder, config, history, epochs_kept=memory.epochs, networks=networks, **tensors)
@@ -128,9 +130,11 @@ def finish(training: Training, rows: list[list], machines: list[dict], folder: P
 def _about(config: RunConfig) -> dict[str, str]:
     """How to use the weights, for those who find the file alone."""
     about = {
-        "input": "(x - mean) / std with x in [0, 1]", "mean": encoders.MEAN, "std": encoders.STD,
+        "input": "(x - mean) / std with x in [0, 1]",
+        "mean": encoders.MEAN,
+        "std": encoders.STD,
         "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
         f"conv1 3x3 stride {config.stem_stride} without bias, maxpool and fc identity",
-    }  # fmt: skip
+    }
     # One key: safetensors writes several in random order, and equal runs are equal files here.
     return {"encoder": json.dumps(about)}

@@ -122,9 +122,13 @@ class Sandbox:
         words = [*fences(), sys.executable, "-m", "ltcl_helpers.answering"]
         self.process = subprocess.Popen(
             [*words, self.folder, str(self.memory_gb), str(self.seconds)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            cwd=self.folder, env=environment, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self.folder,
+            env=environment,
+            start_new_session=True,
+        )
         waiting = threading.Timer(120, self._kill)  # a loaded machine imports slowly
         waiting.start()
         try:

@@ -94,8 +94,11 @@ def _check_run(folder: Path, wanted: RunConfig) -> None:
     """Refuse a run with other parameters than its cell's; where files lie counts for nothing."""
     found, ours = read_config(folder).model_dump(), wanted.model_dump()
     names = ours.keys() - PLACES
-    apart = [f"{name} {found[name]!r}, not {ours[name]!r}" for name in sorted(names)
-             if found[name] != ours[name]]  # fmt: skip
+    apart = [
+        f"{name} {found[name]!r}, not {ours[name]!r}"
+        for name in sorted(names)
+        if found[name] != ours[name]
+    ]
     if Path(str(found["split"])).name != Path(ours["split"]).name:
         apart.append(f"split {found['split']}, not {ours['split']}")
     if apart:
@@ -165,11 +168,14 @@ def machines(one: Study) -> pd.DataFrame:
     """Time and device of every run: one line each."""
     runs = one.rows.drop_duplicates("folder")
     lines = {
-        "run": runs["run"], "features": runs["label"], "epochs": runs["epochs"],
+        "run": runs["run"],
+        "features": runs["label"],
+        "epochs": runs["epochs"],
         "seconds an epoch": runs["seconds"].map(_seconds),
         "minutes": (runs["seconds"] * runs["epochs"] / 60).map(_seconds),
-        "device": runs["machine"], "torch": runs["torch"],
-    }  # fmt: skip
+        "device": runs["machine"],
+        "torch": runs["torch"],
+    }
     return pd.DataFrame(lines)
 
 

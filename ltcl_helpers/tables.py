@@ -52,8 +52,9 @@ def compared(one: Study, **only: str) -> str:
     if found.empty:
         return report.comparison(found)
     texts = []
-    for (section, protocol, shots), part in found.groupby(["section", "protocol", "shots"],
-                                                          sort=False):  # fmt: skip
+    for (section, protocol, shots), part in found.groupby(
+        ["section", "protocol", "shots"], sort=False
+    ):
         several = found["protocol"].nunique() > 1
         words = [section, f"{shots}-shot", f'protocol "{protocol}"' if several else ""]
         title = f"first minus second, {', '.join(word for word in words if word)}, points"
@@ -87,10 +88,14 @@ def last_auroc(signal: pd.DataFrame) -> pd.DataFrame:
     """AUROC of the last momentum loss by row: n runs, mean ± sd, and weighted to the tail."""
     last = report.last_signal(signal, "label")
     lines = [
-        {"features": label, "n": len(part), "AUROC for few": spread(part["auroc"], 1, 3),
-         "weighted to the tail's classes": spread(part["weighted"], 1, 3)}
+        {
+            "features": label,
+            "n": len(part),
+            "AUROC for few": spread(part["auroc"], 1, 3),
+            "weighted to the tail's classes": spread(part["weighted"], 1, 3),
+        }
         for label, part in last.groupby(level="label", sort=False)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(lines)
 
 
@@ -123,13 +128,18 @@ def published(one: Study) -> pd.DataFrame:
             for _, number in theirs[theirs["method"] == row].iterrows():
                 lists = _named_splits(number["split"])
                 here = ours[ours["split"].str.removesuffix(".npy").isin(lists)]
-                here = here[(here[["protocol", "shots", "group"]] == number[
-                    ["protocol", "shots", "group"]]).all(axis=1)]  # fmt: skip
+                here = here[
+                    (
+                        here[["protocol", "shots", "group"]]
+                        == number[["protocol", "shots", "group"]]
+                    ).all(axis=1)
+                ]
                 if here["split"].nunique() < len(lists):
                     continue
                 values = here.groupby("folder")["accuracy"].mean()
-                found.append({"section": section, "features": one.labels[row],
-                              **_beside(values, number)})  # fmt: skip
+                found.append(
+                    {"section": section, "features": one.labels[row], **_beside(values, number)}
+                )
     return pd.DataFrame(found)
 
 
@@ -147,10 +157,14 @@ def _beside(values: pd.Series, number: pd.Series) -> dict[str, object]:
     inside = "one run" if len(values) < 2 else "yes" if abs(apart) <= values.std() else "no"
     about = {column: number[column] for column in ("protocol", "shots", "group")}
     return {
-        **about, "n": len(values), "ours": spread(values),
-        "published": f"{100 * number['accuracy']:.1f}", "difference": f"{100 * apart:+.1f}",
-        "within": inside, "source": f"{number['source']}, {number['table']}",
-    }  # fmt: skip
+        **about,
+        "n": len(values),
+        "ours": spread(values),
+        "published": f"{100 * number['accuracy']:.1f}",
+        "difference": f"{100 * apart:+.1f}",
+        "within": inside,
+        "source": f"{number['source']}, {number['table']}",
+    }
 
 
 def beside_published(one: Study) -> str:

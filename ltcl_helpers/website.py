@@ -108,8 +108,11 @@ def _output(output: dict) -> str:
     """One output of a cell, in the richest form that a page without scripts can show."""
     if output["output_type"] == "stream":
         return f'<pre class="printed">{html.escape("".join(output["text"]))}</pre>'
-    data = {kind: "".join(text) for kind, text in output.get("data", {}).items()
-            if isinstance(text, str | list)}  # fmt: skip
+    data = {
+        kind: "".join(text)
+        for kind, text in output.get("data", {}).items()
+        if isinstance(text, str | list)
+    }
     if "image/png" in data:
         picture = "".join(data["image/png"].split())
         return f'<img src="data:image/png;base64,{picture}" alt="picture made by the cell above">'
@@ -182,5 +185,7 @@ def _explorer(target: Path) -> str:
     from .runs import Run
 
     explorer.export_html(Run.load(runs[0]), target / "explorer.html")
-    return ('<a class="card" href="explorer.html"><strong>Memorization explorer</strong>'
-            "<p>Pick one image: how did the network learn it, epoch by epoch?</p></a>")  # fmt: skip
+    return (
+        '<a class="card" href="explorer.html"><strong>Memorization explorer</strong>'
+        "<p>Pick one image: how did the network learn it, epoch by epoch?</p></a>"
+    )
