@@ -55,6 +55,8 @@ def write_bytes(path: Path, content: bytes) -> None:
         os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
+    if os.name == "nt":
+        return  # Windows opens no folder; its rename is as safe as it gets
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the rename itself must survive a power cut
