@@ -120,6 +120,11 @@ def figures() -> None:
 
 
 CHORES: dict[str, Callable[[], None]] = {
-    "setup": setup, "course": course, "lint": lint, "test": test, "make-site": site,
-    "make-editions": editions, "figures": figures,
-}  # fmt: skip
+    "setup": setup,
+    "course": course,
+    "lint": lint,
+    "test": test,
+    "make-site": site,
+    "make-editions": editions,
+    "figures": figures,
+}

@@ -20,10 +20,19 @@ import yaml
 from .config import ConfigError, RunConfig, parse_setting
 
 KEYS = {  # of a grid: the type it must have
-    "title": str, "note": str, "base": dict, "cross": dict, "rows": dict, "folder": str,
-    "skip": list, "compare": list, "probe": dict, "lists": str, "mirrored_pairs": bool,
+    "title": str,
+    "note": str,
+    "base": dict,
+    "cross": dict,
+    "rows": dict,
+    "folder": str,
+    "skip": list,
+    "compare": list,
+    "probe": dict,
+    "lists": str,
+    "mirrored_pairs": bool,
     "record": bool,
-}  # fmt: skip
+}
 PROBE = {"shots": "100", "protocol": "bcl", "features": "encoder", "lists": None}
 CHOICES = {
     "protocol": ("bcl", "logistic", "knn", "sdclr", "classifier"),

@@ -70,10 +70,9 @@ def balanced_contrastive(
 ) -> Tensor:
     """Balanced contrastive loss (Zhu et al. 2022, eq. 7), one value per sample.
 
-    Candidates are the 2B features and, by class complement, the C prototypes: every class is there
-    at least once. An anchor is pulled to all candidates of its class; by class averaging a class
-    weighs as one in the denominator, however many candidates it has. Without both it is the
-    supervised contrastive loss.
+    Candidates are the 2B features and, by class complement, the C prototypes: every class is there.
+    An anchor is pulled to all candidates of its class; by class averaging a class weighs as one in
+    the denominator. Without both it is the supervised contrastive loss.
 
     Args:
         features: [B, 2, D] unit vectors, two views of each sample; each is an anchor.

@@ -25,10 +25,14 @@ MARKERS = {"many": "o", "medium": "s", "few": "^", "all": "D"}
 LINES = {"many": "-", "medium": "--", "few": ":", "all": "-."}
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#7F7F7F"]
 STYLE = {
-    "axes.prop_cycle": plt.cycler(color=PALETTE), "axes.spines.top": False,
-    "axes.spines.right": False, "axes.titlesize": "medium", "legend.frameon": False,
-    "svg.hashsalt": "ltcl", "font.size": 9,
-}  # fmt: skip
+    "axes.prop_cycle": plt.cycler(color=PALETTE),
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+    "legend.frameon": False,
+    "svg.hashsalt": "ltcl",
+    "font.size": 9,
+}
 plt.rcParams.update(STYLE)
 
 

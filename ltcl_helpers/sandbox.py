@@ -25,8 +25,16 @@ from torch import Tensor, nn
 
 from .answering import read, unpack, write
 
-FENCES = ("--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount",
-          "--mount-proc")  # fmt: skip
+FENCES = (
+    "--user",
+    "--map-root-user",
+    "--net",
+    "--pid",
+    "--fork",
+    "--kill-child",
+    "--mount",
+    "--mount-proc",
+)
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
 
 

@@ -36,9 +36,13 @@ RATE, MOMENTUM, BATCH = 30.0, 0.9, 128
 PADDING = 4  # of the crop, pixels of a 32x32 image
 # What the published analysis prints of five splits, and the groups of our rows.
 SUMMARY = {
-    "accuracy": "all", "class std": "class std", "balancedness": "std",
-    "major": "many", "moderate": "medium", "minor": "few",
-}  # fmt: skip
+    "accuracy": "all",
+    "class std": "class std",
+    "balancedness": "std",
+    "major": "many",
+    "moderate": "medium",
+    "minor": "few",
+}
 
 
 def rate(epoch: int, schedule: Schedule) -> float:

@@ -31,8 +31,11 @@ if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
 log = logging.getLogger(__name__)
 PACKAGES = ("ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision")
 NOT_RECORDED = (  # large, or can be made again
-    "encoder.safetensors", "pruned.safetensors", "classifier.safetensors", "run.ipynb",
-)  # fmt: skip
+    "encoder.safetensors",
+    "pruned.safetensors",
+    "classifier.safetensors",
+    "run.ipynb",
+)
 
 
 class DamagedFile(ConfigError):
