@@ -44,39 +44,12 @@ from .rows import (
 )
 
 __all__ = [  # what lessons take from here, rows included
-    "COMPARED",
-    "RESULTS",
-    "SHOWN",
-    "WHO",
-    "Interval",
-    "by_run",
-    "caution",
-    "compare",
-    "comparison",
-    "controlled",
-    "count",
-    "each",
-    "ends",
-    "folders",
-    "group_auroc",
-    "group_counts",
-    "interval",
-    "last_signal",
-    "lines_of",
-    "load_rows",
-    "load_signal",
-    "markdown",
-    "paired",
-    "place",
-    "probe_table",
-    "read_config",
-    "readings",
-    "regenerate",
-    "smallest_difference",
-    "spread",
-    "units",
-    "verdict",
-]
+    "COMPARED", "RESULTS", "SHOWN", "WHO", "Interval", "by_run", "caution", "compare",
+    "comparison", "controlled", "count", "each", "ends", "folders", "group_auroc", "group_counts",
+    "interval", "last_signal", "lines_of", "load_rows", "load_signal", "markdown", "paired",
+    "place", "probe_table", "read_config", "readings", "regenerate", "smallest_difference",
+    "spread", "units", "verdict",
+]  # fmt: skip
 SHOWN = (*splits.GROUPS, "std", "all")
 COMPARED = (*splits.GROUPS, "all")
 
