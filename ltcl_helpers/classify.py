@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -34,22 +33,8 @@ def classifier_rows(
     held_out = load_images(test or config.data, "test", config.root)
     with torch.no_grad():
         logits = classifier(probe.features(run.encoder, held_out.images))  # [M, C]
-    hit = (logits.argmax(1) == held_out.labels).double()
-    count = torch.bincount(held_out.labels, minlength=logits.shape[1])
-    per_class = (
-        torch.zeros(len(count)).double().index_add(0, held_out.labels, hit) / count
-    ).numpy()
-    about = {
-        "method": config.method,
-        "boost": config.boost,
-        "features": "encoder",
-        "preset": config.preset,
-        "data": config.data,
-        "epochs": config.epochs,
-        "split": Path(config.split).name,
-        "split_seed": config.drawn_with,
-        "mirrored": config.mirrored,
-        "seed": config.seed,
+    result = probe.measure(logits, held_out.labels)
+    about = probe.about_run(config, "encoder") | {
         "test": test or config.data,
         "protocol": PROTOCOL,
         "groups": groups,
@@ -59,7 +44,8 @@ def classifier_rows(
         "list_sha256": splits.split_digest(run.index.numpy()),
         "images": len(run.index),
     }
-    report = probe.group_report(per_class, np.asarray(run.group_counts), groups)
-    top5 = (logits.topk(min(5, len(count)), 1).indices == held_out.labels[:, None]).any(1)
-    report["top5"] = float(top5.double().mean())
-    return pd.DataFrame([{**about, "group": g, "accuracy": a} for g, a in report.items()])
+    report = probe.group_report(result.per_class, run.group_counts.numpy(), groups)
+    report["top5"] = result.top5
+    rows = [{**about, "group": group, "accuracy": value} for group, value in report.items()]
+    rows[-1]["per_class"] = result.per_class.tolist()  # as probe_run keeps it
+    return pd.DataFrame(rows)

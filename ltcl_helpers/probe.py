@@ -183,7 +183,7 @@ def probe_run(
         results = _sdclr_results(embed, train, held_out, found, held, pick_device(config.device))
     else:
         results = _feature_results(embed, train, held_out, [x for _, x in found], protocol)
-    about = _about(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
+    about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
     rows = []
     for (number, each), result in zip(found, results, strict=True):
         report = group_report(result.per_class, run.group_counts.numpy(), groups)
@@ -228,7 +228,7 @@ def _embedding(run: Run, kind: str) -> Embed:
     return lambda images: features(network, images, device)
 
 
-def _about(config: RunConfig, kind: str) -> dict[str, object]:
+def about_run(config: RunConfig, kind: str) -> dict[str, object]:
     """What a row says about its run and its features."""
     names = {"encoder": config.method, "pruned": config.method + " pruned", "pixels": "pixels"}
     return {
