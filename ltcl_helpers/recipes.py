@@ -42,8 +42,8 @@ class Recipe(NamedTuple):
 SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
 MOCO, BALANCED = "ltcl_helpers.moco:MoCo", "ltcl_helpers.balanced:BalancedCL"
 CROSS_ENTROPY = "ltcl_helpers.balanced:CrossEntropy"
-QUEUED = dict(equal_batches=False, drop_last=True, lr=0.06)  # a queue needs batches of one size
-QUEUED_SIZES = {"paper": dict(warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
+QUEUED = dict(equal_batches=False, drop_last=True)  # a queue needs batches of one size
+QUEUED_SIZES = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
     epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
     blocks=(5, 5, 5),
