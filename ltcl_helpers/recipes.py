@@ -41,7 +41,7 @@ class Recipe(NamedTuple):
 
 SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
 MOCO, BALANCED = "ltcl_helpers.moco:MoCo", "ltcl_helpers.balanced:BalancedCL"
-CROSS_ENTROPY = "ltcl_helpers.balanced:CrossEntropy"
+CROSS_ENTROPY = "ltcl_helpers.supervised:CrossEntropy"
 QUEUED = dict(equal_batches=False, drop_last=True)  # a queue needs batches of one size
 QUEUED_SIZES = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200

@@ -8,10 +8,11 @@ import torch
 from torch.nn import functional as F
 
 from ltcl_helpers import classify, losses, pretrain, probe, store
-from ltcl_helpers.balanced import BalancedCL, CosineClassifier, CrossEntropy
+from ltcl_helpers.balanced import BalancedCL
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import load_images
 from ltcl_helpers.simclr import Batch
+from ltcl_helpers.supervised import CosineClassifier, CrossEntropy
 
 TINY = dict(preset="tiny", device="cpu", precision="float32")
 COUNTS = torch.tensor([40, 20, 10, 4])

@@ -27,7 +27,7 @@ FLOORS = {
             "config recipes store chores",
             "shapes datasets splits machine boost augment autoaugment views encoders convolution "
             "batchnorm losses pruning memory graphs lars",
-            "simclr sdclr moco balanced",
+            "simclr sdclr moco supervised balanced",
             "runs",
             "dictionaries keeper pretrain lists knn sdclr_probe probe classify",
             "grid plan cell",
