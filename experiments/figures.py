@@ -50,8 +50,9 @@ def shown(name: str, *where: str, **only: str) -> str:
     """Results, paired differences with their verdicts, and what must be said of a study."""
     one = recorded(name)
     places = [f"data/results/{place}" for place in (name, *where)]
-    parts = [tables.results(one, **only), tables.compared(one, **only), tables.about(one, *places)]
-    return "\n\n".join(parts)
+    compared = tables.compared(one, **only) if one.pairs else ""
+    parts = [tables.results(one, **only), compared, tables.about(one, *places)]
+    return "\n\n".join(filter(None, parts))
 
 
 def quick_cifar100() -> str:
@@ -124,9 +125,24 @@ def moco_table() -> str:
     return shown("shapes-moco", "shapes-simclr", **LOGISTIC)
 
 
+def moco_rate_table() -> str:
+    """The runs that chose MoCo's quick learning rate, on seeds of no other table."""
+    return shown("shapes-moco-lr", **LOGISTIC)
+
+
+def moco_cifar100_table() -> str:
+    """MoCo on real images."""
+    return shown("cifar100-moco", "cifar100-quick", shots="100")
+
+
 def balanced_table() -> str:
     """Methods that learn from labels, each tested with its own classifier."""
     return shown("shapes-balanced")
+
+
+def balanced_cifar100_table() -> str:
+    """The same on real images."""
+    return shown("cifar100-balanced")
 
 
 def bench_cpu() -> str:
@@ -142,7 +158,9 @@ TABLES = {
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,
-    "shapes-balanced": balanced_table, "reproduction": reproduction.reproduction_table,
+    "shapes-moco-lr": moco_rate_table, "cifar100-moco": moco_cifar100_table,
+    "shapes-balanced": balanced_table, "cifar100-balanced": balanced_cifar100_table,
+    "reproduction": reproduction.reproduction_table,
 }  # fmt: skip
 
 

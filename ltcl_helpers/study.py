@@ -41,6 +41,12 @@ class Study:
         for (section, *_), part in rows.groupby(["section", "protocol", "shots"], sort=False):
             yield section, part, report.by_run(part, "row")
 
+    def part(self, *rows: str) -> Study:
+        """Some rows, in the order of the grid, and the pairs among them."""
+        labels = {row: label for row, label in self.labels.items() if row in rows}
+        pairs = [pair for pair in self.pairs if set(pair) <= labels.keys()]
+        return dataclasses.replace(self, labels=labels, pairs=pairs)
+
 
 def read(
     where: str | Path | Sequence[str | Path], out: Path | None = None, lists: str | None = None

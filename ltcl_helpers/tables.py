@@ -56,7 +56,10 @@ def compared(one: Study, **only: str) -> str:
         ["section", "protocol", "shots"], sort=False
     ):
         several = found["protocol"].nunique() > 1
-        words = [section, f"{shots}-shot", f'protocol "{protocol}"' if several else ""]
+        supervision = (
+            shots if " " in shots else f"{shots}-shot"
+        )  # "own labels", or a number of them
+        words = [section, supervision, f'protocol "{protocol}"' if several else ""]
         title = f"first minus second, {', '.join(word for word in words if word)}, points"
         texts.append(report.comparison(part, title))
     return "\n\n".join(texts)
