@@ -56,9 +56,7 @@ def compared(one: Study, **only: str) -> str:
         ["section", "protocol", "shots"], sort=False
     ):
         several = found["protocol"].nunique() > 1
-        supervision = (
-            shots if " " in shots else f"{shots}-shot"
-        )  # "own labels", or a number of them
+        supervision = f"{shots}-shot" if " " not in shots else shots  # "own labels" is no number
         words = [section, supervision, f'protocol "{protocol}"' if several else ""]
         title = f"first minus second, {', '.join(word for word in words if word)}, points"
         texts.append(report.comparison(part, title))
