@@ -45,7 +45,7 @@ TESTS = {
     "pretrain": ["test_assembly", "test_wiring", "test_pretrain", "test_moco"],
     "keeper": ["test_wiring", "test_pretrain"],
     "runs": ["test_recipes", "test_pretrain", "test_assembly", "test_probe"],
-    "probe": ["test_assembly", "test_probe", "test_wiring", "test_report"],
+    "probe": ["test_assembly", "test_probe", "test_wiring", "test_report", "test_sdclr_probe"],
     "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
     "store": ["test_store", "test_wiring", "test_pretrain"],
     "cli": ["test_wiring", "test_cli"],

@@ -259,6 +259,20 @@ def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
     assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_statistics_of_an_untrained_encoder_come_from_the_order_of_epoch_zero(epoch):
+    config = RunConfig(**TINY, epochs=0, precision="float32")
+    run, method = pretrain.pretrain(config), pretrain.make_method(config).train()
+    images = torch.from_numpy(splits.select(config).images).float() / 255
+    with torch.no_grad():
+        for index in pretrain.batches(len(images), config, epoch):
+            method.project(images[index])
+    expected = method.encoder.bn1.running_mean
+    torch.testing.assert_close(run.encoder.bn1.running_mean, expected, atol=0.05, rtol=0)
+    same = torch.allclose(run.encoder.bn1.running_mean, expected, atol=1e-6, rtol=0)
+    assert same == (epoch == 0)
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
     monkeypatch.setattr(nn.BatchNorm1d, "forward", lambda self, x: x * float("nan"))
     with pytest.raises(FloatingPointError, match="epoch 1"):

@@ -188,6 +188,26 @@ def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):
             probe.probe_run(tiny_run.folder, **wrong)
 
 
+def test_every_list_keeps_the_accuracy_of_its_classes_once(tiny_run):
+    rows = probe.probe_run(tiny_run.folder, ("10",), protocol="logistic")
+    kept = rows.dropna(subset="per_class").set_index("list")["per_class"]
+    overall = rows[rows["group"] == "all"].set_index("list")["accuracy"]
+    assert list(kept.index) == list(overall.index) and len(kept) == 5
+    for name, per_class in kept.items():
+        assert len(per_class) == 12 and np.mean(per_class) == pytest.approx(overall[name])
+    assert set(rows.loc[rows["per_class"].notna(), "group"]) == {"top5"}  # the last of a list
+
+
+def test_rows_of_raw_pixels_name_no_boost_those_of_an_encoder_do():
+    boosted = RunConfig(preset="tiny", method="bcl-d")
+    facts = {kind: probe.about_run(boosted, kind) for kind in ("encoder", "pruned", "pixels")}
+    told = {kind: (about["method"], about["boost"]) for kind, about in facts.items()}
+    assert told == {
+        "encoder": ("sdclr", "memory"), "pruned": ("sdclr pruned", "memory"),
+        "pixels": ("pixels", "none"),
+    }  # fmt: skip
+
+
 def test_the_command_takes_the_rule_of_groups(tmp_path, capsys):
     folder = tmp_path / "run"
     config = RunConfig(preset="tiny", device="cpu", epochs=0, largest_class=200, imbalance=20.0)
