@@ -337,8 +337,8 @@ def test_a_smallest_class_of_one_image_and_a_tail_of_two_classes_are_allowed():
 OTHER_METHODS = {
     ("moco-v1", "paper"): dict(temperature=0.1, mlp=False),
     ("moco-v2", "paper"): dict(temperature=0.2, mlp=True),
-    ("moco-v1", "quick"): dict(temperature=0.1, mlp=False, warmup_epochs=3.0, lr=0.06),
-    ("moco-v2", "quick"): dict(temperature=0.2, mlp=True, warmup_epochs=3.0, lr=0.06),
+    ("moco-v1", "quick"): dict(temperature=0.1, mlp=False, warmup_epochs=3.0, lr=0.25),
+    ("moco-v2", "quick"): dict(temperature=0.2, mlp=True, warmup_epochs=3.0, lr=0.25),
     ("balanced-cl", "paper"): dict(
         temperature=0.1,
         classify_weight=2.0,
