@@ -15,6 +15,9 @@ import os
 import pickle
 import struct
 import sys
+from collections.abc import Iterable, Sequence, Set
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ import torch
 from torch import Tensor, nn
 
 KINDS = "biuf"  # of arrays that may cross: bool, whole numbers, floats
+MANY = {"list": list, "set": set, "iterator": iter}
 LONGEST = 16 << 20  # bytes of one message; a right answer has a few thousand
 
 
@@ -30,22 +34,30 @@ LONGEST = 16 << 20  # bytes of one message; a right answer has a few thousand
 
 
 def pack(value: Any) -> Any:
-    """A value as JSON: numbers, texts, lists, dicts, arrays, tensors, modules' weights."""
+    """A value as JSON: numbers, texts, lists, sets, dicts, arrays, tensors, modules' weights.
+
+    A column of a table becomes an array, a generator an iterator over what it gave.
+    """
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, nn.Module):
         return {"module": pack(value.state_dict())}
-    if isinstance(value, Tensor | np.ndarray | np.generic):
+    if hasattr(value, "__array__"):
         kind = "tensor" if isinstance(value, Tensor) else "array"
-        array = np.ascontiguousarray(value.detach().cpu().numpy() if kind == "tensor" else value)
-        array = array.reshape(np.shape(value))  # a number stays without a dimension
+        array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
         if array.dtype.kind in KINDS:
             data = base64.b64encode(array.tobytes()).decode()
             return {kind: [array.dtype.str, list(array.shape), data]}
-    if isinstance(value, list | tuple):
-        return {"list": [pack(each) for each in value]}
+        if array.ndim:  # of texts, or of objects that may be numbers
+            return pack(array.tolist())
+    if isinstance(value, Real | Decimal):
+        return float(value)
     if isinstance(value, dict):
         return {"dict": [[pack(name), pack(each)] for name, each in value.items()]}
+    if isinstance(value, Iterable):
+        kind = {Sequence: "list", Set: "set", Iterable: "iterator"}
+        kind = next(name for abstract, name in kind.items() if isinstance(value, abstract))
+        return {kind: [pack(each) for each in value]}
     return {"other": type(value).__name__}
 
 
@@ -59,9 +71,9 @@ def unpack(value: Any, like: nn.Module | None = None) -> Any:
         if dtype.kind not in KINDS:
             raise ValueError(f"an array of type {dtype}")
         array = np.frombuffer(data, dtype).reshape(shape).copy()
-        return torch.from_numpy(array) if kind == "tensor" else array
-    if kind == "list":
-        return [unpack(each, like) for each in content]
+        return torch.from_numpy(array) if kind == "tensor" else array[()]  # a number, if it is one
+    if kind in MANY:
+        return MANY[kind](unpack(each, like) for each in content)
     if kind == "dict":
         return {unpack(name): unpack(each, like) for name, each in content}
     if kind == "module" and like is not None:
@@ -174,13 +186,19 @@ def _serve(task: dict, source: Any, target: Any) -> None:
 
 def _call(function: Any, data: str) -> dict:
     arguments = pickle.loads(base64.b64decode(data))  # from the grader, which is trusted
-    before = [pack(each) for each in arguments]
+    before, places = [pack(each) for each in arguments], [*map(_place, arguments)]
     result = function(*arguments)
     if result is NotImplemented or result is ...:
         raise NotImplementedError
     after = [pack(each) for each in arguments]
     changed = {str(i): b for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
-    return {"result": pack(result), "changed": changed}
+    moved = [str(i) for i, each in enumerate(arguments) if _place(each) != places[i]]
+    return {"result": pack(result), "changed": changed, "moved": moved}
+
+
+def _place(argument: Any) -> int:
+    """Where a tensor lies in memory; an exercise may ask that it stays there."""
+    return argument.data_ptr() if isinstance(argument, Tensor) else 0
 
 
 def _answer(target: Any, work: Any) -> None:

@@ -7,12 +7,13 @@ hand or computed. It is compared with the recorded SimCLR run of seed 0, the one
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from . import report
-from .checking import compare, exercise, require
+from .checking import Wrong, compare, exercise, require
 from .histories import open_run
 
 Select = Callable[[np.ndarray, list[str]], Sequence[int]]
@@ -71,7 +72,11 @@ def check_changes(answer: Callable[..., Sequence[float]]) -> None:
 
 
 def _distinct(selection: Sequence[int], count: int, samples: int) -> list[int]:
-    chosen = sorted(set(selection))
+    try:
+        chosen = sorted({operator.index(k) for k in selection})
+    except TypeError:
+        kind = type(selection).__name__
+        raise Wrong(f"got a {kind}; a selection is a list of whole numbers") from None
     require(len(chosen) == count, f"{len(chosen)} samples are selected, {count} are asked for")
     require(chosen[0] >= 0 and chosen[-1] < samples, f"numbers go from 0 to {samples - 1}")
     return chosen

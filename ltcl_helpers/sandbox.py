@@ -93,7 +93,7 @@ class Sandbox:
         like = next((each for each in arguments if isinstance(each, nn.Module)), None)
         try:
             for place, content in reply["changed"].items():
-                _overwrite(arguments[int(place)], unpack(content, like))
+                _overwrite(arguments[int(place)], unpack(content, like), place in reply["moved"])
             return unpack(reply["result"], like)
         except Exception as error:  # whatever a hostile answer may have packed
             raise Remote(f"a result that cannot be read ({type(error).__name__})") from None
@@ -179,10 +179,12 @@ class Sandbox:
         return reply
 
 
-def _overwrite(here: Any, now: Any) -> None:
-    """Make an argument what the answer's process made of it."""
+def _overwrite(here: Any, now: Any, moved: bool) -> None:
+    """Make an argument what the answer's process made of it, elsewhere in memory if `moved`."""
     if isinstance(here, nn.Module):
         here.load_state_dict(now.state_dict())
+    elif moved:
+        here.data = now
     elif isinstance(here, Tensor | np.ndarray):
         here[...] = now
     elif isinstance(here, list | dict):
