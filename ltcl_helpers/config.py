@@ -195,7 +195,6 @@ def _said(config: RunConfig) -> dict[str, str]:
         "boost_rule": steps[config.boost_rule],
         "prune_fraction": f"pruned share {config.prune_fraction:g}",
         "prune_random": f"of it by chance {config.prune_random:g}",
-        "options": ", ".join(f"{name} {value}" for name, value in config.options.items()),
     }
 
 
@@ -211,6 +210,9 @@ def caution(*configs: RunConfig) -> str:
         for part, words in _said(config).items():
             if getattr(config, part) != getattr(paper, part):
                 found.setdefault(part, {})[words] = None
+        for name, value in config.options.items():
+            if value != paper.options.get(name):
+                found.setdefault(name, {})[f"{name} {value}"] = None
     if not found:
         return ""
     sizes = " and ".join(sorted({config.preset for config in trained}))
