@@ -142,6 +142,8 @@ def test_no_code_runs_from_files(tmp_path, monkeypatch):
 
 def test_git_commit_and_versions_are_recorded(tmp_path):
     done = store.read_json(make_run(tmp_path / "run") / "DONE.json")
+    named = {"ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision"}
+    assert set(done["versions"]) == named and "absent" not in done["versions"].values()
     assert done["versions"]["torch"] == torch.__version__.split("+")[0]
     assert done["git_commit"] == "unknown" or len(done["git_commit"]) >= 40
     assert store.version("no-such-package") == "absent"

@@ -1,6 +1,7 @@
 """What joins the pieces: the published recipes, the command's options, exit codes, fsync."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from ltcl_helpers import (
+    batch,
     bench,
     cli,
     datasets,
@@ -241,6 +243,80 @@ def test_the_other_commands_pass_on_what_they_are_given(monkeypatch, capsys):
         ("gpu", "shapes", "None"),
     ]
     assert capsys.readouterr().out == "holds\n"
+
+
+# What the commands of pages, batches and the course mean when nothing more is said.
+DEFAULTS = {
+    "report GRID": dict(where=["GRID"], out=Path("report.html"), runs=None, lists=None),
+    "explore RUN --out PAGE": dict(run=Path("RUN"), out=Path("PAGE"), compare=None),
+    "batch GRID": dict(
+        grid=Path("GRID"), workers=2, gpus=None, scheduler=None, out=None, only=None,
+        settings=[], dry_run=False,
+    ),
+    "editions": dict(out=Path("editions")),
+    "grade A B --out C": dict(
+        submissions=[Path("A"), Path("B")], out=Path("C"), lesson=None, seconds=20, memory=2
+    ),
+    "site PAGES": dict(executed=Path("PAGES"), out=Path("site")),
+    "bench cpu": dict(device="cpu", data="shapes", out=None),
+}  # fmt: skip
+FULL = {
+    "report A B --out C --runs D --lists E": dict(
+        where=["A", "B"], out=Path("C"), runs=Path("D"), lists="E"
+    ),
+    "explore RUN --out PAGE --compare B": dict(
+        run=Path("RUN"), out=Path("PAGE"), compare=Path("B")
+    ),
+    "batch G --workers 3 --out O --only a* --set x=1 --set y=2 --scheduler tcp://a:1 "
+    "--dry-run": dict(
+        grid=Path("G"), workers=3, gpus=None, scheduler="tcp://a:1", out=Path("O"), only="a*",
+        settings=["x=1", "y=2"], dry_run=True,
+    ),
+    "batch G --gpus 0,1": dict(DEFAULTS["batch GRID"], grid=Path("G"), gpus="0,1"),
+    "editions --out D": dict(out=Path("D")),
+    "grade A --out C --lesson 01 --seconds 3 --memory 0.5": dict(
+        submissions=[Path("A")], out=Path("C"), lesson="01", seconds=3, memory=0.5
+    ),
+    "site PAGES --out D": dict(executed=Path("PAGES"), out=Path("D")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", [*DEFAULTS, *FULL])
+def test_what_a_command_line_means(call):
+    found = vars(cli._parser().parse_args(call.split()))
+    assert callable(found.pop("command"))
+    assert found == (DEFAULTS | FULL)[call]
+
+
+def test_a_batch_gets_what_its_command_says(tmp_path, monkeypatch, capsys):
+    calls = []
+    (tmp_path / "g.yaml").write_text("base: {preset: tiny}\ncross: {seed: [0, 1]}\nrows: {a: {}}\n")
+
+    def run(todo, *given):
+        calls.append(([cell.name for cell in todo.cells], *given))
+        return [("a-1", "it broke", "a.log")] if len(calls) > 1 else []
+
+    monkeypatch.setattr(batch, "run", run)
+    call = ["batch", str(tmp_path / "g.yaml"), "--out", str(tmp_path / "runs"), "--only", "a-1"]
+    assert cli.main([*call, "--workers", "3"]) == 0
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*call, "--gpus", "0,1"])
+    assert stopped.value.code == 1 and "failed: a-1: it broke" in capsys.readouterr().err
+    assert calls == [(["a-1"], 3, [], None), (["a-1"], 2, ["0", "1"], None)]
+
+
+def test_a_used_folder_is_refused_before_data_are_looked_for(tmp_path, monkeypatch, capsys):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "config.json").write_text("{}")
+    call = ["run", "--data", f"npz:{tmp_path}/absent.npz", "--out", str(tmp_path / "used")]
+    assert cli.main(call) != 0
+    assert "absent.npz" not in (said := capsys.readouterr().err) and "used" in said
+
+
+def test_help_names_the_command(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert capsys.readouterr().out.startswith("usage: ltcl ")
 
 
 @pytest.mark.parametrize(
