@@ -167,18 +167,22 @@ def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
 def needed(cells: list[str], name: str) -> tuple[str, str]:
     """Statements of the cells that define `name` and all that it reads, in order.
 
-    Beside them the first syntax error in a cell that speaks of `name`, or "".
+    What the answer's own cell defines, a lesson's later cell does not take away by using the same
+    name. Beside the statements the first syntax error in a cell that speaks of `name`, or "".
     """
-    statements, broken = [], ""
+    parts, own, broken = [], set(), ""
     for cell in cells:
         try:
-            statements += _parse(cell)
+            found = [(node, _binds(node) - own, _reads(node)) for node in _parse(cell)]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if re.search(rf"\b{name}\b", cell):
                 broken = (
                     broken or f"{getattr(error, 'msg', error)}, line {getattr(error, 'lineno', 0)}"
                 )
-    parts = [(node, _binds(node), _reads(node)) for node in statements]
+            continue
+        parts += found
+        bound = set().union(*(binds for _, binds, _ in found))
+        own = bound - {name} if name in bound else own
     wanted, before = {name}, set()
     while wanted != before:
         before = set(wanted)

@@ -210,6 +210,10 @@ def test_only_what_an_answer_needs_is_run():
     names = {}
     exec(statements, names)
     assert names["my_f"](2.5) == 5 and "ceil" not in names
+    later = "def my_g(x):\n    return helper(x)", "helper, best = train_for_hours(), 1"
+    names = {"train_for_hours": list}
+    exec(grading.needed(["\n".join([*cells[2:4], later[0]]), later[1]], "my_g")[0], names)
+    assert names["my_g"](2.5) == 7.5 and "best" not in names
     assert grading.needed(cells, "my_g") == ("", "")
     assert "line 1" in grading.needed([*cells, "def my_f(x) return"], "my_f")[1]
 
