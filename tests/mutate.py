@@ -39,7 +39,7 @@ TESTS = {
     "memory": ["test_assembly", "test_wiring", "test_pretrain"],
     "pruning": ["test_pruning", "test_assembly"],
     "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
-    "simclr": ["test_assembly", "test_wiring", "test_pretrain", "test_recipes"],
+    "simclr": ["test_assembly", "test_wiring", "test_pretrain", "test_recipes", "test_moco"],
     "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
     "machine": ["test_wiring"],
     "pretrain": ["test_assembly", "test_wiring", "test_pretrain", "test_moco"],
