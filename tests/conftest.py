@@ -50,3 +50,28 @@ def ltcl(tmp_path):
         )
 
     return call
+
+
+@pytest.fixture
+def stop_and_resume(monkeypatch):
+    """Train into a folder, stop right after the checkpoint of an epoch, go on; the resumed run.
+
+    The state of that checkpoint is the second thing returned.
+    """
+    from ltcl_helpers import pretrain, store
+
+    def call(config, folder, epoch):
+        save, saved = store.save_checkpoint, {}
+
+        def save_and_stop(place, done, state):
+            save(place, done, state)
+            if done == epoch:
+                saved.update(state)
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(store, "save_checkpoint", save_and_stop)
+            pretrain.pretrain(config, folder)
+        return pretrain.resume(folder), saved
+
+    return call

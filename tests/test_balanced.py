@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ltcl_helpers import classify, losses, pretrain, probe, store
+from ltcl_helpers import classify, losses, pretrain, probe
 from ltcl_helpers.balanced import BalancedCL
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import load_images
@@ -100,19 +100,10 @@ def test_recipes_and_options():
 
 
 @pytest.mark.parametrize("method", ["balanced-cl", "cross-entropy"])
-def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch):
+def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, stop_and_resume):
     config = RunConfig(method=method, epochs=3, **TINY)
     whole = pretrain.pretrain(config, tmp_path / "whole")
-    save = store.save_checkpoint
-
-    def save_and_stop(folder, epoch, state):
-        save(folder, epoch, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_checkpoint", save_and_stop)
-        pretrain.pretrain(config, tmp_path / "stopped")
-    pretrain.resume(tmp_path / "stopped")
+    stop_and_resume(config, tmp_path / "stopped", 1)
     for name in ("memory.npz", "encoder.safetensors", "classifier.safetensors"):
         first, second = (tmp_path / folder / name for folder in ("whole", "stopped"))
         assert first.read_bytes() == second.read_bytes()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ltcl_helpers import pretrain, store
+from ltcl_helpers import pretrain
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.losses import info_nce
 from ltcl_helpers.simclr import Batch
@@ -50,19 +50,10 @@ def test_the_bank_holds_what_was_said_of_each_image():
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_stopped_and_resumed_equals_never_stopped(name, tmp_path, monkeypatch):
+def test_stopped_and_resumed_equals_never_stopped(name, tmp_path, stop_and_resume):
     config = RunConfig(method=f"ltcl_helpers.dictionaries:{name}", epochs=3, **TINY)
     pretrain.pretrain(config, tmp_path / "whole")
-    save = store.save_checkpoint
-
-    def save_and_stop(folder, epoch, state):
-        save(folder, epoch, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_checkpoint", save_and_stop)
-        pretrain.pretrain(config, tmp_path / "stopped")
-    pretrain.resume(tmp_path / "stopped")
+    stop_and_resume(config, tmp_path / "stopped", 1)
     for file in ("memory.npz", "encoder.safetensors"):
         first, second = (tmp_path / folder / file for folder in ("whole", "stopped"))
         assert first.read_bytes() == second.read_bytes()

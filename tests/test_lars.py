@@ -3,10 +3,9 @@
 import copy
 
 import numpy as np
-import pytest
 import torch
 
-from ltcl_helpers import pretrain, store
+from ltcl_helpers import pretrain
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.lars import LARS
 
@@ -46,18 +45,9 @@ def test_parameters_without_gradient_stay_and_the_state_can_be_restored():
     assert torch.equal(weights[0], other.param_groups[0]["params"][0])
 
 
-def test_a_run_can_ask_for_it_and_goes_on_after_a_stop(tmp_path, monkeypatch):
+def test_a_run_can_ask_for_it_and_goes_on_after_a_stop(tmp_path, stop_and_resume):
     config = RunConfig(preset="tiny", optimizer="lars", lr=1.0, epochs=3, device="cpu")
     assert isinstance(pretrain.make_optimizer(torch.nn.Linear(2, 2), config), LARS)
     whole = pretrain.pretrain(config)
-    save = store.save_checkpoint
-
-    def save_and_stop(folder, epoch, state):
-        save(folder, epoch, state)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_checkpoint", save_and_stop)
-        pretrain.pretrain(config, tmp_path / "run")
-    resumed = pretrain.resume(tmp_path / "run")
+    resumed, _ = stop_and_resume(config, tmp_path / "run", 1)
     assert torch.equal(resumed.momentum_loss, whole.momentum_loss)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import losses, moco, pretrain, recipes, splits, store
+from ltcl_helpers import losses, moco, pretrain, recipes, splits
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.losses import info_nce
 from ltcl_helpers.moco import MoCo
@@ -209,22 +209,13 @@ def test_batches_have_one_size_and_a_sample_left_out_scores_half():
 
 
 @pytest.mark.parametrize("changes", [{}, {"boost": "memory"}, {"symmetric": True}, {"mlp": False}])
-def test_stopped_and_resumed_equals_never_stopped(changes, tmp_path, monkeypatch):
+def test_stopped_and_resumed_equals_never_stopped(changes, tmp_path, stop_and_resume):
     config = RunConfig(method="moco-v2", epochs=4, **TINY, **changes)
     pretrain.pretrain(config, tmp_path / "whole")
-    save, saved = store.save_checkpoint, {}
-
-    def save_and_stop(folder, epoch, state):
-        save(folder, epoch, state)
-        saved.update(state["method"])
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_checkpoint", save_and_stop)
-        pretrain.pretrain(config, tmp_path / "stopped")
-    assert {"queue", "place", "key_encoder.conv1.weight", "key_head.0.weight"} <= saved.keys()
-    pretrain.resume(tmp_path / "stopped")
+    _, saved = stop_and_resume(config, tmp_path / "stopped", 2)
+    assert {"queue", "place", "key_encoder.conv1.weight", "key_head.0.weight"} <= saved[
+        "method"
+    ].keys()
     for name in ("memory.npz", "encoder.safetensors"):
         whole, stopped = (tmp_path / folder / name for folder in ("whole", "stopped"))
         assert whole.read_bytes() == stopped.read_bytes()

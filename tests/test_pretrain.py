@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from ltcl_helpers import convolution, encoders, pretrain, pruning, splits, store
+from ltcl_helpers import convolution, encoders, pretrain, pruning, splits
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.memory import MomentumLoss
 
@@ -203,21 +203,11 @@ def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
 
 
 @pytest.mark.parametrize("method", ["simclr", "sdclr", "bcl-i", "bcl-d"])
-def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, monkeypatch):
+def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, stop_and_resume):
     extra = dict(prune_random=0.2) if method == "bcl-d" else {}
     config = RunConfig(**TINY, method=method, epochs=4, **extra)
     pretrain.pretrain(config, tmp_path / "whole")
-    save = store.save_checkpoint
-
-    def save_and_stop(folder, epoch, state):
-        save(folder, epoch, state)
-        if epoch == 2:
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(store, "save_checkpoint", save_and_stop)
-        pretrain.pretrain(config, tmp_path / "stopped")
-    resumed = pretrain.resume(tmp_path / "stopped")
+    resumed, _ = stop_and_resume(config, tmp_path / "stopped", 2)
     for name in ("memory.npz", "encoder.safetensors", "pruned.safetensors"):
         whole = tmp_path / "whole" / name
         if whole.exists():
