@@ -170,10 +170,10 @@ def needed(cells: list[str], name: str) -> tuple[str, str]:
     What the answer's own cell defines, a lesson's later cell does not take away by using the same
     name. Beside the statements the first syntax error in a cell that speaks of `name`, or "".
     """
-    parts, own, broken = [], set(), ""
+    parts, own, after, broken = [], set(), 0, ""
     for cell in cells:
         try:
-            found = [(node, _binds(node) - own, _reads(node)) for node in _parse(cell)]
+            found = [(node, _binds(node), _reads(node)) for node in _parse(cell)]
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             if re.search(rf"\b{name}\b", cell):
                 broken = (
@@ -182,7 +182,8 @@ def needed(cells: list[str], name: str) -> tuple[str, str]:
             continue
         parts += found
         bound = set().union(*(binds for _, binds, _ in found))
-        own = bound - {name} if name in bound else own
+        own, after = (bound, len(parts)) if name in bound else (own, after)
+    parts[after:] = [(node, binds - own, reads) for node, binds, reads in parts[after:]]
     wanted, before = {name}, set()
     while wanted != before:
         before = set(wanted)

@@ -210,12 +210,17 @@ def test_only_what_an_answer_needs_is_run():
     names = {}
     exec(statements, names)
     assert names["my_f"](2.5) == 5 and "ceil" not in names
-    later = "def my_g(x):\n    return helper(x)", "helper, best = train_for_hours(), 1"
-    names = {"train_for_hours": list}
-    exec(grading.needed(["\n".join([*cells[2:4], later[0]]), later[1]], "my_g")[0], names)
-    assert names["my_g"](2.5) == 7.5 and "best" not in names
     assert grading.needed(cells, "my_g") == ("", "")
     assert "line 1" in grading.needed([*cells, "def my_f(x) return"], "my_f")[1]
+
+
+def test_a_helper_stays_what_it_was_where_the_answer_was_checked():
+    """A lesson's later cell may use its name; a student's second attempt replaces both."""
+    attempt = "def helper(x):\n    return {} * x\ndef my_f(x):\n    return helper(x)"
+    cells = [attempt.format(3), attempt.format(4), "helper, best = train_for_hours(), 1"]
+    statements, names = grading.needed(cells, "my_f")[0], {}
+    exec(statements, names)
+    assert names["my_f"](2.5) == 10 and "train" not in statements
 
 
 def test_bad_calls_are_refused(tmp_path):
