@@ -1,14 +1,17 @@
 """The loop against the published trainer's numbers, and what a run promises."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from ltcl_helpers import convolution, encoders, pretrain, pruning, splits
+from ltcl_helpers import convolution, encoders, pretrain, pruning, splits, store
 from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.keeper import Keeper
 from ltcl_helpers.memory import MomentumLoss
 
 TINY = dict(preset="tiny", device="cpu")
@@ -318,3 +321,25 @@ def test_resnet18_has_the_published_sizes_and_torchvisions_names():
     x = torch.rand(2, 3, 32, 32)
     normalised = (x - encoder.mean) / encoder.std
     torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
+
+
+def test_a_finished_run_keeps_no_checkpoint_and_says_how_to_use_its_weights(
+    tmp_path,
+):
+    folder = tmp_path / "new" / "place" / "run"
+    pretrain.pretrain(RunConfig(**TINY, epochs=2), folder)  # tiny writes one after every epoch
+    assert not store.checkpoints(folder)
+    with safe_open(folder / "encoder.safetensors", "pt") as weights:
+        about = json.loads(weights.metadata()["encoder"])
+    assert set(about) == {"input", "mean", "std", "network"}
+    assert (about["mean"], about["std"]) == ([*encoders.MEAN], [*encoders.STD])
+    assert "blocks (1, 1), width 4" in about["network"] and "stride 1" in about["network"]
+
+
+def test_checkpoints_are_a_minute_apart_on_a_cpu_and_four_on_a_gpu():
+    for device, given, seconds in (("cpu", None, 60), ("cuda", None, 240), ("cuda", 7.0, 7)):
+        keeper = Keeper()
+        keeper.training = SimpleNamespace(
+            config=SimpleNamespace(checkpoint_seconds=given), device=torch.device(device)
+        )
+        assert keeper._every() == seconds

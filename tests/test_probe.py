@@ -64,6 +64,27 @@ def test_probe_learning_rate_is_the_published_curve(golden, monkeypatch):
     assert len(seen) == 500
 
 
+def test_probe_learns_from_a_thousand_images_at_a_time():
+    draw = torch.Generator().manual_seed(1)
+    x, y = torch.randn(1500, 5, generator=draw), torch.arange(1500) % 3
+    weight, bias = probe.fit_bcl(x, y, 3, seed=2, epochs=4)
+    draw = torch.Generator().manual_seed(2)
+    layer = torch.nn.Linear(5, 3)
+    for parameter in layer.parameters():
+        parameter.data.uniform_(-(5**-0.5), 5**-0.5, generator=draw)
+    adam = torch.optim.Adam(layer.parameters(), weight_decay=5e-6)
+    for epoch in range(4):
+        order = torch.randperm(1500, generator=draw)
+        for index in (order[:1000], order[1000:]):
+            for group in adam.param_groups:
+                group["lr"] = 0.01 * 1e-4 ** (epoch / 4)
+            adam.zero_grad()
+            torch.nn.functional.cross_entropy(layer(x[index]), y[index]).backward()
+            adam.step()
+    torch.testing.assert_close(weight, layer.weight, rtol=0, atol=1e-6)
+    torch.testing.assert_close(bias, layer.bias, rtol=0, atol=1e-6)
+
+
 def test_a_class_without_labelled_images_is_never_predicted():
     x, y = torch.randn(40, 4), torch.arange(40) % 3 + 1  # class 0 has no labelled image
     for protocol in probe.ON_FEATURES:

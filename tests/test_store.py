@@ -147,3 +147,9 @@ def test_git_commit_and_versions_are_recorded(tmp_path):
     assert done["versions"]["torch"] == torch.__version__.split("+")[0]
     assert done["git_commit"] == "unknown" or len(done["git_commit"]) >= 40
     assert store.version("no-such-package") == "absent"
+
+
+def test_a_table_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "rows.parquet").write_bytes(b"no parquet at all")
+    with pytest.raises(DamagedFile, match="rows.parquet is not readable"):
+        store.read_parquet(tmp_path / "rows.parquet")
