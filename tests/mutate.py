@@ -419,8 +419,8 @@ def page(entries: list[dict], commit: str, date: str) -> str:
         *rows,
         "",
         "The score is the share of the changes noticed, without those that change nothing that"
-        " anyone could see. What was let pass at first was answered with a test and asked again: the"
-        " score is of the tests as they are now, no promise for other changes.",
+        " anyone could see. What was let pass at first was answered with a test and asked again:"
+        " the score is of the tests as they are now, no promise for other changes.",
         "",
         "## Equivalent changes",
         "",
