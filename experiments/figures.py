@@ -154,13 +154,36 @@ def bench_cpu() -> str:
     )
 
 
+def batch_table() -> str:
+    """What papermill and Dask cost, in seconds on the clock."""
+    facts = store.read_json(RESULTS / "bench-batch.json")
+    plain, one = (np.array(facts["rows"][kind])[:, 0] for kind in ("plain", "batch of 1"))
+    more, once = (np.array(facts[name])[:, 0] for name in ("more_per_run", "of_a_batch"))
+    alone = one - plain
+    body = [
+        [what, f"{np.median(v):.1f} ({v.min():.1f} to {v.max():.1f})", f"{np.median(v) / 3:.1f} %"]
+        for what, v in (
+            ("a batch of one run, over the two plain commands", alone),
+            ("of it: the batch itself, once", once),
+            ("each further run", more),
+        )
+    ]
+    head = ["more than `ltcl run` and `ltcl probe`", "seconds", "of a run of 5 minutes"]
+    versions = ", ".join(f"{name} {v}" for name, v in facts["versions"].items())
+    note = (
+        f"Median (range) of {facts['n']}; {facts['machine']}; {versions}. "
+        "Rows: `data/results/bench-batch.json`."
+    )
+    return f"{markdown(head, body)}\n\n{note}"
+
+
 TABLES = {
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,
     "shapes-moco-lr": moco_rate_table, "cifar100-moco": moco_cifar100_table,
     "shapes-balanced": balanced_table, "cifar100-balanced": balanced_cifar100_table,
-    "reproduction": reproduction.reproduction_table,
+    "bench-batch": batch_table, "reproduction": reproduction.reproduction_table,
 }  # fmt: skip
 
 
