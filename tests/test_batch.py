@@ -18,6 +18,8 @@ import yaml
 
 from ltcl_helpers import cell, cli, grid, plan, store
 from ltcl_helpers.config import ConfigError, RunConfig
+from ltcl_helpers.recipes import load_method
+from ltcl_helpers.supervised import CrossEntropy
 
 EXPERIMENTS = sorted(Path(__file__).resolve().parents[1].glob("experiments/*.yaml"))
 GRID = {
@@ -57,6 +59,9 @@ def test_every_grid_of_the_kit_is_valid_and_small(path):
     found = grid.read(path)
     assert found.cells and found.title != path.stem
     assert path.read_text().startswith("#") and len(path.read_text().splitlines()) <= 50
+    for one in found.cells:  # accuracies with and without labels must not be taken for rivals
+        learns = issubclass(load_method(one.config.method), CrossEntropy)
+        assert ("(with labels)" in one.label) == learns, one.label
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
