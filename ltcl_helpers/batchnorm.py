@@ -22,9 +22,12 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         statistics = [s.repeat(self.groups, 1) for s in (self.running_mean, self.running_var)]
         options = dict(training=True, momentum=self.momentum, eps=self.eps)
+        small, more = divmod(len(x), self.groups)
+        # `split`, not `tensor_split`: its backward writes the gradient once, not once per group.
+        blocks = x.split([small + (group < more) for group in range(self.groups)])
         parts = [
-            F.batch_norm(part, mean, var, self.weight, self.bias, **options)
-            for part, mean, var in zip(x.tensor_split(self.groups), *statistics, strict=True)
+            F.batch_norm(block, mean, var, self.weight, self.bias, **options)
+            for block, mean, var in zip(blocks, *statistics, strict=True)
         ]
         with torch.no_grad():
             self.running_mean.copy_(statistics[0].mean(0))

@@ -28,7 +28,9 @@ class Conv(nn.Conv2d):
         (_, _, height, width), stride = x.shape, self.stride[0]
         if self.kernel_size == (1, 1):
             places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
-            return nn.functional.linear(places, self.weight[:, :, 0, 0]).permute(0, 3, 1, 2)
+            # Flat first: else PyTorch makes a product per image of it where no gradient is wanted.
+            outputs = nn.functional.linear(places.flatten(0, 2), self.weight[:, :, 0, 0])
+            return outputs.unflatten(0, places.shape[:3]).permute(0, 3, 1, 2)
         weight, tiny = self.weight, height == width <= 2 * stride <= 4
         if not tiny and (height * width > 16 * stride**2 or not weight.requires_grad):
             return super().forward(x)

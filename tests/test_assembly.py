@@ -218,7 +218,7 @@ class Check:
         assert update["parameters"] == len(theirs) == len(mine)
         theirs = {name: theirs[their_name(name)] for name in mine}
         for name, weight in theirs.items():
-            close(weight, mine[name].detach(), 5e-5)
+            close(weight, mine[name].detach(), 1e-4)  # float32; threads sum in other orders
         return theirs
 
     def momentum(self, mine):
