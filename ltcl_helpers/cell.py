@@ -29,6 +29,10 @@ from .config import ConfigError
 
 NOTEBOOK = Path(__file__).resolve().parents[1] / "notebooks" / "run_one.ipynb"
 BUSY = 75  # exit code: another process has the cell (EX_TEMPFAIL)
+# What a Dask nanny sets for its worker and a run must not inherit. The first gives memory back to
+# the system at every free, which more than doubles the time of an epoch on a CPU; the others would
+# hold single libraries at one thread, whatever OMP_NUM_THREADS says.
+DASK_SETS = ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 Task = dict[str, Any]  # folder, record, parameters, probe, cwd, threads, gpus, wait
 
 
@@ -59,7 +63,8 @@ def execute(task: Task) -> tuple[str, str]:
 
     worker = get_worker()
     key = worker.get_current_task()
-    environment = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1"}
+    environment = {name: value for name, value in os.environ.items() if name not in DASK_SETS}
+    environment["JUPYTER_PREFER_ENV_PATH"] = "1"
     if task["threads"]:
         environment["OMP_NUM_THREADS"] = str(task["threads"])
     if task["gpus"]:
