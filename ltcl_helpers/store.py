@@ -138,8 +138,10 @@ def read_parquet(path: Path) -> pd.DataFrame:
     """Read a table."""
     import pandas as pd
 
+    # By its name: from a Python file, Arrow's threads may still want the interpreter when a process
+    # ends, and abort it (apache/arrow#34314); one short process in twenty did on a busy machine.
     try:
-        return pd.read_parquet(_read(path))
+        return pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise DamagedFile(f"{path} is not readable ({error}); restore it or run again") from None
 
