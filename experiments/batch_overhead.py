@@ -20,7 +20,7 @@ from ltcl_helpers import store
 from ltcl_helpers.plan import RESULTS
 
 GRID = """
-base: {preset: tiny}
+base: {preset: %s, epochs: %d}
 cross: {seed: [%s]}
 rows: {simclr: {}}
 probe: {shots: 50, protocol: logistic}
@@ -41,12 +41,14 @@ def seconds(*commands: list[str], cwd: str) -> tuple[float, float]:
 def main(repetitions: int = 3) -> None:
     """Time plain runs and batches, and write the numbers."""
     kinds = ("plain", "batch of 1", "batch of 3")
-    rows = {kind: [measure(kind, k) for k in range(repetitions)] for kind in kinds}
+    rows = {kind: [measure(kind, k)[:2] for k in range(repetitions)] for kind in kinds}
+    epochs = [[measure(kind, k, "quick", 8)[2] for kind in kinds[:2]] for k in range(repetitions)]
     plain, one, three = (np.array(rows[kind]) for kind in kinds)  # [n, 2]
     more = (three - one) / 2 - plain  # of a further run in a batch, over a plain one
     facts = {
         "n": repetitions, "columns": ["clock seconds", "processor seconds"], "rows": rows,
         "more_per_run": more.tolist(), "of_a_batch": (one - plain - more).tolist(),
+        "seconds_an_epoch": epochs,  # of quick: plain, in a batch of one
         "machine": f"cpu {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}",
         "load_average": os.getloadavg(),
@@ -55,16 +57,23 @@ def main(repetitions: int = 3) -> None:
     store.write_json(RESULTS / "bench-batch.json", facts)
 
 
-def measure(kind: str, seed: int) -> tuple[float, float]:
-    """Seconds of one plain run, or of a batch of some."""
+def measure(
+    kind: str, seed: int, preset: str = "tiny", epochs: int = 2
+) -> tuple[float, float, float]:
+    """Seconds of one plain run, or of a batch of some; and those of an epoch, the median."""
     with tempfile.TemporaryDirectory() as folder:
         if kind == "plain":
-            run = ["run", "--preset", "tiny", "--set", f"seed={seed}", "--out", "run"]
+            given = [f"preset={preset}", f"epochs={epochs}", f"seed={seed}"]
+            settings = [word for setting in given for word in ("--set", setting)]
+            run = ["run", *settings, "--out", "run"]
             probe = ["probe", "run", "--shots", "50", "--protocol", "logistic"]
-            return seconds(run, probe, cwd=folder)
-        seeds = ", ".join(str(seed + k) for k in range(int(kind.split()[-1])))
-        (Path(folder) / "grid.yaml").write_text(GRID % seeds)
-        return seconds(["batch", "grid.yaml", "--workers", "1"], cwd=folder)
+            spent = seconds(run, probe, cwd=folder)
+        else:
+            seeds = ", ".join(str(seed + k) for k in range(int(kind.split()[-1])))
+            (Path(folder) / "grid.yaml").write_text(GRID % (preset, epochs, seeds))
+            spent = seconds(["batch", "grid.yaml", "--workers", "1"], cwd=folder)
+        history = next(Path(folder).rglob("history.parquet"))
+        return *spent, float(store.read_parquet(history)["seconds"].median())
 
 
 if __name__ == "__main__":

@@ -169,8 +169,12 @@ def batch_table() -> str:
         )
     ]
     head = ["more than `ltcl run` and `ltcl probe`", "seconds", "of a run of 5 minutes"]
+    plain, batch = np.array(facts["seconds_an_epoch"]).T
+    ratio = batch / plain
+    times = f"{np.median(ratio):.2f} ({ratio.min():.2f} to {ratio.max():.2f})"
     versions = ", ".join(f"{name} {v}" for name, v in facts["versions"].items())
     note = (
+        f"An epoch of `quick` takes {times} times as long in a batch.\n\n"
         f"Median (range) of {facts['n']}; {facts['machine']}; {versions}. "
         "Rows: `data/results/bench-batch.json`."
     )

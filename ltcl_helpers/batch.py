@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 EPOCH = re.compile(rb"epoch (\d+) of (\d+): loss ([-+.\w]+)")
 KILLS = 3  # so many workers may be lost with a cell before it counts as failed
+QUIET = {  # Dask watches itself a hundred times a second, for small tasks; cells take minutes
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
 
 
 class Failure(NamedTuple):
@@ -112,7 +118,7 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
             yield client
         return
     resources = {"GPU": 1} if on_gpus else None
-    with dask.config.set({"distributed.scheduler.allowed-failures": KILLS}):
+    with dask.config.set({"distributed.scheduler.allowed-failures": KILLS, **QUIET}):
         with _deaf_to_interrupts():
             cluster = LocalCluster(
                 n_workers=workers,
@@ -157,7 +163,7 @@ def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Fai
                     failures.append(Failure(one.name, error, path))
                 progress.over(one, state)
             progress.show(list(running.values()))
-            time.sleep(0.2)
+            time.sleep(0.5)
     return failures
 
 
