@@ -42,7 +42,8 @@ from ltcl_helpers.simclr import SimCLR
 
 class Method(SimCLR):
     def forward(self, batch):
-        dask_set = {"MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS"} & set(os.environ)
+        names = {"MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
+        dask_set = names & set(os.environ)
         raise RuntimeError(f"on purpose {sorted(dask_set)} {os.environ['OMP_NUM_THREADS']}")
 """
 
