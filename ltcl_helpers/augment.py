@@ -36,7 +36,8 @@ def simclr_view(
 ) -> Tensor:
     """One SimCLR view of each image (Chen et al. 2020, set for 32x32 as in SDCLR and BCL).
 
-    Images [B, 3, H, W], uint8 or float32 in [0, 1]; the view is float32 in [0, 1], not normalised.
+    Images [B, 3, H, W], uint8 or float in [0, 1]; the view is in [0, 1], not normalised, and of
+    torch's default type (float32).
     `crop=False` leaves out crop and flip, `colour=False` jitter and grayscale; what stays is the
     same for the same seed. A wrong shape, dtype or generator device is a ValueError.
     """
@@ -93,7 +94,7 @@ def apply_view(
         rows = _bicubic_weights(top, box_height, torch.zeros_like(top, dtype=torch.bool), height)
         columns = _bicubic_weights(left, box_width, parameters.flip[:, None], width) * scale
         # Bicubic overshoots at edges; PIL, too, clips after each of the two passes.
-        view = (images.float().flatten(1, 2) @ columns.mT).clamp_(0, 1)  # [B, 3 * H, W]
+        view = (images.to(columns.dtype).flatten(1, 2) @ columns.mT).clamp_(0, 1)  # [B, 3 * H, W]
         view = (rows[:, None] @ view.view(images.shape)).clamp_(0, 1)
     else:
         view = images.contiguous() * scale
@@ -112,7 +113,7 @@ def _bicubic_weights(start: Tensor, length: Tensor, flip: Tensor, size: int) -> 
     output = torch.where(flip, size - 1 - pixel, pixel)
     centre = start - 0.5 + (output + 0.5) * (length / size)  # [B, size], in pixels
     outside = (pixel < start) | (pixel >= start + length)
-    pixel = pixel.float().masked_fill(outside, torch.inf)  # out of the kernel's reach
+    pixel = pixel.to(centre.dtype).masked_fill(outside, torch.inf)  # out of the kernel's reach
     near = 1 - (pixel[:, None] - centre[:, :, None]).abs_()  # [B, size, size], 1 - distance
     # Twice the kernel: its outer piece (distance < 2), and what the inner one (< 1) has more.
     near, core = near.clamp_(min=-1), near.clamp(min=0)
@@ -131,7 +132,9 @@ def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     factors = pad(parameters.factors, (0, 1), value=1.0).gather(1, order)  # [B, 4], as applied
     late = (order == HUE).cumsum(dim=1) > 0  # from the hue shift on
     early, late = factors.masked_fill(late, 1)[:, :3], factors.masked_fill(~late, 1)[:, 1:]
-    factors = torch.cat([early, late, 1 - parameters.gray[:, None].float()], dim=1)  # [B, 7]
+    factors = torch.cat(
+        [early, late, 1 - parameters.gray[:, None].to(factors.dtype)], dim=1
+    )  # [B, 7]
     kinds = torch.cat([order[:, :3], order[:, 1:], torch.full_like(order[:, :1], SATURATION)], 1)
     to_mean, to_luminance = ((1 - factors) * (kinds == kind) for kind in (CONTRAST, SATURATION))
     # Filled on the device: a copy from the host could not be captured in a CUDA graph.

@@ -41,8 +41,9 @@ class AutoAugmentParameters(NamedTuple):
 def autoaugment_view(images: Tensor, generator: torch.Generator) -> Tensor:
     """Crop from the padded image, flip, AutoAugment, Cutout (Cubuk et al. 2019; DeVries 2017).
 
-    Images [B, 3, H, W], uint8 or float32 in [0, 1], on the generator's device; the view is float32
-    in [0, 1], not normalised. At 32x32: 4 pixels of padding, a black square of 16x16.
+    Images [B, 3, H, W], uint8 or float in [0, 1], on the generator's device; the view is in [0, 1],
+    not normalised, of torch's default type (float32). At 32x32: 4 pixels of padding, a black square
+    of 16x16.
     """
     check_images(images)
     parameters = draw_autoaugment(len(images), *images.shape[2:], generator)
@@ -65,7 +66,8 @@ def draw_autoaugment(
 def apply_autoaugment_view(images: Tensor, parameters: AutoAugmentParameters) -> Tensor:
     """Apply drawn choices: images as for `autoaugment_view`, the same result and errors."""
     check_images(images)
-    levels = images.float() if images.dtype == torch.uint8 else (images * 255).round()
+    whole = images.dtype == torch.uint8
+    levels = images.to(torch.get_default_dtype()) if whole else (images * 255).round()
     levels = _crop(levels, parameters.corner, parameters.flip)
     table, no_centre = policies(str(images.device)), levels.new_zeros(len(levels), 2)
     for k in (0, 1):

@@ -202,7 +202,12 @@ def _cut_out(levels: Tensor, _: Tensor, value_and_centre: Tensor) -> Tensor:
 
 
 def check_images(images: Tensor) -> None:
-    """Raise a ValueError unless images are uint8 or float32 [B, 3, H, W]."""
-    if images.dtype not in (torch.uint8, torch.float32) or images.ndim != 4 or images.shape[1] != 3:
+    """Raise a ValueError unless images are uint8 or float32 [B, 3, H, W].
+
+    Float32 is torch's default type: where that was set to float64, as tests do, it is that one.
+    """
+    allowed = (torch.uint8, torch.get_default_dtype())
+    if images.dtype not in allowed or images.ndim != 4 or images.shape[1] != 3:
         given = f"{images.dtype} {list(images.shape)}"
-        raise ValueError(f"images are {given}: uint8 or float32 [B, 3, H, W] is allowed")
+        names = " or ".join(str(dtype).removeprefix("torch.") for dtype in allowed)
+        raise ValueError(f"images are {given}: {names} [B, 3, H, W] is allowed")

@@ -51,6 +51,6 @@ def describe_machine(device: torch.device, precision: torch.dtype | None) -> dic
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}",
         "threads": torch.get_num_threads(),
-        "precision": "float32" if precision is None else "bf16",
+        "precision": "bf16" if precision else str(torch.get_default_dtype()).split(".")[1],
         "torch": str(torch.__version__),  # a plain string: checkpoints hold nothing else
     }

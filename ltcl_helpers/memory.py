@@ -32,6 +32,7 @@ class MomentumLoss:
     Args:
         samples: N, the size of the training set.
         beta: weight of the past in [0, 1); the first value of a sample is its first loss.
+        dtype: of the momentum loss; None is torch's default type, float32.
 
     Attributes:
         value: [N], the momentum loss; NaN for a sample that was not seen yet.
@@ -45,7 +46,7 @@ class MomentumLoss:
         samples: int,
         beta: float = 0.97,
         device: torch.device | str = "cpu",
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | None = None,
     ) -> None:
         if not 0 <= beta < 1:
             raise ValueError(f"beta is {beta}; allowed is 0 <= beta < 1")

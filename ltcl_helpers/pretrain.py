@@ -185,7 +185,7 @@ class Training:
         self.method.train()
         with torch.no_grad():
             for index in batches(len(self.images), self.config, 0):
-                self.method.project(self.images[index].float() / 255)
+                self.method.project(self.images[index] / 255)
 
 
 def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR:

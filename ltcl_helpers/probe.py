@@ -42,7 +42,7 @@ def features(encoder: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
     """Features float32 [N, D] of uint8 images [N, 3, H, W]: no augmentation, eval mode."""
     encoder = encoder.eval().to(device, memory_format=torch.channels_last)
     parts = [
-        encoder(part.to(device, memory_format=torch.channels_last).float() / 255).cpu()
+        encoder(part.to(device, memory_format=torch.channels_last) / 255).cpu()
         for part in images.split(1000)
     ]
     return torch.cat(parts)
@@ -269,7 +269,7 @@ def _sdclr_results(
 
 def pixels(images: Tensor) -> Tensor:
     """Raw pixels as features, float32 [N, 3 * H * W]."""
-    return images.flatten(1).float() / 255
+    return images.flatten(1) / 255
 
 
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from ltcl_helpers.config import RunConfig
 from ltcl_helpers.pretrain import Run, pretrain
 
 CLASSES, SIZE = 6, 8
+EXACT = 1e-9  # in float64; the largest difference measured is 2e-11, of a weight after 18 updates
 COMMON = dict(
     preset="tiny", device="cpu", precision="float32", epochs=3, batch_size=11, lr=0.05,
     warmup_epochs=1.5, momentum_beta=0.6, temperature=0.3, equal_batches=False, seed=3,
@@ -37,8 +38,8 @@ CASES = {
         DRAWN | dict(split_seed=8, seed=4, prune_fraction=0.7),
     ),
     "simclr constant": (
-        PLAIN | dict(boost="constant", boost_k=1),
-        DRAWN | dict(split="balanced", mirrored=True, momentum_beta=0.9),
+        PLAIN | dict(boost="constant", boost_k=2),
+        DRAWN | dict(split="balanced", mirrored=True, momentum_beta=0.9, boost_k=2),
     ),
     "simclr shuffled": (PLAIN | dict(boost="shuffled", boost_k=3), dict(split="D_i", boost_k=3)),
     "simclr inverted": (
@@ -134,7 +135,7 @@ def observing(monkeypatch):
     update, end_epoch = memory.MomentumLoss.update, memory.MomentumLoss.end_epoch
 
     def watch_update(self, index, loss):
-        assert loss.dtype == torch.float32
+        assert loss.dtype == self.value.dtype == torch.get_default_dtype()
         found.updates.append({"index": index.numpy().copy(), "loss": loss.detach().clone()})
         return update(self, index, loss)
 
@@ -173,14 +174,15 @@ def selected(toy, config):
     return index, counts
 
 
-def close(ours, theirs, tolerance):
+def close(ours, theirs, tolerance=EXACT):
     np.testing.assert_allclose(np.asarray(ours), np.asarray(theirs), rtol=0, atol=tolerance)
 
 
 class Check:
     """Compares what the reference got with what the package did, one thing after the other."""
 
-    def __init__(self, found, run, config):
+    def __init__(self, found, run, config, tolerance=EXACT):
+        self.tolerance = tolerance
         self.updates, self.epochs = iter(found.updates), iter(found.epochs)
         self.run, self.config, self.kept = run, config, []
 
@@ -197,44 +199,50 @@ class Check:
             assert torch.equal(masked[name], dense[name] * mask), name
 
     def views(self, mine):
-        """Equal up to rounding, but for a few values that fell on the other side of a step."""
+        """Equal, but for a few values that PIL's float32 brings to the next grey level.
+
+        A tie is no accident: the hardest sample has score 1, strength 30 and a factor of 1.9, and
+        every tenth grey level times 1.9 is a whole number. Both sides round it always alike.
+        """
         seen = [x for x, _ in self.update["views"]]
         theirs = np.stack(seen if self.config["pruned_twin"] else np.split(*seen, 2))
         apart = np.abs(mine - theirs)
-        assert (apart > 1e-5).mean() < 5e-3, f"{(apart > 1e-5).mean():.2%} of the values differ"
+        assert apart.max() <= 1 / 255 + self.tolerance
+        share = (apart > self.tolerance).mean()
+        assert share < 5e-3, f"{share:.2%} of the values differ"
         return theirs
 
     def loss(self, mine):
-        close(self.update["loss"], mine, 1e-4)
+        close(self.update["loss"], mine, self.tolerance)
 
     def lr(self, mine):
-        close(self.update["lr"], mine, 1e-9)
+        close(self.update["lr"], mine)
         return self.update["lr"]
 
     def weights(self, mine):
         theirs, update = self.update["weights"], self.update
         assert (update["momentum"], update["dampening"]) == (0.9, 0)
-        close(update["weight_decay"], self.config["weight_decay"], 1e-9)
+        close(update["weight_decay"], self.config["weight_decay"])
         assert update["parameters"] == len(theirs) == len(mine)
         theirs = {name: theirs[their_name(name)] for name in mine}
         for name, weight in theirs.items():
-            close(weight, mine[name].detach(), 1e-4)  # float32; threads sum in other orders
+            close(weight, mine[name].detach(), self.tolerance)
         return theirs
 
     def momentum(self, mine):
         self.epoch = next(self.epochs)
-        close(self.epoch["momentum"], mine, 1e-4)
+        close(self.epoch["momentum"], mine, self.tolerance)
         self.kept.append(mine)
         return self.epoch["momentum"]
 
     def scores(self, mine):
-        close(self.epoch["scores"], mine, 2e-6)
+        close(self.epoch["scores"], mine, self.tolerance)
         return self.epoch["scores"].double().numpy()
 
     def history(self, mine):
         row = self.run.history.iloc[len(self.kept) - 1]
         for name, value in mine.items():
-            close(row[name], value, 1e-5 if name == "loss" else 1e-9)
+            close(row[name], value, self.tolerance)
 
     def end(self):
         """Nothing is left over, and the history kept is of the epochs that it should be of."""
@@ -297,6 +305,19 @@ def check_probe(toy, rows, config, features, group_counts, protocol):
     assert count == len(rows) and set(rows["protocol"]) == {protocol}
 
 
+@pytest.fixture
+def float64():
+    """The package computes in torch's default type: a whole run in float64 is equal to 1e-11.
+
+    In float32 a batch norm of nearly equal values amplifies rounding, step by step and by another
+    factor on each processor: no tolerance would be both safe and sharp.
+    """
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_run_equals_the_slow_reference(name, toy, tmp_path, monkeypatch):
     folder, parts = toy
@@ -324,7 +345,7 @@ def test_a_whole_run_equals_the_slow_reference(name, toy, tmp_path, monkeypatch)
     for kind, features in features_of(network, config).items():
         test = torch.from_numpy(parts["test"][0])
         for owner in (run, made):
-            close(probe.features(getattr(owner, kind), test), features(test.numpy()), 2e-4)
+            close(probe.features(getattr(owner, kind), test), features(test.numpy()))
         protocol = "logistic" if (name, kind) == ("sdclr", "pruned") else "bcl"
         rows = probe.probe_run(tmp_path / "run", ("full", "3", "1%"), None, None, protocol, kind)
         check_probe(toy, rows, config, features, group_counts, protocol)
@@ -341,3 +362,20 @@ def features_of(network, config):
         return {"encoder": through}
     masks = network.masks(config["prune_fraction"])
     return {"encoder": through, "pruned": lambda images: through(images, "pruned", masks)}
+
+
+@pytest.mark.parametrize("name", ["simclr", "sdclr"])
+def test_a_step_in_float32_is_the_reference_up_to_rounding(name, toy, monkeypatch):
+    """What users run; each update starts from equal weights, so that rounding does not add up.
+
+    Measured: 8e-6 at most, on three kinds of processor and 1, 2 and 4 threads.
+    """
+    meant, _ = CASES[name]
+    chosen = COMMON | DRAWN | dict(epochs=1, warmup_epochs=0.5, batch_size=18)
+    folder, parts = toy
+    with observing(monkeypatch) as found:
+        run = pretrain(RunConfig(**chosen, method=name, data=f"npz:{folder}/toy_train.npz"))
+    config = DEFAULTS | meant | chosen
+    index, _ = selected(toy, config)
+    slow.train(config, parts["train"][0][index], Check(found, run, config, tolerance=1e-4))
+    assert run.encoder.conv1.weight.dtype == torch.float32
