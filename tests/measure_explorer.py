@@ -13,13 +13,17 @@ from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
-from test_explorer import ARGUMENTS, FIRST, SECOND
+from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until
 
 from ltcl_helpers import datasets, explorer, report, splits, store
 
 WATCH = """(() => { const look = () => { const said = document.querySelector(".ltcl-status");
   if (said?.textContent) window.ready = performance.now(); else requestAnimationFrame(look); };
   requestAnimationFrame(look); })()"""
+# A canvas is 300 wide until something is drawn in it.
+DRAWN = """[...document.querySelectorAll(
+  ".ltcl-tile:not([hidden]) canvas, .ltcl-picture, .ltcl-strip:not([hidden])"
+)].every((canvas) => canvas.width !== 300)"""
 SCRUB = """() => new Promise((done) => {
   const slider = document.querySelector("input[type=range]"), start = performance.now();
   let frames = 0;
@@ -50,8 +54,9 @@ def measure(browser, page_file, times):
         page = context.new_page()
         page.add_init_script(WATCH)
         page.goto(page_file.as_uri())
-        page.wait_for_function("window.ready", timeout=60_000)
-        page.wait_for_timeout(1500)  # the thumbnails on show are decoded
+        wait_until(page, "window.ready")
+        wait_until(page, DRAWN)
+        page.wait_for_timeout(1500)  # then it is at rest
         rows.append((page.evaluate("window.ready / 1000"), page.evaluate(SCRUB)))
         context.close()
     return page_file.stat().st_size / 1e6, *zip(*rows, strict=True)
@@ -78,7 +83,9 @@ def take_picture(browser, folder):
     page.goto(
         f"{page_file.as_uri()}#epoch=30&sample={late[0]}&selection={'.'.join(map(str, late))}"
     )
-    page.wait_for_timeout(1500)
+    page.locator(".ltcl-status", has_text="selected").wait_for()
+    wait_until(page, DRAWN)
+    settle(page)
     target = report.RESULTS.parents[1] / "figures" / "explorer.png"
     page.screenshot(path=target, full_page=True)
     rows = {
