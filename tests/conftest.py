@@ -1,8 +1,16 @@
-"""What several tests need: golden values, real data when it is at hand."""
+"""What several tests need: golden values, real data when it is at hand, the command's processes.
 
+As a program, this file is the process from which `Starter` forks those.
+"""
+
+import atexit
+import importlib
+import json
 import os
 import subprocess
 import sys
+import tempfile
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -38,16 +46,108 @@ def cifar(tmp_path_factory):
     return folder
 
 
+# --- the command, in processes of its own ---------------------------------------------------
+
+WARM = """ltcl_helpers.cli ltcl_helpers.pretrain ltcl_helpers.probe ltcl_helpers.report
+    torch._dynamo sklearn.linear_model sklearn.pipeline"""  # an optimizer, a probe load the last
+MAIN = "import sys; from ltcl_helpers.__main__ import main; sys.exit(main())"
+
+
+class Starter:
+    """Starts `python -m ltcl_helpers`, each call a process of its own.
+
+    To load torch takes a process many seconds where others are at work, too. So one process loads
+    it, once, and is forked for every call: what a call has of its own is its number, its folder,
+    its environment, its words, its exit code and its end.
+    """
+
+    def __init__(self, *modules):
+        self.modules, self.parent = modules, None
+
+    def call(self, *arguments, cwd, before="", fresh=False):
+        """The finished process; `before` is Python that it runs first, `fresh` forks nothing."""
+        arguments = [str(word) for word in arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        if fresh or sys.platform != "linux":  # elsewhere the system's libraries forbid to fork
+            start = ["-c", f"{before}\n{MAIN}"] if before else ["-m", "ltcl_helpers"]
+            command = [sys.executable, *start, *arguments]
+            return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+        if self.parent is None:
+            command = [sys.executable, "-P", __file__, *self.modules]  # no module of tests/
+            pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.parent = subprocess.Popen(command, env=environment, **pipes)
+        with tempfile.TemporaryDirectory() as folder:
+            words = [Path(folder, name) for name in ("out", "err")]
+            about = {"cwd": str(cwd), "environment": environment, "words": [*map(str, words)]}
+            print(json.dumps([about, before, arguments]), file=self.parent.stdin, flush=True)
+            code = int(self.parent.stdout.readline())
+            return subprocess.CompletedProcess(arguments, code, *(w.read_text() for w in words))
+
+    def close(self):
+        """End the process that is forked from."""
+        if self.parent is not None:
+            with self.parent:
+                self.parent.stdin.close()
+
+
+def serve(*modules):
+    """Load modules; for every line fork a process that becomes the call, and print how it ended."""
+    for name in modules:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        if not (child := os.fork()):
+            become(*json.loads(line))
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+
+
+def become(about, before, arguments):
+    """Go to the call's place, do what it says, and end.
+
+    Without taking apart all that is loaded, which takes Python longer than most calls.
+    """
+    os.chdir(about["cwd"])
+    os.environ.clear()
+    os.environ.update(about["environment"])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in enumerate(about["words"], 1):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
+    sys.argv = ["ltcl", *arguments]
+    code = 1
+    try:
+        exec(before, {})
+        exec(MAIN, {})
+    except SystemExit as end:
+        code = end.code or 0
+    except BaseException:
+        traceback.print_exc()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+@pytest.fixture(scope="session")
+def warm():
+    """Starts the command with torch loaded."""
+    starter = Starter(*WARM.split())
+    yield starter
+    starter.close()
+
+
+@pytest.fixture(scope="session")
+def cold():
+    """Starts the command with no more loaded than every call loads."""
+    starter = Starter("ltcl_helpers.cli")
+    yield starter
+    starter.close()
+
+
 @pytest.fixture
-def ltcl(tmp_path):
+def ltcl(warm, tmp_path):
     """Call the command in a folder of its own; returns the finished process."""
 
     def call(*arguments, cwd=tmp_path, **options):
-        command = [sys.executable, "-m", "ltcl_helpers", *map(str, arguments)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        return subprocess.run(
-            command, cwd=cwd, env=environment, capture_output=True, text=True, **options
-        )
+        return warm.call(*arguments, cwd=cwd, **options)
 
     return call
 
@@ -75,3 +175,7 @@ def stop_and_resume(monkeypatch):
         return pretrain.resume(folder), saved
 
     return call
+
+
+if __name__ == "__main__":
+    serve(*sys.argv[1:])

@@ -78,6 +78,7 @@ def test_every_picture_of_an_edition_comes_with_it(editions, edition):
 def test_run_all_of_the_students_edition_lists_what_is_open(editions, tmp_path, name):
     target = tmp_path / name
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", "-p", "preset", "tiny"]
+    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
     threads = {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     done = subprocess.run(
         [*command, editions / "student" / name, target],

@@ -1,6 +1,7 @@
 """Every check finds right answers right, and plausible wrong ones wrong, in a short line."""
 
 import copy
+import itertools
 import json
 import math
 import re
@@ -18,6 +19,14 @@ from ltcl_helpers.memory import memorization_score
 
 CHECKS = {n: f for n, f in vars(exercises).items() if n.startswith("check_")}
 LESSONS = sorted((Path(__file__).parents[1] / "notebooks").glob("[0-9]*.ipynb"))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """A check may draw weights: the same in every test, whatever ran before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 # --- answers, right (R) and wrong (W) -------------------------------------------------------
@@ -132,7 +141,8 @@ def masks(strict=False, turn=math.ceil, each=False, random=False):
 
     def answer(weights, fraction):
         if random:
-            return {n: torch.rand(w.shape) >= fraction for n, w in weights.items()}
+            draw = torch.Generator().manual_seed(0)
+            return {n: torch.rand(w.shape, generator=draw) >= fraction for n, w in weights.items()}
         if each:
             return {n: of({n: w}, fraction)[n] for n, w in weights.items()}
         return of(weights, fraction)
@@ -219,6 +229,9 @@ def turned(scores):
     used = torch.empty_like(scores)
     used[scores.argsort()] = scores.sort(descending=True).values
     return used
+
+
+CALL = itertools.count()  # a seed that is another in every call
 
 
 def lists(replace=False, seeded=True, one=False, first=False, shift=False, overlap=False):
@@ -366,7 +379,7 @@ ANSWERS = {
         [lists(), lambda *a: torch.from_numpy(np.sort(lists()(*a))),
          lambda *a: lists()(*a).tolist()],
         [lists(replace=True), lists(seeded=False), lists(one=True), lists(first=True),
-         lists(shift=True), lists(overlap=True), lambda y, u, n, s: lists()(y, u, n, None),
+         lists(shift=True), lists(overlap=True), lambda y, u, n, s: lists()(y, u, n, next(CALL)),
          lambda y, u, n, s: lists()(y, u, n - 1, s)],
     ),
     "balancedness": (

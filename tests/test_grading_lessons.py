@@ -112,7 +112,8 @@ def solutions(name):
 @pytest.fixture(scope="module")
 def grade(tmp_path_factory):
     """Grade a lesson's submission; one process, which takes seconds to start, serves all."""
-    box, path = sandbox.Sandbox(seconds=60, memory_gb=2), tmp_path_factory.mktemp("class")
+    # So many seconds end only what hangs.
+    box, path = sandbox.Sandbox(seconds=600, memory_gb=2), tmp_path_factory.mktemp("class")
     close, box.close = box.close, lambda: None
 
     def call(name, answers):

@@ -1,6 +1,7 @@
 """Lessons keep to the template and run without a warning; a batch's notebook fails when it must."""
 
 import ast
+import importlib
 import json
 import os
 import statistics
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ltcl_helpers import store
+from ltcl_helpers.config import ConfigError
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
@@ -28,6 +30,7 @@ def read_cells(path):
 def execute(path, target, **parameters):
     """Run a notebook in a kernel of this environment, from the folder of its target."""
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
+    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
     for name, value in parameters.items():
         command += ["-p", name, str(value)]
     threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
@@ -120,8 +123,14 @@ def stores(node):
 # --- execution ------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def fonts():
+    """Matplotlib's list of fonts is made: a kernel that needs long for it complains."""
+    importlib.import_module("matplotlib.font_manager")
+
+
 @each_lesson
-def test_lesson_runs_on_the_tiny_preset(path, tmp_path):
+def test_lesson_runs_on_the_tiny_preset(path, tmp_path, fonts):
     target = tmp_path / path.name
     done = execute(path, target, preset="tiny")
     assert done.returncode == 0, done.stderr[-3000:]
@@ -155,14 +164,24 @@ def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
     assert other.returncode != 0 and "other parameters" in other.stderr
 
 
+def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path):
+    done = execute(RUN_ONE, tmp_path / "one.ipynb", preset="tiny", out=tmp_path / "run", epochs=-1)
+    assert done.returncode != 0 and "ConfigError" in done.stderr and "epochs" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("epochs", -1), ("preset", "huge"), ("shots", "ten"), ("protocol", "svm"), ("split", "a.npy")],
 )
 def test_run_one_refuses_a_bad_parameter(name, value, tmp_path):
-    folder = tmp_path / "run"
-    parameters = {"preset": "tiny", "out": folder, name: value}
-    done = execute(RUN_ONE, tmp_path / "one.ipynb", **parameters)
-    assert done.returncode != 0
-    assert "ConfigError" in done.stderr and name in done.stderr
-    assert not folder.exists()
+    """Its cells as papermill would run them, with the parameters after their defaults."""
+    given = f"preset, out = 'tiny', {str(tmp_path / 'run')!r}\n{name} = {value!r}"
+    names = {}
+    with pytest.raises(ConfigError, match=name):
+        for kind, text, tags, _ in read_cells(RUN_ONE):
+            if kind == "code":
+                exec(compile(text, RUN_ONE.name, "exec"), names)
+            if "parameters" in tags:
+                exec(given, names)
+    assert not (tmp_path / "run").exists()

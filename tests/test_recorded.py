@@ -56,7 +56,7 @@ def test_a_run_is_packed_stopped_gone_on_with_brought_back_and_probed(kit):
     kept = np.load(lists / "cifar100_imbSub_with_subsets" / "cifar100_split1_D_i.npy")
     assert np.flatnonzero(used).tolist() == sorted(kept) and len(packed["labels"]) == 1600
     (kit / "packed" / "commit").write_text("0123456789" * 4)  # it has a .git where it is packed
-    stopped = call(kit, "train", "one-0", "--method", "bcl-i", *TINY, MINUTES="0.0001")
+    stopped = call(kit, "train", "one-0", "--method", "bcl-i", *TINY, MINUTES="1e-9")
     assert stopped.returncode == 0 and "stopped after epoch 1" in stopped.stdout, stopped.stderr
     early = call(kit, "bring", "one-0", out)
     assert early.returncode == 3 and "no DONE.json" in early.stderr and not any(out.iterdir())

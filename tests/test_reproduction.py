@@ -49,7 +49,7 @@ def lines(results):
 
 
 def test_the_page_holds_the_table_of_the_rows():
-    text = (DATA.parent / "docs" / "reproduction.md").read_text()
+    text = (DATA.parent / "docs" / "reproduction.md").read_text(encoding="utf-8")
     tables = {"reproduction": reproduction.reproduction_table}
     assert report.regenerate(text, tables) == text, "run `make figures`"
 

@@ -1,16 +1,16 @@
 """The static course in a browser without a network: formulas, pictures, links, no complaint."""
 
+import contextlib
 import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
@@ -19,6 +19,7 @@ from ltcl_helpers.config import ConfigError
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LESSONS = sorted(course.LESSONS.glob("[0-9]*.ipynb"))
+PATIENCE = 600  # seconds until what hangs is given up; no machine is so slow that it decides
 EXECUTED = ("01_long_tail_data", "05_boosted_views")
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt install chromium")
 
@@ -30,6 +31,7 @@ def site(tmp_path_factory):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     for name in EXECUTED:
         command = [sys.executable, "-m", "papermill", "--no-progress-bar", "-p", "preset", "tiny"]
+        command += ["--start-timeout", str(PATIENCE)]
         paths = [course.LESSONS / f"{name}.ipynb", executed / f"{name}.ipynb"]
         subprocess.run([*command, *paths], env=environment, cwd=executed, check=True,
                        capture_output=True)  # fmt: skip
@@ -43,7 +45,9 @@ def browser():
 
     with sync_playwright() as playwright:
         arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        found = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=arguments, timeout=1000 * PATIENCE
+        )
         yield found
         found.close()
 
@@ -55,6 +59,7 @@ def test_pages_open_offline_without_a_complaint(site, browser, width, scheme):
     context = browser.new_context(
         offline=True, color_scheme=scheme, viewport={"width": width, "height": 800}
     )
+    context.set_default_timeout(1000 * PATIENCE)
     page = context.new_page()
     requests, complaints = [], []
     page.on("request", lambda request: requests.append(request.url))
@@ -108,32 +113,46 @@ def test_code_and_prices_are_no_formulas():
 
 
 @pytest.fixture
-def server():
+def server(tmp_path):
     """A Jupyter server as the README starts it: in the repository's root."""
     root = course.LESSONS.parent
     assert re.search(r"^jupyter lab$", (root / "README.md").read_text("utf-8"), re.M)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     command = [sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--IdentityProvider.token=secret", "--ServerApp.port_retries=0"]
-    process = subprocess.Popen(command, cwd=root, stdout=-3, stderr=-3)
+    command += ["--port=0", "--IdentityProvider.token=secret"]  # the system picks a free port
+    places = {f"JUPYTER_{name}_DIR": str(tmp_path / name) for name in ("RUNTIME", "CONFIG", "DATA")}
+    words = tmp_path / "words.txt"
+    with open(words, "w") as file:
+        process = subprocess.Popen(
+            command, cwd=root, env=os.environ | places, stdout=file, stderr=file
+        )
+    browse = build_opener(ProxyHandler({})).open  # a machine's proxy does not know this machine
+
+    def address():
+        """Where it answers, once it does."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            assert process.poll() is None and time.monotonic() < end, words.read_text()
+            for file in (tmp_path / "RUNTIME").glob("jpserver-*.json"):
+                # The file may be half written, the server not yet listening.
+                with contextlib.suppress(ValueError, OSError):
+                    found = json.loads(file.read_text())["url"]
+                    browse(f"{found}api?token=secret", timeout=PATIENCE).close()
+                    return found
+            time.sleep(0.1)
 
     def status(path):
-        address = f"http://127.0.0.1:{port}/{path}?token=secret"
         try:
-            return urlopen(address, timeout=10).status
+            with browse(f"{base}{path}?token=secret", timeout=PATIENCE) as answer:
+                return answer.status
         except HTTPError as error:
             return error.code
 
-    for _ in range(120):
-        try:
-            status("api")
-            break
-        except OSError:
-            time.sleep(0.5)
-    yield status
-    process.terminate()
-    process.wait(20)
+    try:
+        base = address()
+        yield status
+    finally:
+        process.kill()  # it keeps nothing
+        process.wait()
 
 
 def test_every_link_of_a_lesson_holds_on_a_jupyter_server(server):
