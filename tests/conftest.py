@@ -153,6 +153,20 @@ def ltcl(warm, tmp_path):
 
 
 @pytest.fixture
+def float64():
+    """The package computes in torch's default type; what is equal in float64 is so everywhere.
+
+    In float32 a batch norm of nearly equal values amplifies rounding, update by update and by
+    another factor on each processor: no tolerance on a whole run would be both safe and sharp.
+    """
+    import torch
+
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def stop_and_resume(monkeypatch):
     """Train into a folder, stop right after the checkpoint of an epoch, go on; the resumed run.
 

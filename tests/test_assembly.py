@@ -305,18 +305,6 @@ def check_probe(toy, rows, config, features, group_counts, protocol):
     assert count == len(rows) and set(rows["protocol"]) == {protocol}
 
 
-@pytest.fixture
-def float64():
-    """The package computes in torch's default type: a whole run in float64 is equal to 1e-11.
-
-    In float32 a batch norm of nearly equal values amplifies rounding, step by step and by another
-    factor on each processor: no tolerance would be both safe and sharp.
-    """
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("name", CASES)
 def test_a_whole_run_equals_the_slow_reference(name, toy, tmp_path, monkeypatch):

@@ -47,8 +47,8 @@ def test_every_policy_equals_torchvisions_on_pil_images(policy, sign, monkeypatc
     )  # fmt: skip
     got = 255 * apply_autoaugment_view(image[None], parameters)[0]
     differ = ((got - expected).abs() > 1.01).float().mean()
-    # A shear's nearest pixel is a neighbour where torchvision rounds half a pixel elsewhere.
-    assert differ < (0.2 if "ShearY" in names else 0.002), theirs.policies[policy]
+    # None did on three kinds of processor; rounding may bring two pixels to their neighbours.
+    assert differ < 0.002, theirs.policies[policy]
 
 
 def test_probabilities_decide():
@@ -68,6 +68,7 @@ def test_probabilities_decide():
 def test_crop_flip_and_hole_by_hand():
     (image,) = images(1)
     given = image.float().numpy() / 255
+    assert apply_autoaugment_view(image[None], still(1)).dtype == torch.float32
     padded = np.pad(given, ((0, 0), (4, 4), (4, 4)))
     corner = torch.tensor([[7, 2]])
     flip = torch.tensor([True])
@@ -78,12 +79,13 @@ def test_crop_flip_and_hole_by_hand():
     np.testing.assert_allclose(got, given, atol=1e-6)
 
 
+@pytest.mark.usefixtures("float64")
 def test_each_image_as_if_it_were_alone_and_float_images_too():
     batch = images(64)
     parameters = autoaugment.draw_autoaugment(64, 32, 32, torch.Generator().manual_seed(2))
     together = apply_autoaugment_view(batch, parameters)
-    assert together.dtype == torch.float32 and 0 <= together.min() <= together.max() <= 1
-    order = torch.randperm(64)
+    assert 0 <= together.min() <= together.max() <= 1
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(3))
     shuffled = AutoAugmentParameters(*(part[order] for part in parameters))
     assert torch.equal(apply_autoaugment_view(batch[order], shuffled), together[order])
     assert torch.equal(apply_autoaugment_view(batch / 255, parameters), together)

@@ -16,6 +16,7 @@ from ltcl_helpers.supervised import CosineClassifier, CrossEntropy
 
 TINY = dict(preset="tiny", device="cpu", precision="float32")
 COUNTS = torch.tensor([40, 20, 10, 4])
+SHARES = COUNTS.double() / COUNTS.sum()
 
 
 def toy(method="balanced-cl", **options):
@@ -36,8 +37,8 @@ def test_cosine_classifier_golden_values(golden):
     classifier = CosineClassifier(weight.shape[1], len(weight))
     torch.testing.assert_close(classifier.weight.norm(dim=1), torch.ones(len(weight)))
     classifier.weight.data.copy_(weight)
-    logits = classifier(torch.from_numpy(values["nl_x"])).detach()
-    np.testing.assert_allclose(logits, values["nl_y"], atol=1e-4)
+    logits = classifier.double()(torch.from_numpy(values["nl_x"]).double()).detach()
+    np.testing.assert_allclose(logits, values["nl_y"], rtol=1e-6, atol=1e-5)  # the values' float32
 
 
 @pytest.mark.parametrize("averaging", [True, False])
@@ -47,7 +48,7 @@ def test_total_loss_is_the_weighted_sum_by_hand(averaging):
     twin = copy.deepcopy(method)
     loss = method(batch)
     features = twin.encoder(torch.cat(batch.views))  # one pass: batch norm sees all three views
-    logits = twin.head(features[:6]) + 0.5 * (COUNTS / COUNTS.sum()).log()
+    logits = twin.head(features[:6]) + 0.5 * SHARES.log()
     classified = F.cross_entropy(logits, batch.labels, reduction="none")
     points = F.normalize(twin.project_features(features[6:]), dim=1).view(2, 6, -1)
     if averaging:
@@ -56,7 +57,7 @@ def test_total_loss_is_the_weighted_sum_by_hand(averaging):
         contrast = losses.balanced_contrastive(*given)
     else:
         contrast = losses.supervised_contrastive(points.transpose(0, 1), batch.labels, 0.1)
-    torch.testing.assert_close(loss, 2.0 * classified + 0.6 * contrast)
+    torch.testing.assert_close(loss, 2.0 * classified + 0.6 * contrast, rtol=0, atol=1e-10)
     statistics = ("encoder.bn1.running_mean", "encoder.bn1.running_var")
     for name in statistics:
         assert torch.equal(method.state_dict()[name], twin.state_dict()[name])
@@ -76,9 +77,9 @@ def test_cross_entropy_with_and_without_compensation():
         method, batch = toy("cross-entropy", compensation=strength)
         twin = copy.deepcopy(method)
         logits = twin.head(twin.encoder(batch.views[0]))
-        logits = logits + strength * (COUNTS / COUNTS.sum()).log()
+        logits = logits + strength * SHARES.log()
         expected = F.cross_entropy(logits, batch.labels, reduction="none")
-        torch.testing.assert_close(method(batch), expected)
+        torch.testing.assert_close(method(batch), expected, rtol=0, atol=1e-10)
 
 
 def test_recipes_and_options():
@@ -113,16 +114,20 @@ def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, stop_and_res
         torch.testing.assert_close(dict(kept), dict(made), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_runs_own_classifier_is_tested(tmp_path):
     config = RunConfig(method="cross-entropy", epochs=2, **TINY)
     run = pretrain.pretrain(config, tmp_path / "run")
     rows = classify.classifier_rows(tmp_path / "run").set_index("group")["accuracy"]
     test = load_images("shapes", "test")
     logits = run.network("classifier")(probe.features(run.encoder, test.images))
-    right = (logits.argmax(1) == test.labels).float()
-    assert rows["all"] == pytest.approx(float(right.mean()))  # 250 images of each class
+    right = (logits.argmax(1) == test.labels).double()
+    assert 0 < right.mean() < 1  # so that it makes a difference which images are right
+    assert rows["all"] == pytest.approx(float(right.mean()), abs=1e-12)  # 250 images of each class
     few = run.class_counts.argsort()[:4]
-    assert rows["few"] == pytest.approx(float(right[torch.isin(test.labels, few)].mean()))
+    assert rows["few"] == pytest.approx(
+        float(right[torch.isin(test.labels, few)].mean()), abs=1e-12
+    )
     pretrain.pretrain(RunConfig(**TINY), tmp_path / "simclr")
     with pytest.raises(ConfigError, match="keeps no classifier"):
         classify.classifier_rows(tmp_path / "simclr")

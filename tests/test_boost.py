@@ -14,6 +14,10 @@ from ltcl_helpers.config import RunConfig
 EXACT = {"Invert", "Solarize", "Posterize", "AutoContrast", "Equalize", "TranslateX", "Cutout"}
 # A shear of +-0.2 or -0.6 lands on edges of pixels: the last bit decides which is nearest.
 TIES = {("ShearX", 10), ("ShearX", 30), ("ShearY", 10), ("ShearY", 30)}
+BLENDS = {"Contrast", "Color", "Brightness", "Sharpness"}  # a value is off by a level at most
+# Mean differences in levels; measured: 0 where exact, else 0.01 on three kinds of processor. But
+# Brightness at 20 multiplies by 1.3: of every tenth level the last bit decides which one it gets.
+LIMITS = dict.fromkeys(EXACT, 1e-4) | {"Brightness": 0.2}
 
 
 def choices(count, operation, sign=1.0, centre=0.5):
@@ -58,11 +62,12 @@ def test_each_operation_gives_the_published_pixels(golden, operation):
             image, torch.tensor([float(strength)]), torch.ones(1), parameters
         )
         difference = (result - as_image(expected)).abs() * 255
-        assert difference.mean() <= (1e-4 if operation in EXACT else 0.1), (strength, mark)
+        assert difference.mean() <= LIMITS.get(operation, 0.1), (strength, mark)
+        assert operation not in BLENDS or difference.max() < 1.01, (strength, mark)
     assert found == (8 if operation.startswith(("Translate", "Rotate")) else 4)
 
 
-@pytest.mark.parametrize("operation", ["Contrast", "Color", "Brightness", "Sharpness"])
+@pytest.mark.parametrize("operation", sorted(BLENDS))
 def test_enhancements_are_pillows_on_images_of_any_mean(images, operation):
     """One image has one mean luminance; several tell rounding from cutting off."""
     low, high = OPERATIONS[operation]
@@ -116,6 +121,7 @@ def test_probability_0_is_the_identity_and_1_changes_every_image(images):
     assert changed.float().mean() > 0.9 and strong.min() >= 0 and strong.max() <= 1
 
 
+@pytest.mark.usefixtures("float64")
 def test_permuting_a_batch_with_its_parameters_permutes_the_result(images):
     draw = torch.Generator().manual_seed(2)
     strength, probability = 30 * torch.rand(6, generator=draw), torch.rand(6, generator=draw)
@@ -128,6 +134,7 @@ def test_permuting_a_batch_with_its_parameters_permutes_the_result(images):
         assert torch.equal(again, result[order])
 
 
+@pytest.mark.usefixtures("float64")
 def test_changing_all_images_equals_changing_the_chosen_ones(images, monkeypatch):
     """The way of a GPU, where no shape may depend on a value, run on the CPU."""
 
@@ -155,6 +162,7 @@ def test_strength_and_probability_reach_their_own_sample(images):
     assert torch.equal(brighter[3], images[3])  # 15 is no change
 
 
+@pytest.mark.usefixtures("float64")
 def test_every_operation_can_have_a_strength_of_its_own(images):
     draw = torch.Generator().manual_seed(8)
     chosen = boost.draw_rand_augment(6, 3, draw)
@@ -164,7 +172,7 @@ def test_every_operation_can_have_a_strength_of_its_own(images):
         one = RandAugmentParameters(*(part[:, k : k + 1] for part in chosen))
         expected = boost.apply_rand_augment(expected, strength[:, k], certain, one)
     got = boost.apply_rand_augment(images, strength, certain, chosen)
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-12)
     same = strength[:, :1]
     got = boost.apply_rand_augment(images, same.expand(6, 3), certain, chosen)
     assert torch.equal(got, boost.apply_rand_augment(images, same[:, 0], certain, chosen))
@@ -212,7 +220,7 @@ def test_scores_of_an_epoch_steer_the_views_of_the_next(monkeypatch):
         used = torch.cat(seen[epoch * per_epoch : (epoch + 1) * per_epoch])
         expected = torch.zeros_like(used) if epoch == 0 else scores[epoch - 1]
         assert torch.equal(used.sort().values, expected.sort().values)
-    assert scores[0].max() > 0.9 or scores[0].min() < 0.1
+    assert 1 in scores[0] or 0 in scores[0]  # the sample farthest from the mean loss
 
 
 def test_a_boosted_run_starts_as_the_plain_one_and_then_leaves_it():

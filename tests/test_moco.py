@@ -17,10 +17,11 @@ TINY = dict(preset="tiny", device="cpu", precision="float32")
 
 
 def toy(**options):
-    """MoCo around a small network, and a batch for it."""
+    """MoCo around a small network, in double precision, and a batch for it."""
     config = RunConfig(method="moco-v2", batch_size=8, **(TINY | options))
-    method = pretrain.make_method(config).train()
-    views = torch.rand(2, 8, 3, 8, 8, generator=torch.Generator().manual_seed(3))
+    method = pretrain.make_method(config).double().train()
+    draw = torch.Generator().manual_seed(3)
+    views = torch.rand(2, 8, 3, 8, 8, generator=draw, dtype=torch.float64)
     method.start_epoch(1, 1, torch.Generator().manual_seed(0))
     return method, Batch(torch.arange(8), torch.zeros(8), tuple(views))
 
@@ -90,7 +91,7 @@ def test_the_queue_is_a_ring_written_in_place():
     method, _ = toy(queue_batches=3)
     address, oracle = method.queue.data_ptr(), method.queue.clone()
     for step in range(5):
-        keys = torch.full((8, 128), float(step))
+        keys = torch.full((8, 128), float(step), dtype=torch.float64)
         oracle[:, [(8 * step + k) % 24 for k in range(8)]] = float(step)
         method.enqueue(keys)
         assert torch.equal(method.queue, oracle) and method.place == 8 * (step + 1) % 24
@@ -119,10 +120,10 @@ def test_keys_are_normalised_in_other_groups_and_come_back_in_order():
     method.shuffle.copy_(torch.tensor([5, 2, 7, 0, 1, 6, 3, 4]) / 8)
     order = method.shuffle.argsort()
     plain = nn.Sequential(method.key_encoder, method.key_head)
-    expected = torch.empty(8, 128)
+    expected = torch.empty(8, 128, dtype=torch.float64)
     for pair in order.view(4, 2):
         expected[pair] = nn.functional.normalize(one_group(plain, batch.views[1][pair]), dim=1)
-    torch.testing.assert_close(method.keys(batch.views[1]), expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(method.keys(batch.views[1]), expected, rtol=0, atol=1e-10)
     first = method.shuffle.clone()
     method.start_epoch(2, 2, torch.Generator().manual_seed(1))
     assert not torch.equal(first.argsort(), method.shuffle.argsort())
@@ -145,7 +146,7 @@ def test_symmetric_loss_is_the_sum_of_both_directions():
     keys = [twin.keys(view) for view in batch.views]
     queries = [twin.project(view) for view in batch.views]
     both = [info_nce(queries[k], keys[1 - k], twin.queue, 0.2) for k in (0, 1)]
-    torch.testing.assert_close(loss, sum(both), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(loss, sum(both), rtol=0, atol=1e-10)
     assert method.place == 16
     torch.testing.assert_close(method.queue[:, :8].T, keys[1])
 

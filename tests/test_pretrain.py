@@ -69,13 +69,13 @@ def test_nine_steps_equal_the_published_trainer(golden):
     values = golden("h_train_simclr")
     for epoch, method, expected, losses, memory, lrs in replay(values, "simclr"):  # noqa: B007
         assert len(losses) == 3 * (epoch + 1)
-        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], rtol=0, atol=1e-9)
     for call, loss in enumerate(losses):
-        np.testing.assert_allclose(loss, values[f"call{call}_per_sample_loss"], atol=1e-6)
+        np.testing.assert_allclose(loss, values[f"call{call}_per_sample_loss"], rtol=0, atol=1e-9)
     np.testing.assert_allclose(lrs, values["call_lr"], atol=1e-12)
     features = method.encoder.eval()(torch.from_numpy(values["eval_x"]))
-    np.testing.assert_allclose(features.detach(), values["eval_features"], atol=1e-6)
+    np.testing.assert_allclose(features.detach(), values["eval_features"], rtol=0, atol=1e-9)
 
 
 def test_nine_sdclr_steps_equal_the_published_trainer(golden):
@@ -83,22 +83,24 @@ def test_nine_sdclr_steps_equal_the_published_trainer(golden):
     assert float(values["prune_percent"]) == 0.9
     golden_run = replay(values, "sdclr", refresh_statistics=True)
     for epoch, method, expected, losses, memory, lrs in golden_run:  # noqa: B007
-        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-6)
-        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], atol=1e-6)
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], rtol=0, atol=1e-9)
         for name, mask in method.masks.items():
             theirs = name.removesuffix(".weight").replace("downsample.0", "downsample.conv")
             np.testing.assert_array_equal(mask, values[f"epoch{epoch + 1}.mask.backbone.{theirs}"])
     assert len(losses) == 9
     for call, loss in enumerate(losses):  # the published step computes each loss twice
         for twin in (2 * call, 2 * call + 1):
-            np.testing.assert_allclose(loss, values[f"call{twin}_per_sample_loss"], atol=1e-6)
+            np.testing.assert_allclose(
+                loss, values[f"call{twin}_per_sample_loss"], rtol=0, atol=1e-9
+            )
     images = torch.from_numpy(values["eval_x"])
     dense = method.trained()["encoder"].eval()(images)
-    np.testing.assert_allclose(dense.detach(), values["eval_features_dense"], atol=1e-6)
+    np.testing.assert_allclose(dense.detach(), values["eval_features_dense"], rtol=0, atol=1e-9)
     method.eval()
     left = pruning.pruned_forward(method.encoder, method.masks, images)
     key = "eval_features_as_left_by_training(pruned)"
-    np.testing.assert_allclose(left.detach(), values[key], atol=1e-6)
+    np.testing.assert_allclose(left.detach(), values[key], rtol=0, atol=1e-9)
 
 
 def test_learning_rate_curve_of_2000_epochs(golden):
@@ -110,7 +112,7 @@ def test_learning_rate_curve_of_2000_epochs(golden):
 def test_momentum_loss_and_scores(golden):
     values = golden("b_momentum")
     for beta in (0.97, 0.5):
-        memory = MomentumLoss(11, beta)
+        memory = MomentumLoss(11, beta, dtype=torch.float64)  # the golden values are float32
         for epoch, order in enumerate(values["order"]):
             for index in torch.from_numpy(order).split(4):
                 memory.update(index, torch.from_numpy(values["losses"][epoch])[index])
@@ -118,7 +120,7 @@ def test_momentum_loss_and_scores(golden):
             np.testing.assert_allclose(memory.value, values[f"beta{beta}_shadow"][epoch], atol=1e-6)
             np.testing.assert_allclose(weight, values[f"beta{beta}_weight"][epoch], atol=1e-6)
         assert memory.history.shape == (4, 11) and memory.epochs == [1, 2, 3, 4]
-        restored = MomentumLoss(11, beta)
+        restored = MomentumLoss(11, beta, dtype=torch.float64)
         restored.load_state_dict(memory.state_dict())
         assert torch.equal(restored.value, memory.value) and restored.epoch == 4
 
@@ -176,7 +178,8 @@ def test_a_sample_that_an_epoch_leaves_out_spoils_nobodys_score():
     training.method.register_forward_hook(lambda *call: losses.append(call[-1].detach()))
     parts = [(index, 0.1) for index in torch.arange(8).split(4)]
     mean = training.epoch(parts, views, torch.zeros(9))
-    torch.testing.assert_close(mean, torch.cat(losses).mean())  # of those seen
+    # Of those seen. Eight losses of about 2, summed in another order: 5e-7 was the most measured.
+    torch.testing.assert_close(mean, torch.cat(losses).mean(), rtol=0, atol=1e-5)
     scores = training.memory.end_epoch()
     assert scores[8] == 0.5 and scores[:8].isfinite().all() and scores[:8].std() > 0
     seen = MomentumLoss(8)
@@ -211,14 +214,11 @@ def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, stop_and_res
     config = RunConfig(**TINY, method=method, epochs=4, **extra)
     pretrain.pretrain(config, tmp_path / "whole")
     resumed, _ = stop_and_resume(config, tmp_path / "stopped", 2)
-    for name in ("memory.npz", "encoder.safetensors", "pruned.safetensors"):
-        whole = tmp_path / "whole" / name
-        if whole.exists():
-            assert whole.read_bytes() == (tmp_path / "stopped" / name).read_bytes()
-    assert whole.exists() == (method in ("sdclr", "bcl-d"))
-    if whole.exists():
-        assert resumed.pruned
-    else:
+    pruned = ["pruned.safetensors"] if method in ("sdclr", "bcl-d") else []
+    for name in ("memory.npz", "encoder.safetensors", *pruned):
+        whole, stopped = (tmp_path / folder / name for folder in ("whole", "stopped"))
+        assert whole.read_bytes() == stopped.read_bytes()
+    if not pruned:
         with pytest.raises(ConfigError, match="simclr run, which keeps no pruned"):
             resumed.network("pruned")
 
@@ -252,18 +252,21 @@ def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
     assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
 
 
-@pytest.mark.parametrize("epoch", [0, 1])
-def test_the_statistics_of_an_untrained_encoder_come_from_the_order_of_epoch_zero(epoch):
+@pytest.mark.usefixtures("float64")
+def test_the_statistics_of_an_untrained_encoder_come_from_the_order_of_epoch_zero():
     config = RunConfig(**TINY, epochs=0, precision="float32")
-    run, method = pretrain.pretrain(config), pretrain.make_method(config).train()
-    images = torch.from_numpy(splits.select(config).images).float() / 255
-    with torch.no_grad():
-        for index in pretrain.batches(len(images), config, epoch):
-            method.project(images[index])
-    expected = method.encoder.bn1.running_mean
-    torch.testing.assert_close(run.encoder.bn1.running_mean, expected, atol=0.05, rtol=0)
-    same = torch.allclose(run.encoder.bn1.running_mean, expected, atol=1e-6, rtol=0)
-    assert same == (epoch == 0)
+    images = torch.from_numpy(splits.select(config).images) / 255
+    found = pretrain.pretrain(config).encoder.state_dict()
+    for epoch in (0, 1):
+        method = pretrain.make_method(config).train()
+        with torch.no_grad():
+            for index in pretrain.batches(len(images), config, epoch):
+                method.project(images[index])
+        expected = method.encoder.state_dict()
+        if epoch == 0:
+            torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=1e-9)
+    mean = "bn1.running_mean"
+    assert (found[mean] - expected[mean]).abs().max() > 1e-4  # another order, other statistics
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
@@ -310,15 +313,15 @@ def test_a_stem_with_stride_sees_half_the_size():
 def test_resnet18_has_the_published_sizes_and_torchvisions_names():
     import torchvision
 
-    method = pretrain.make_method(RunConfig(preset="paper"))
+    method = pretrain.make_method(RunConfig(preset="paper")).double()
     encoder, head = method.encoder, method.head
     assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
     assert sum(p.numel() for p in head.parameters()) == 329_472
     theirs = torchvision.models.resnet18()
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     theirs.maxpool = theirs.fc = nn.Identity()
-    theirs.load_state_dict(encoder.state_dict())
-    x = torch.rand(2, 3, 32, 32)
+    theirs.double().load_state_dict(encoder.state_dict())
+    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     normalised = (x - encoder.mean) / encoder.std
     torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
 

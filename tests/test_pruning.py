@@ -39,9 +39,9 @@ def test_masked_convolution_and_its_gradient_equal_the_published_ones(golden):
     values = golden("c_prune_mask")
     conv = nn.Sequential(nn.Conv2d(3, 4, 3, bias=False))
     with torch.no_grad():
-        conv[0].weight.copy_(torch.from_numpy(values["w_conv1"]))
+        conv.double()[0].weight.copy_(torch.from_numpy(values["w_conv1"]))
     masks = {"0.weight": torch.from_numpy(values["p0.9_mask_conv1"] != 0)}
-    x = torch.from_numpy(values["fwd_x"])
+    x = torch.from_numpy(values["fwd_x"]).double()  # the golden results are rounded to float32
     for flag, y in enumerate((conv(x), pruning.pruned_forward(conv, masks, x))):
         (gradient,) = torch.autograd.grad(y.square().sum(), conv[0].weight)
         np.testing.assert_allclose(y.detach(), values[f"fwd_y_flag{flag}"], atol=1e-5)

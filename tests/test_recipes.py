@@ -186,9 +186,8 @@ def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / ".config.json.1.part").write_text("{")
     config = RunConfig(preset="tiny")
-    assert RunConfig(
-        **json.loads((runs.begin(tmp_path / "new", config) / "config.json").read_text())
-    )
+    folder = runs.begin(tmp_path / "new", config)
+    assert RunConfig(**json.loads((folder / "config.json").read_text())) == config
     (tmp_path / "file").write_text("")
     for used in ("new", "file"):
         with pytest.raises(ConfigError, match="exists"):

@@ -1,4 +1,4 @@
-"""The SDCLR protocol against the same written out as a plain loop, image by image."""
+"""The SDCLR protocol against a plain loop, image by image; its lists, by features one can read."""
 
 import numpy as np
 import pandas as pd
@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.transforms import functional as tv
 
-from ltcl_helpers import lists, probe, sdclr_probe
+from ltcl_helpers import lists, probe, sdclr_probe, splits
 from ltcl_helpers.config import ConfigError, RunConfig
 from ltcl_helpers.datasets import load_images
 from ltcl_helpers.machine import generator
@@ -55,7 +55,7 @@ def test_crops_are_torchvisions(side, border):
 
 def plain_loop(network, images, labels, held, classes, schedule, seed):
     """The protocol with modules, one batch and one image at a time; the best epoch's layer."""
-    layer = nn.Linear(network(images[:1].float() / 255).shape[1], classes)
+    layer = nn.Linear(network(images[:1] / 255).shape[1], classes)
     with torch.no_grad():
         layer.weight.normal_(0, 0.01, generator=generator(seed, "probe weights", 0))
         layer.bias.zero_()
@@ -71,7 +71,7 @@ def plain_loop(network, images, labels, held, classes, schedule, seed):
         order = torch.randperm(len(images), generator=generator(seed, "probe order", epoch))
         for start in range(0, len(order), 128):
             chosen = order[start : start + 128].tolist()
-            batch = [crop_alone(images[i], *corner[i], flip[i], 4).float() / 255 for i in chosen]
+            batch = [crop_alone(images[i], *corner[i], flip[i], 4) / 255 for i in chosen]
             with torch.no_grad():
                 x = torch.cat([network(image[None]) for image in batch])
             loss = F.cross_entropy(layer(x), labels[chosen])
@@ -87,22 +87,24 @@ def plain_loop(network, images, labels, held, classes, schedule, seed):
     return kept, scores
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_fit_is_the_plain_loop():
     draw = generator(3, "data", 0)
-    images = torch.randint(256, (300, 3, 32, 32), generator=draw).to(torch.uint8)
-    labels = torch.randint(5, (300,), generator=draw)
+    images = torch.randint(256, (350, 3, 32, 32), generator=draw).to(torch.uint8)
+    labels = torch.randint(5, (350,), generator=draw)
     images[:, 0] = images[:, 0] // 2 + 25 * labels[:, None, None].to(torch.uint8)
-    held = torch.randn(50, 12, generator=draw), torch.randint(5, (50,), generator=draw)
     network = nn.Sequential(nn.AvgPool2d(16), nn.Flatten())  # 12 features
+    held = network(images[300:] / 255), labels[300:]
+    images, labels = images[:300], labels[:300]
 
     def embed(given):
-        return network(given.float() / 255)
+        return network(given / 255)
 
     for schedule in (Schedule(9, (3, 5), 1), Schedule(7, (2, 4), 3)):
         expected, scores = plain_loop(network, images, labels, held, 5, schedule, 4)
         got = fit_sdclr(embed, images, labels, held, 5, schedule, 4)
         assert len(set(scores)) > 1
-        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(got, expected, rtol=0, atol=1e-9)
         again = fit_sdclr(embed, images, labels, held, 5, schedule, 4)
         assert all(torch.equal(a, b) for a, b in zip(got, again, strict=True))
 
@@ -118,30 +120,116 @@ def test_the_first_best_epoch_on_the_validation_images_is_kept():
     torch.testing.assert_close(long, short, rtol=0, atol=0)
 
 
-@pytest.fixture(scope="module")
-def tiny_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "tiny"
-    return pretrain(RunConfig(preset="tiny", device="cpu"), folder)
+# --- which images teach, choose and test ------------------------------------------------------
+
+CLASSES, EACH, TESTED = 5, 60, 10  # of a toy: classes, images of each, test images of each
+SHORT = {"full": Schedule(3, (9, 9), 1), "1%": Schedule(9, (9, 9), 3)}
+# The coding of each epoch's features: a layer reads the last coding it learned, no other. So the
+# first layer that is validated reads coding 0, the second 1, the last 2, for certain.
+CODINGS = {"full": [0, 1, 2], "1%": [0, 0, 0, 1, 1, 1, 2, 2, 2]}
+# Of its test images, class c shows c in coding 1, one in coding 0, the other ones in coding 2.
+SHOWN = np.array([[1] * c + [0] + [2] * (TESTED - 1 - c) for c in range(CLASSES)])
 
 
-def test_a_run_is_probed_with_the_protocol(tiny_run, monkeypatch):
-    short = {"full": Schedule(2, (2, 3), 1), "1%": Schedule(5, (3, 4), 5)}
-    monkeypatch.setattr(probe, "SCHEDULES", short)
-    labels = load_images("shapes").labels.numpy()
-    held = lists.validation_list(tiny_run, labels).index
-    assert np.bincount(labels[held]).tolist() == [100] * 12
-    assert not set(held) & set(tiny_run.index.tolist())
-    rows = probe.probe_run(tiny_run.folder, ("full", "1%"), protocol="sdclr")
-    assert set(rows["protocol"]) == {"sdclr"}
-    assert rows.groupby("shots")["images"].first().to_dict() == {"1%": 108, "full": 12_000 - 1_200}
-    per_shots = rows.groupby("shots")["group"].apply(set)
-    for groups in per_shots:
-        assert groups == {"many", "medium", "few", "std", "all", "class std", "top5"}
-    full = rows[(rows["shots"] == "full") & (rows["group"] == "all")]["accuracy"].item()
-    assert full > 1.4 / 12  # chance is 1 / 12; two epochs of a tiny network
-    probe.save_probe(tiny_run.folder, rows)
+def numbered(count, part):
+    """Images of one colour that says which image of which part it is: uint8 [N, 32, 32, 3]."""
+    colours = [(number // 256, number % 256, part) for number in range(count)]
+    return np.array(colours, np.uint8)[:, None, None].repeat(32, 1).repeat(32, 2)
+
+
+class Readable:
+    """An encoder without a network: coding k shows class c as unit c + k of five.
+
+    The validation images are shown in coding 1, so the layer that is best for them is neither the
+    first nor the last; most test images are shown in coding 2, so the test set would choose the
+    last. `calls` holds the images of each call: part, positions and whether they were moved.
+    """
+
+    def __init__(self, train_labels, test_labels, validation):
+        self.train_labels, self.test_labels = train_labels, test_labels
+        self.validation = set(validation.tolist())
+        self.codings = iter(CODINGS["full"] + CODINGS["1%"])
+        self.calls = []
+
+    def __call__(self, images):
+        high, low, part = images[:, :, 16, 16].long().unbind(1)  # where a crop cannot bring black
+        position = (256 * high + low).numpy()
+        whole = bool((images[:, 2] == part[:, None, None]).all())
+        self.calls.append((int(part[0]), sorted(position.tolist()), whole))
+        if part[0] == 2:
+            labels, coding = self.test_labels[position], SHOWN.flatten()[position]
+        else:
+            labels = self.train_labels[position]
+            coding = 1 if set(position.tolist()) == self.validation else next(self.codings)
+        return torch.eye(CLASSES)[(labels + coding) % CLASSES]
+
+
+@pytest.fixture
+def numbered_run(tmp_path):
+    """An untrained run on numbered images of five classes, and the labels of both parts."""
+    draw = np.random.default_rng(0)
+    train_labels = draw.permutation(np.arange(CLASSES).repeat(EACH))
+    test_labels = np.arange(CLASSES).repeat(TESTED)
+    for part, name, labels in ((1, "train", train_labels), (2, "test", test_labels)):
+        images = numbered(len(labels), part)
+        np.savez(tmp_path / f"numbered_{name}.npz", images=images, labels=labels)
+    config = RunConfig(
+        preset="tiny", device="cpu", epochs=0, data=f"npz:{tmp_path}/numbered_train.npz",
+        largest_class=40, imbalance=8.0,
+    )  # fmt: skip
+    return pretrain(config, tmp_path / "run"), train_labels, test_labels
+
+
+def test_validation_images_choose_the_epoch_and_teach_nothing(numbered_run, monkeypatch):
+    run, train_labels, test_labels = numbered_run
+    held = lists.validation_list(run, train_labels).index
+    embed = Readable(train_labels, test_labels, held)
+    monkeypatch.setattr(probe, "SCHEDULES", SHORT)
+    monkeypatch.setattr(probe, "_embedding", lambda *_: embed)
+    rows = probe.probe_run(run.folder, ("full", "1%"), protocol="sdclr")
+
+    # The lists, by their definition.
+    assert np.bincount(train_labels[held]).tolist() == [EACH // 10] * CLASSES
+    (one_each,) = lists.labelled_lists(run, train_labels, "1%")
+    teach = {"full": np.setdiff1d(np.arange(CLASSES * EACH), held), "1%": np.sort(one_each.index)}
+    assert train_labels[one_each.index].tolist() == list(range(CLASSES))
+    assert not set(held) & (set(one_each.index) | set(run.index.tolist()))
+
+    # What the encoder was asked for: only images that teach are cropped, each once an epoch.
+    expected = [(2, list(range(CLASSES * TESTED)), True), (1, sorted(held.tolist()), True)]
+    for shots, codings in CODINGS.items():
+        expected += [(1, teach[shots].tolist(), False)] * len(codings)
+    assert embed.calls == expected
+
+    # The second layer was kept: class c has c of ten test images right.
+    right = np.arange(CLASSES) / TESTED
+    few, medium, *many = np.argsort(run.class_counts.numpy())
+    thirds = [right[many].mean(), right[medium], right[few]]
+    by_group = dict(zip(("many", "medium", "few"), thirds, strict=True))
+    by_group |= {"std": np.std(thirds), "all": 0.2, "class std": np.std(right), "top5": 1.0}
+    for shots, index in teach.items():
+        found = rows[rows["shots"] == shots].set_index("group")
+        assert found["accuracy"].to_dict() == pytest.approx(by_group, abs=1e-12)
+        assert set(found["images"]) == {len(index)}
+        assert set(found["list_sha256"]) == {splits.split_digest(index)}
+        assert found.loc["top5", "per_class"] == pytest.approx(right.tolist())
+    assert len(rows) == 2 * len(by_group) and set(rows["protocol"]) == {"sdclr"}
+    assert len(probe.save_probe(run.folder, rows)) == len(rows)
+
+
+def test_shots_without_rates_are_refused(numbered_run):
+    run, *_ = numbered_run
     with pytest.raises(ConfigError, match="shots is '100', but protocol sdclr has rates for full"):
-        probe.probe_run(tiny_run.folder, ("full", "100"), protocol="sdclr")
+        probe.probe_run(run.folder, ("full", "100"), protocol="sdclr")
+
+
+def test_validation_images_of_shapes_are_a_tenth_that_nobody_else_uses():
+    run = pretrain(RunConfig(preset="tiny", device="cpu", epochs=0))
+    labels = load_images("shapes").labels.numpy()
+    held = lists.validation_list(run, labels).index
+    (few,) = lists.labelled_lists(run, labels, "1%")
+    assert np.bincount(labels[held]).tolist() == [100] * 12 and len(few.index) == 108
+    assert not set(held) & (set(few.index) | set(run.index.tolist()))
 
 
 def test_the_summary_of_splits_is_the_published_analysis():
