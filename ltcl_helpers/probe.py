@@ -124,7 +124,7 @@ def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Te
     logits = torch.full((len(test), classes), float("-inf"))
     score = model.decision_function(test.numpy())
     score = np.stack([-score, score], 1) if score.ndim == 1 else score  # two classes give one score
-    logits[:, model.classes_] = torch.from_numpy(score).float()
+    logits[:, model.classes_] = torch.from_numpy(score).to(logits.dtype)
     return logits
 
 

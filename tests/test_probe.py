@@ -60,7 +60,7 @@ def test_probe_reaches_the_published_accuracy_on_golden_features(golden):
     np.testing.assert_allclose([right.mean(), top5], values["seed10_default"], atol=1e-6)
     weight, bias = probe.fit_bcl(*data[:2], 10, seed=10)
     found = torch.nn.functional.linear(data[2], weight, bias).detach()
-    np.testing.assert_allclose(found, logits, rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found, logits, rtol=0, atol=1e-4)
     result = probe.linear_probe(*data, seed=10)
     assert (result.top1, result.top5) == pytest.approx((right.mean(), top5), abs=1e-12)
     per_class = [right[labels == c].mean() for c in range(10)]
@@ -289,16 +289,13 @@ def test_rows_of_older_probes_are_completed():
     assert probe.complete(rows.assign(test="other"))["test"].tolist() == ["other"] * 3
 
 
-def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run):
+def test_features_are_the_eval_mode_encoder_in_any_batch(tiny_run, request):
     images = load_images("shapes", "test").images[:1100:9]
     got = probe.features(tiny_run.encoder, images)
     assert got.shape == (len(images), tiny_run.encoder.dim) and got.dtype == torch.float32
-    torch.set_default_dtype(torch.float64)  # where they are equal on every machine
-    try:
-        encoder = copy.deepcopy(tiny_run.encoder).double()
-        together, alone = (probe.features(encoder, part) for part in (images, images[5:6]))
-    finally:
-        torch.set_default_dtype(torch.float32)
+    request.getfixturevalue("float64")  # from here on
+    encoder = copy.deepcopy(tiny_run.encoder).double()
+    together, alone = (probe.features(encoder, part) for part in (images, images[5:6]))
     torch.testing.assert_close(together[5:6], alone, rtol=0, atol=1e-10)
     # Float32: 2e-6 of a feature was the most measured, on three kinds of processor.
     torch.testing.assert_close(got.double(), together, rtol=0, atol=1e-4)
