@@ -104,7 +104,8 @@ def imitated(told: dict[str, str]):
 
 def run(name: str, tests: list[str], jobs: int) -> dict[str, object]:
     """All tests on one imitated processor: counts, and the names of those that failed."""
-    command = [sys.executable, "-m", "pytest", f"--numprocesses={jobs}", "--dist=worksteal", *tests]
+    command = [sys.executable, "-m", "pytest", f"--numprocesses={jobs}", "--dist=worksteal"]
+    command += ["--durations=20", *tests]
     start = time.monotonic()
     with imitated(MACHINES[name]) as environment:
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -112,8 +113,7 @@ def run(name: str, tests: list[str], jobs: int) -> dict[str, object]:
     last_line = done.stdout.strip().rsplit("\n", 1)[-1]
     for number, word in re.findall(r"(\d+) (passed|failed|errors?|skipped)", last_line):
         counts["errors" if word == "error" else word] = int(number)
-    if done.returncode:
-        RESULTS.with_name(f"any-processor-{name}.log").write_text(done.stdout + done.stderr)
+    RESULTS.with_name(f"any-processor-{name}.log").write_text(done.stdout + done.stderr)
     return {
         "told": MACHINES[name],
         "code": done.returncode,

@@ -53,7 +53,8 @@ def fences() -> tuple[str, ...]:
     for words in (FENCES, FENCES[:-1], FENCES[:3]) if unshare else ():
         command = [unshare, *words, sys.executable, "-c", "pass"]
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            if not subprocess.run(command, capture_output=True, timeout=20).returncode:
+            # So many seconds end what hangs: a slow machine is not one that refuses.
+            if not subprocess.run(command, capture_output=True, timeout=300).returncode:
                 return (unshare, *words)
     return ()
 
