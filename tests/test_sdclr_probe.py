@@ -16,6 +16,11 @@ from ltcl_helpers.pretrain import pretrain
 from ltcl_helpers.sdclr_probe import SCHEDULES, Schedule, crop_and_flip, fit_sdclr
 
 
+def test_schedules_are_the_published_ones():
+    """Epochs, where the rate falls, and epochs between two looks at the validation images."""
+    assert SCHEDULES == {"full": (30, (10, 20), 1), "1%": (100, (40, 60), 5)}
+
+
 @pytest.mark.parametrize(("shots", "rates"), [
     ("full", [30.0] * 9 + [3.0] * 10 + [0.3] * 11),
     ("1%", [30.0] * 39 + [3.0] * 20 + [0.3] * 41),
