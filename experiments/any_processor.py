@@ -54,12 +54,14 @@ MACHINES = {
     "loaded-2": {"ATEN_CPU_CAPABILITY": "avx2", "OMP_NUM_THREADS": "2", "bf16": "no", "busy": "4"},
 }
 
-# Read by every Python of the run, the kernels of lessons, too: it changes what torch finds out
-# about the processor, once that module of torch is loaded.
+# Read by every Python of the run, kernels and the grading's fenced processes, too, which keep
+# little of the environment: it changes what torch finds out about the processor.
 SITECUSTOMIZE = """
 import importlib.util
 import os
 import sys
+
+os.environ.update({told!r})
 
 
 class Answer:
@@ -73,8 +75,7 @@ class Answer:
         def load_and_answer(module):
             load(module)
             real = module.get_capabilities
-            bf16 = os.environ["IMITATED_BF16"] == "yes"
-            module.get_capabilities = lambda: real() | {"avx512_bf16": bf16}
+            module.get_capabilities = lambda: real() | {answers!r}
 
         spec.loader.exec_module = load_and_answer
         return spec
@@ -89,12 +90,14 @@ def imitated(told: dict[str, str]):
     """The environment of a run; busy processes beside it while it is used."""
     told = dict(told)
     busy, bf16 = int(told.pop("busy", 0)), told.pop("bf16", None)
+    told["OMP_WAIT_POLICY"] = "passive"  # threads that wait do not keep others from a core
     environment = os.environ | {"CI": "true", "JUPYTER_PREFER_ENV_PATH": "1"} | told
     beside = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
     with tempfile.TemporaryDirectory() as folder:
-        if bf16:
-            (Path(folder) / "sitecustomize.py").write_text(SITECUSTOMIZE)
-            environment |= {"IMITATED_BF16": bf16, "PYTHONPATH": folder}
+        answers = {"avx512_bf16": bf16 == "yes"} if bf16 else {}
+        site = SITECUSTOMIZE.replace("{told!r}", repr(told)).replace("{answers!r}", repr(answers))
+        (Path(folder) / "sitecustomize.py").write_text(site)
+        environment["PYTHONPATH"] = folder
         try:
             yield environment
         finally:
@@ -144,7 +147,8 @@ def main() -> int:
         if before["code"] == 0 and before["commit"] == here:
             continue
         row = run(name, chosen.tests, chosen.jobs)
-        found[name] = row | {"commit": here, "processor": platform.machine()}
+        tests = "some" if chosen.tests else "all"
+        found[name] = row | {"tests": tests, "commit": here, "processor": platform.machine()}
         in_order = {each: found[each] for each in MACHINES if each in found}
         RESULTS.write_text(json.dumps(in_order, indent=1) + "\n")
         print(name, {word: row[word] for word in (*COUNTED, "seconds")}, *row["which"], flush=True)

@@ -181,7 +181,32 @@ def batch_table() -> str:
     return f"{markdown(head, body)}\n\n{note}"
 
 
+def processors_table() -> str:
+    """All tests on imitated processors."""
+    words = {
+        "ATEN_CPU_CAPABILITY": "PyTorch's loops: {}",
+        "ONEDNN_MAX_CPU_ISA": "convolutions: {}",
+        "MKL_ENABLE_INSTRUCTIONS": "products: {}",
+        "OMP_NUM_THREADS": "threads: {}",
+        "bf16": "bf16: {}",
+        "PYTHONHASHSEED": "hash seed: {}",
+        "busy": "busy processes beside it: {}",
+    }
+    rows, body = list(store.read_json(RESULTS / "any-processor.json").values()), []
+    for row in rows:
+        told = ", ".join(words[name].format(value) for name, value in row["told"].items())
+        failed = row["failed"] + row["errors"]
+        counts = [str(n) for n in (row["passed"], failed, row["skipped"])]
+        body.append([told or "nothing", row["tests"], *counts, row["commit"]])
+    table = markdown(["told", "tests", "passed", "failed", "skipped", "commit"], body)
+    failures = sum(row["failed"] + row["errors"] for row in rows)
+    machines = ", ".join(sorted({row["processor"] for row in rows}))
+    note = f"{len(rows)} combinations tried on one {machines} machine, failures: {failures}. "
+    return f"{table}\n\n{note}Rows: `data/results/any-processor.json`."
+
+
 TABLES = {
+    "any-processor": processors_table,
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,
