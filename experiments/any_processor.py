@@ -3,8 +3,8 @@
     python experiments/any_processor.py [--only default-1 ...] [--jobs 2] [TESTS ...]
 
 Each run of the tests takes minutes, so this is no part of `make test`. Run it in a clean clone,
-after `make setup`. Results go to runs/any-processor.json; what passed at this commit is not asked
-again. Copied to data/results, that file makes the table of docs/any_processor.md (`make figures`).
+after `make setup`. Results go to runs/any-processor.json; what passed the same tests at this commit
+is not asked again. Copied to data/results, it makes the table of docs/any_processor.md.
 """
 
 import argparse
@@ -141,14 +141,13 @@ def main() -> int:
     chosen = parser.parse_args()
     RESULTS.parent.mkdir(exist_ok=True)
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    here = commit()
+    about = {"tests": "some" if chosen.tests else "all", "commit": commit()}
     for name in chosen.only:
-        before = found.get(name, {"code": 1})
-        if before["code"] == 0 and before["commit"] == here:
+        before = found.get(name, {})
+        if about | {"code": 0} == {key: before.get(key) for key in ("tests", "commit", "code")}:
             continue
         row = run(name, chosen.tests, chosen.jobs)
-        tests = "some" if chosen.tests else "all"
-        found[name] = row | {"tests": tests, "commit": here, "processor": platform.machine()}
+        found[name] = row | about | {"processor": platform.machine()}
         in_order = {each: found[each] for each in MACHINES if each in found}
         RESULTS.write_text(json.dumps(in_order, indent=1) + "\n")
         print(name, {word: row[word] for word in (*COUNTED, "seconds")}, *row["which"], flush=True)

@@ -132,9 +132,8 @@ def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     factors = pad(parameters.factors, (0, 1), value=1.0).gather(1, order)  # [B, 4], as applied
     late = (order == HUE).cumsum(dim=1) > 0  # from the hue shift on
     early, late = factors.masked_fill(late, 1)[:, :3], factors.masked_fill(~late, 1)[:, 1:]
-    factors = torch.cat(
-        [early, late, 1 - parameters.gray[:, None].to(factors.dtype)], dim=1
-    )  # [B, 7]
+    gray = parameters.gray[:, None].to(factors.dtype)
+    factors = torch.cat([early, late, 1 - gray], dim=1)  # [B, 7]
     kinds = torch.cat([order[:, :3], order[:, 1:], torch.full_like(order[:, :1], SATURATION)], 1)
     to_mean, to_luminance = ((1 - factors) * (kinds == kind) for kind in (CONTRAST, SATURATION))
     # Filled on the device: a copy from the host could not be captured in a CUDA graph.

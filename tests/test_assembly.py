@@ -202,7 +202,7 @@ class Check:
         """Equal, but for a few values that PIL's float32 brings to the next grey level.
 
         A tie is no accident: the hardest sample has score 1, strength 30 and a factor of 1.9, and
-        every tenth grey level times 1.9 is a whole number. Both sides round it always alike.
+        every tenth grey level times 1.9 is a whole number. Each side rounds it alike everywhere.
         """
         seen = [x for x, _ in self.update["views"]]
         theirs = np.stack(seen if self.config["pruned_twin"] else np.split(*seen, 2))
