@@ -492,11 +492,19 @@ def start_scheduler(batch, port=None):
         told = batch.folder / f"scheduler-{len(batch.started)}.json"
         options = ("--no-dashboard", "--host", "127.0.0.1", "--scheduler-file", told.name)
         process = batch.start(*options, "--port", str(tried), program=("dask", "scheduler"))
-        wait_for(lambda: told.exists() or process.poll() is not None, batch.words.read_text)  # noqa: B023
+        wait_for(lambda: address_in(told) or process.poll() is not None, batch.words.read_text)  # noqa: B023
         if process.poll() is None:
-            assert json.loads(told.read_text())["address"] == f"tcp://127.0.0.1:{tried}"
+            assert address_in(told) == f"tcp://127.0.0.1:{tried}"
             return process, tried
     pytest.fail(f"no scheduler starts: {batch.words.read_text()}")
+
+
+def address_in(told):
+    """What a scheduler's file says; None while it is missing or half written."""
+    try:
+        return json.loads(told.read_text())["address"]
+    except (OSError, json.JSONDecodeError):
+        return None
 
 
 def start_workers(batch, address, count):
