@@ -61,7 +61,8 @@ import importlib.util
 import os
 import sys
 
-os.environ.update({told!r})
+for name, value in {told!r}.items():
+    os.environ.setdefault(name, value)  # what a test tells a process of its own stays
 
 
 class Answer:

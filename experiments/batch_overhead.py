@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ltcl_helpers import store
-from ltcl_helpers.plan import RESULTS
+from ltcl_helpers import files, runs
+from ltcl_helpers.paths import RESULTS
 
 GRID = """
 base: {preset: %s, epochs: %d}
@@ -52,9 +52,9 @@ def main(repetitions: int = 3) -> None:
         "machine": f"cpu {platform.machine()}, {os.cpu_count()} cores, "
         f"OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'unset')}",
         "load_average": os.getloadavg(),
-        "versions": {p: store.version(p) for p in ("papermill", "distributed", "torch")},
+        "versions": {p: runs.version(p) for p in ("papermill", "distributed", "torch")},
     }  # fmt: skip
-    store.write_json(RESULTS / "bench-batch.json", facts)
+    files.write_json(RESULTS / "bench-batch.json", facts)
 
 
 def measure(
@@ -73,7 +73,7 @@ def measure(
             (Path(folder) / "grid.yaml").write_text(GRID % (preset, epochs, seeds))
             spent = seconds(["batch", "grid.yaml", "--workers", "1"], cwd=folder)
         history = next(Path(folder).rglob("history.parquet"))
-        return *spent, float(store.read_parquet(history)["seconds"].median())
+        return *spent, float(files.read_parquet(history)["seconds"].median())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ltcl_helpers import splits, store
-from ltcl_helpers.datasets import DATA, read_arrays
+from ltcl_helpers import files
+from ltcl_helpers.data import splits
+from ltcl_helpers.data.images import read_arrays
+from ltcl_helpers.paths import DATA
 
 
 def draw(name: str, labels: np.ndarray, out: Path) -> None:
@@ -40,7 +42,7 @@ def draw(name: str, labels: np.ndarray, out: Path) -> None:
         np.save(out / file, index.astype(np.uint16))  # positions below 50,000
         manifest[file] = {"images": len(index), "sha256": splits.split_digest(index)}
     about = {"data": name, "imbalance": 100, "lists": manifest}
-    store.write_json(out / f"{name}lt_manifest.json", about)
+    files.write_json(out / f"{name}lt_manifest.json", about)
 
 
 if __name__ == "__main__":

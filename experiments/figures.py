@@ -20,19 +20,12 @@ import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
 
-from ltcl_helpers import (
-    augment,
-    bench,
-    plots,
-    report,
-    reproduction,
-    shapes,
-    splits,
-    store,
-    study,
-    tables,
-)
-from ltcl_helpers.report import RESULTS, markdown
+from ltcl_helpers import bench, files, report
+from ltcl_helpers.data import shapes, splits
+from ltcl_helpers.paths import RESULTS
+from ltcl_helpers.report import plots, reproduction, study, tables
+from ltcl_helpers.report.tables import markdown
+from ltcl_helpers.views.simclr import simclr_view
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -149,14 +142,14 @@ def bench_cpu() -> str:
     """Seconds per epoch against the published recipe's shape, one table for each recorded call."""
     paths = sorted(RESULTS.glob("bench-cpu*.json"))
     return "\n\n".join(
-        f"{bench.table(store.read_json(path))}\n\nRows: `data/results/{path.name}`."
+        f"{bench.table(files.read_json(path))}\n\nRows: `data/results/{path.name}`."
         for path in paths
     )
 
 
 def batch_table() -> str:
     """What papermill and Dask cost, in seconds on the clock."""
-    facts = store.read_json(RESULTS / "bench-batch.json")
+    facts = files.read_json(RESULTS / "bench-batch.json")
     plain, one = (np.array(facts["rows"][kind])[:, 0] for kind in ("plain", "batch of 1"))
     more, once = (np.array(facts[name])[:, 0] for name in ("more_per_run", "of_a_batch"))
     alone = one - plain
@@ -192,7 +185,7 @@ def processors_table() -> str:
         "PYTHONHASHSEED": "hash seed: {}",
         "busy": "busy processes beside it: {}",
     }
-    rows, body = list(store.read_json(RESULTS / "any-processor.json").values()), []
+    rows, body = list(files.read_json(RESULTS / "any-processor.json").values()), []
     for row in rows:
         told = ", ".join(words[name].format(value) for name, value in row["told"].items())
         failed = row["failed"] + row["errors"]
@@ -221,13 +214,14 @@ TABLES = {
 
 def draw_figures() -> None:
     """All figures of README, docs and lessons."""
-    code = {"ltcl_helpers/shapes.py": store.sha256(ROOT / "ltcl_helpers" / "shapes.py")}
+    drawing = "ltcl_helpers/data/shapes.py"
+    code = {drawing: files.sha256(ROOT / drawing)}
     labels, names = np.repeat(np.arange(12), 12), shapes.CLASS_NAMES
     images = shapes.draw_images(labels, np.tile(np.arange(12), 12))
     plots.save(plots.image_grid(images, 12, names), FIGURES / "shapes.png", code)
 
     some = torch.from_numpy(images[::13])
-    views = [augment.simclr_view(some, torch.Generator().manual_seed(s)) for s in range(7)]
+    views = [simclr_view(some, torch.Generator().manual_seed(s)) for s in range(7)]
     grid = torch.cat([some[:, None].float() / 255, torch.stack(views, 1)], 1).flatten(0, 1)
     picture = plots.image_grid(grid.numpy(), 8, [names[c] for c in labels[::13]])
     plots.save(picture, FIGURES / "views.png", code)
@@ -269,7 +263,7 @@ def long_tail_effect() -> None:
 def save_with_rows(figure: plt.Figure, name: str, place: str) -> None:
     """A figure beside the names and sha256 of the rows it shows."""
     rows = {
-        f"data/results/{place}/{path.parent.name}/probe.parquet": store.sha256(path)
+        f"data/results/{place}/{path.parent.name}/probe.parquet": files.sha256(path)
         for path in sorted((RESULTS / place).glob("*/probe.parquet"))
     }
     plots.save(figure, FIGURES / f"{name}.png", rows)
@@ -281,5 +275,5 @@ if __name__ == "__main__":
         before = page.read_text()
         after = report.regenerate(before, TABLES)
         if after != before:
-            store.write_bytes(page, after.encode())
+            files.write_bytes(page, after.encode())
     draw_figures()

@@ -5,7 +5,7 @@ This one comes before torch: its threads, where they wait, leave the cores to ot
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.3.0"
 
 if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # not at all costs a tenth on an idle machine

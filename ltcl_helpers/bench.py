@@ -25,15 +25,19 @@ from torch.utils.data import DataLoader, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms as tv
 
-from . import augment, pretrain, probe, report, splits, store
-from .config import ConfigError, RunConfig
-from .graphs import GraphedSteps
-from .losses import nt_xent
-from .machine import describe_machine, generator, pick_precision
-from .memory import memorization_score
+from . import files, pretrain, probe, report, runs
+from .config import RunConfig
+from .data import splits
+from .errors import ConfigError
+from .methods.losses import nt_xent
+from .methods.memory import memorization_score
+from .methods.simclr import Batch
+from .pretrain.cuda_graphs import GraphedSteps
+from .pretrain.device import describe_machine, pick_precision
+from .pretrain.randomness import generator
 from .recipes import RECIPES
-from .simclr import Batch
-from .views import make_views
+from .views.boosting import make_views
+from .views.simclr import simclr_view
 
 NAMES = tuple(RECIPES)
 PROBED = 40_000, 512  # features of a full-shot probe of CIFAR with ResNet-18
@@ -143,7 +147,7 @@ def _tasks(
     images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
     draw = generator(config.seed, "bench", 0, device)
     batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
-    ready = torch.stack([augment.simclr_view(images, draw) for _ in range(2)], dim=1)
+    ready = torch.stack([simclr_view(images, draw) for _ in range(2)], dim=1)
     # Boosted views are timed with scores of real losses, of mean 0.5, not with epoch 1's zeros.
     scores = memorization_score(pretrain.pretrain(config, inputs=inputs).momentum_loss[-1].float())
     scores = scores.to(device)
@@ -180,7 +184,7 @@ def _tasks(
             for count in workers
         },
         **{f"{name} epoch": kit(name) for name in NAMES},
-        "simclr views alone": lambda: [augment.simclr_view(images[i], draw) for i in batches * 2],
+        "simclr views alone": lambda: [simclr_view(images[i], draw) for i in batches * 2],
         "simclr step alone": kit("simclr", ready),
         "plain probe epoch": lambda: plain_probe(x, y, 100),
         "probe epoch": lambda: probe.fit_bcl(x, y, 100, epochs=1),
@@ -267,10 +271,10 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
     result |= {"operations per view": operations, "product per second": fastest}
     result |= {"seconds": seconds | _ratios(seconds)}
     result |= {"processor seconds": processor | _ratios(processor)}
-    result |= {"machine": machine, "git_commit": store.git_commit()}
+    result |= {"machine": machine, "git_commit": runs.git_commit()}
     print(table(result))
     if out:
-        store.write_json(out, result)
+        files.write_json(out, result)
 
 
 def table(result: dict) -> str:

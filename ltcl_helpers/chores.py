@@ -88,10 +88,12 @@ def lesson(path: Path) -> None:
 
 
 def lint() -> None:
-    """Check style, format and that no lesson holds outputs."""
+    """Check style, format, floors, types, and that no lesson holds outputs."""
     setup()
     run(PYTHON, "-m", "ruff", "check", ".")
     run(PYTHON, "-m", "ruff", "format", "--check", ".")
+    run(BIN / "lint-imports", "--no-logo", quiet=True)
+    run(PYTHON, "-m", "mypy", quiet=True)
     run(PYTHON, "-m", "nbstripout", "--verify", *sorted((ROOT / "notebooks").glob("*.ipynb")))
 
 

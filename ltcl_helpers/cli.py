@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from .config import PRESETS, ConfigError, RunConfig, parse_setting
-from .recipes import RECIPES
-from .store import read_config, refuse_used
+from . import runs
+from .config import RunConfig, parse_setting
+from .errors import ConfigError, TimeUp
+from .probe import choices
+from .recipes import PRESETS, RECIPES
 
 
 class Parser(argparse.ArgumentParser):
@@ -25,9 +26,6 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # torch's threads would wait actively for long, and crawl where others use the cores, too.
-    if os.environ.setdefault("OMP_WAIT_POLICY", "passive").lower() == "passive":
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # not at all costs a tenth elsewhere
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         options = _parser().parse_args(arguments)
@@ -71,9 +69,11 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     probe.add_argument("--shots", default="100", help="e.g. full,100,50,1%%; default 100")
     probe.add_argument("--lists", type=Path, help="folder of the labelled lists")
     probe.add_argument("--test", help="another test set, named as in --data")
-    protocols = "bcl, sdclr (both as published), logistic, knn, classifier (the run's own)"
+    protocols = (
+        f"{', '.join(choices.PROTOCOLS)}: bcl and sdclr as published, classifier the run's own"
+    )
     probe.add_argument("--protocol", default="bcl", help=protocols)
-    probe.add_argument("--features", default="encoder", help="encoder, pruned or pixels")
+    probe.add_argument("--features", default="encoder", help=", ".join(choices.FEATURES))
     probe.add_argument("--groups", default="thirds", help="thirds, or counts (as for ImageNet)")
     probe.set_defaults(command=_probe)
 
@@ -135,14 +135,14 @@ def _run(options: argparse.Namespace) -> None:
     if options.minutes is not None and not options.minutes > 0:
         raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
     if options.resume is not None:
-        config = RunConfig(**read_config(Path(options.resume)))
+        config = runs.read_config(Path(options.resume))
     else:
         config = RunConfig(**named, **dict(parse_setting(text) for text in options.settings))
-        refuse_used(Path(options.out))
-    from .splits import select
+        runs.refuse_used(Path(options.out))
+    from .data import splits
 
-    inputs = select(config)  # every complaint about data comes from here, before torch is loaded
-    from .pretrain import TimeUp, pretrain, resume
+    inputs = splits.select(config)  # complains of data here, before torch is loaded
+    from .pretrain import pretrain, resume
 
     try:
         if options.resume is not None:
@@ -158,24 +158,35 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from .store import verify
+    choices.check_choice("protocol", options.protocol, choices.PROTOCOLS)
+    choices.check_choice("features", options.features, choices.FEATURES)
+    choices.check_choice("groups", options.groups, choices.RULES)
+    shots = tuple(options.shots.split(","))
+    for number in shots:
+        choices.check_shots(number)
+    runs.verify(options.run)
+    from . import probe, report
 
-    verify(options.run)
-    from . import classify, probe, report
-
-    if options.protocol == classify.PROTOCOL:
-        rows = classify.classifier_rows(options.run, options.test, options.groups)
+    if options.protocol == choices.CLASSIFIER:
+        rows = probe.classifier_rows(options.run, options.test, options.groups)
     else:
-        given = options.lists, options.test, options.protocol, options.features, options.groups
-        rows = probe.probe_run(options.run, tuple(options.shots.split(",")), *given)
+        rows = probe.probe_run(
+            options.run,
+            shots,
+            options.lists,
+            options.test,
+            options.protocol,
+            options.features,
+            options.groups,
+        )
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
-    if caution := RunConfig(**read_config(options.run)).caution:
+    if caution := runs.read_config(options.run).caution:
         print(caution)
 
 
 def _report(options: argparse.Namespace) -> None:
-    from . import page
+    from .report import page
 
     one = page.write(options.where, options.out, options.runs, options.lists)
     for name in one.missing:
@@ -184,27 +195,23 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _record(options: argparse.Namespace) -> None:
-    from .store import record
-
-    record(options.run, options.target)
+    runs.record(options.run, options.target)
 
 
 def _explore(options: argparse.Namespace) -> None:
-    from .store import verify
-
-    verify(options.run)  # before torch is loaded
+    runs.verify(options.run)  # before torch is loaded
     from .explorer import export_html
 
     print(f"done: {export_html(options.run, options.out, options.compare)}; open it in a browser")
 
 
 def _data(options: argparse.Namespace) -> None:
-    from . import datasets
+    from .data import downloads
 
     if options.action == "get":
-        datasets.get(options.name, options.root, options.source)
+        downloads.get(options.name, options.root, options.source)
     else:
-        print(datasets.verify(options.name, options.root))
+        print(downloads.verify(options.name, options.root))
 
 
 def _batch(options: argparse.Namespace) -> None:
@@ -214,7 +221,7 @@ def _batch(options: argparse.Namespace) -> None:
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
     try:
-        from . import batch, grid, plan
+        from .batch import cluster, grid, plan
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is missing: pip install 'ltcl-helpers[batch]'") from None
 
@@ -224,7 +231,7 @@ def _batch(options: argparse.Namespace) -> None:
         print(plan.dry_run(todo))
         return
     try:
-        failures = batch.run(todo, options.workers, gpus, options.scheduler)
+        failures = cluster.run(todo, options.workers, gpus, options.scheduler)
     except KeyboardInterrupt:
         print("ltcl: stopped; the same command goes on", file=sys.stderr)
         sys.exit(1)
@@ -260,15 +267,15 @@ def _course_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _editions(options: argparse.Namespace) -> None:
-    from . import course
+    from .course import editions
 
-    print(f"{len(course.write_editions(options.out))} notebooks: {options.out}")
+    print(f"{len(editions.write_editions(options.out))} notebooks: {options.out}")
 
 
 def _grade(options: argparse.Namespace) -> None:
     if not options.seconds > 0 or not options.memory > 0:
         raise ConfigError("--seconds and --memory must be above 0")
-    from . import grading
+    from .course import grading
 
     rows = grading.grade(options.submissions, options.lesson, options.seconds, options.memory)
     grading.write_csv(options.out, rows)
@@ -276,6 +283,6 @@ def _grade(options: argparse.Namespace) -> None:
 
 
 def _site(options: argparse.Namespace) -> None:
-    from . import website
+    from .course import site
 
-    print(f"{len(website.write_site(options.executed, options.out))} pages: {options.out}")
+    print(f"{len(site.write_site(options.executed, options.out))} pages: {options.out}")

@@ -1,20 +1,21 @@
-"""Every knob of a run, checked before data or a GPU is touched.
+"""Every knob of a run, checked before data or a GPU is touched; and what a run is called.
 
 A run is `RunConfig(preset=..., **changes)`: the preset and the method's recipe fill what is not
 named. `paper` holds the published values, `quick` the same recipe at the size of a laptop, `tiny` a
-test's.
+test's. Name, label and caution follow from the configuration, so nobody reads them off a folder.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from . import recipes
-from .recipes import PRESETS, ConfigError, Recipe, load_method, recipe_of
+from .errors import ConfigError
+from .recipes import CONTROL, PRESETS, RECIPES, Recipe, load_method, recipe_of, spell_out
 
 
 class RunConfig(BaseModel):
@@ -60,7 +61,7 @@ class RunConfig(BaseModel):
     batch_size: int = Field(ge=2, le=65_536)
     equal_batches: bool  # False keeps the small last batch, as published
     drop_last: bool = False  # leave the samples of a last, smaller batch out of the epoch
-    optimizer: Literal["sgd", "lars"] = "sgd"  # lars: for batches of thousands
+    optimizer: Literal["sgd"] = "sgd"  # recorded runs name it
     lr: float = Field(gt=0, le=1000)
     lr_drops: tuple[float, ...] = ()  # shares of the run after which lr is a tenth; none: a cosine
     warmup_epochs: float | None = Field(None, ge=0)  # None: 5 % of the run
@@ -84,7 +85,7 @@ class RunConfig(BaseModel):
         given = {name: _list_to_tuple(value) for name, value in given.items()}
         recipe = recipe_of(str(given.get("method", "simclr")))
         if recipe.boost != "none":
-            given |= recipes.spell_out(recipe, given)
+            given |= spell_out(recipe, given)
         sizes = recipe.sizes.get(str(given.get("preset", "quick")), {})
         filled = recipe.more | sizes | {"weight_decay": recipe.weight_decay}
         if given.get("boost", "none") != "none" and given.get("boost_k") is None:
@@ -142,22 +143,41 @@ class RunConfig(BaseModel):
     @property
     def name(self) -> str:
         """A short name of method, boost and what differs from the recipe: "simclr-shuffled"."""
-        return recipes.name_of(self)
+        return name_of(self)
 
     @property
     def label(self) -> str:
         """The same for tables and figures: "SimCLR, boost shuffled (control)"."""
-        return recipes.label_of(self)
+        return label_of(self)
 
     @property
     def control(self) -> str | None:
         """The name of the control that this run must be shown with, if it is boosted."""
-        return recipes.control_of(self)
+        return control_of(self)
 
     @property
     def caution(self) -> str:
         """What must be said with every result of this run; empty for the published recipe."""
-        return caution(self)
+        return joint_caution(self)
+
+    def differences(self, wanted: RunConfig, elsewhere: bool = False) -> list[str]:
+        """What makes this run's result another one than the wanted run's: "epochs 30, not 10".
+
+        Where a run is made counts for nothing. With `elsewhere`, neither does where its images and
+        lists lie: rows that were recorded on another machine are the same rows.
+        """
+        ours = self.model_dump(exclude=set(ANY_PLACE))
+        theirs = wanted.model_dump(exclude=set(ANY_PLACE))
+        if elsewhere:
+            for values in (ours, theirs):
+                values["split"] = Path(values["split"]).name
+            if ours["data"].startswith(IN_FILES) or theirs["data"].startswith(IN_FILES):
+                ours["data"] = theirs["data"]
+        return [
+            f"{name} {value!r}, not {theirs[name]!r}"
+            for name, value in ours.items()
+            if value != theirs[name]
+        ]
 
     def digest(self) -> str:
         """Sha256 over all that makes a result: equal digests are equal runs.
@@ -170,6 +190,7 @@ class RunConfig(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
+IN_FILES = ("npz:", "folder:")  # data whose name is a place
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
 LATER = ("options", "drop_last", "optimizer", "lr_drops")  # the first recorded runs had none
 
@@ -198,7 +219,7 @@ def _said(config: RunConfig) -> dict[str, str]:
     }
 
 
-def caution(*configs: RunConfig) -> str:
+def joint_caution(*configs: RunConfig) -> str:
     """What in these runs is not the published recipe, computed; empty where nothing is.
 
     An untrained encoder says nothing beside trained ones.
@@ -271,3 +292,55 @@ def _explain(error: ValidationError, allowed: list[str]) -> str:
         else:
             parts.append(str(problem.get("ctx", {}).get("error", problem["msg"])))
     return "; ".join(parts)
+
+
+def _parts(config: RunConfig) -> tuple[str, str, str]:
+    """The recipe that a run follows, its boost where that is not the recipe's, weight decay too."""
+    published = {(r.method, r.boost, r.boost_k): name for name, r in RECIPES.items()}
+    own = recipe_of(config.method)
+    k = own.boost_k if config.boost_k is None else config.boost_k
+    name = published.get((config.method, config.boost, k))
+    plain = name or config.boost == "none"
+    boost = "" if plain else config.boost + (f" k{k}" if k != own.boost_k else "")
+    digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
+    decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    """The method's options that are not its recipe's."""
+    if not config.options:
+        return {}
+    recipe = recipe_of(config.method)
+    own = load_method(config.method).Options()
+    usual = own.model_dump() | recipe.more
+    return {name: value for name, value in config.options.items() if value != usual[name]}
+
+
+def name_of(config: RunConfig) -> str:
+    """A short name of what is trained and how: "bcl-d", "sdclr-5e-4", "moco-v2-mlp-False"."""
+    if config.epochs == 0:
+        return "untrained"
+    own = [f"{name}-{value}" for name, value in _options(config).items()]
+    return "-".join(part.replace(" ", "-") for part in [*_parts(config), *own] if part)
+
+
+def label_of(config: RunConfig) -> str:
+    """What tables and figures call it: "BCL-D", "SimCLR, boost shuffled (control)"."""
+    if config.epochs == 0:
+        return "untrained encoder"
+    name, boost, decay = _parts(config)
+    label = recipe_of(name).label + (f", boost {boost}" if boost else "")
+    if decay:
+        simclr = config.weight_decay == RECIPES["simclr"].weight_decay
+        label += ", weight decay " + ("of SimCLR" if simclr else decay)
+    label += "".join(f", {name} {value}" for name, value in _options(config).items())
+    control = decay or config.boost not in ("none", "memory")
+    return label + (" (control)" if control else "")
+
+
+def control_of(config: RunConfig) -> str | None:
+    """The name of the run that a boosted one must be shown with; None for one that needs none."""
+    if config.boost != "memory":
+        return None
+    return name_of(config.model_copy(update={"boost": CONTROL}))

@@ -1,6 +1,7 @@
-"""What a published name stands for: its class, defaults, label and control, said once here.
+"""Published names and presets: what each stands for, as a table.
 
-A run's name and label follow from its configuration, so nobody reads them off a folder.
+A method is named by a recipe, or by a user's own `module:Class`; what a run with it is called is
+said in `config`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,11 @@ import importlib.util
 import pkgutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-if TYPE_CHECKING:
-    from .config import RunConfig
-
-
-class ConfigError(ValueError):
-    """A wrong call or bad input: one line that says what, the value, what is allowed."""
+from .errors import ConfigError
 
 
 class Recipe(NamedTuple):
@@ -39,9 +35,15 @@ class Recipe(NamedTuple):
     sizes: dict[str, dict[str, Any]] = {}  # by preset, what of it this method has otherwise
 
 
-SIMCLR, SDCLR = "ltcl_helpers.simclr:SimCLR", "ltcl_helpers.sdclr:SDCLR"
-MOCO, BALANCED = "ltcl_helpers.moco:MoCo", "ltcl_helpers.balanced:BalancedCL"
-CROSS_ENTROPY = "ltcl_helpers.supervised:CrossEntropy"
+SIMCLR = "ltcl_helpers.methods.simclr:SimCLR"
+SDCLR = "ltcl_helpers.methods.sdclr:SDCLR"
+MOCO = "ltcl_helpers.methods.moco:MoCo"
+BALANCED = "ltcl_helpers.methods.balanced:BalancedCL"
+CROSS_ENTROPY = "ltcl_helpers.methods.cross_entropy:CrossEntropy"
+# Recorded configurations name classes by where these lay then. The names are part of their digests,
+# so they stay, and resolve here.
+MOVED = {"ltcl_helpers.dictionaries": "ltcl_helpers.methods.moco"}
+
 QUEUED = dict(equal_batches=False, drop_last=True)  # a queue needs batches of one size
 QUEUED_SIZES = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
@@ -82,10 +84,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-class Options(BaseModel):
+class MethodOptions(BaseModel):
     """The options of a method's own, declared beside its class; this base has none.
 
-    Subclass it as `Options` inside the class: every field needs a default.
+    Inside the class: `class Options(MethodOptions)`, each field with a default.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -108,21 +110,21 @@ def recipe_of(method: str) -> Recipe:
 
 def load_method(method: str) -> type:
     """The class of a method; a user's module may lie in the present folder."""
-    where = recipe_of(method).loads
-    module = where.partition(":")[0]
+    module, _, name = recipe_of(method).loads.partition(":")
+    module = MOVED.get(module, module)
     file = Path(f"{module}.py")
     try:
         if importlib.util.find_spec(module) is None and file.is_file():
             spec = importlib.util.spec_from_file_location(module, file)
             sys.modules[module] = importlib.util.module_from_spec(spec)
             spec.loader.exec_module(sys.modules[module])
-        loaded = pkgutil.resolve_name(where)
+        loaded = pkgutil.resolve_name(f"{module}:{name}")
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"method {method!r} cannot be loaded ({error}); {file} must lie in this folder or be "
             "installed, and hold that class"
         ) from None
-    if not hasattr(loaded, "start_epoch") or not issubclass(loaded.Options, Options):
+    if not hasattr(loaded, "start_epoch") or not issubclass(loaded.Options, MethodOptions):
         raise ConfigError(f"method {method!r} is no method; subclass SimCLR, as docs/ shows")
     return loaded
 
@@ -137,55 +139,3 @@ def spell_out(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
                 f"to change it, start from method {recipe.method}"
             )
     return fixed
-
-
-def _parts(config: RunConfig) -> tuple[str, str, str]:
-    """The recipe that a run follows, its boost where that is not the recipe's, weight decay too."""
-    published = {(r.method, r.boost, r.boost_k): name for name, r in RECIPES.items()}
-    own = recipe_of(config.method)
-    k = own.boost_k if config.boost_k is None else config.boost_k
-    name = published.get((config.method, config.boost, k))
-    plain = name or config.boost == "none"
-    boost = "" if plain else config.boost + (f" k{k}" if k != own.boost_k else "")
-    digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
-    decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
-    return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
-
-
-def _options(config: RunConfig) -> dict[str, Any]:
-    """The method's options that are not its recipe's."""
-    if not config.options:
-        return {}
-    recipe = recipe_of(config.method)
-    own = load_method(config.method).Options()
-    usual = own.model_dump() | recipe.more
-    return {name: value for name, value in config.options.items() if value != usual[name]}
-
-
-def name_of(config: RunConfig) -> str:
-    """A short name of what is trained and how: "bcl-d", "sdclr-5e-4", "moco-v2-mlp-False"."""
-    if config.epochs == 0:
-        return "untrained"
-    own = [f"{name}-{value}" for name, value in _options(config).items()]
-    return "-".join(part.replace(" ", "-") for part in [*_parts(config), *own] if part)
-
-
-def label_of(config: RunConfig) -> str:
-    """What tables and figures call it: "BCL-D", "SimCLR, boost shuffled (control)"."""
-    if config.epochs == 0:
-        return "untrained encoder"
-    name, boost, decay = _parts(config)
-    label = recipe_of(name).label + (f", boost {boost}" if boost else "")
-    if decay:
-        simclr = config.weight_decay == RECIPES["simclr"].weight_decay
-        label += ", weight decay " + ("of SimCLR" if simclr else decay)
-    label += "".join(f", {name} {value}" for name, value in _options(config).items())
-    control = decay or config.boost not in ("none", "memory")
-    return label + (" (control)" if control else "")
-
-
-def control_of(config: RunConfig) -> str | None:
-    """The name of the run that a boosted one must be shown with; None for one that needs none."""
-    if config.boost != "memory":
-        return None
-    return name_of(config.model_copy(update={"boost": CONTROL}))

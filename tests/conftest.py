@@ -48,7 +48,7 @@ def cifar(tmp_path_factory):
 
 # --- the command, in processes of its own ---------------------------------------------------
 
-WARM = """ltcl_helpers.cli ltcl_helpers.pretrain ltcl_helpers.probe ltcl_helpers.report
+WARM = """ltcl_helpers.cli ltcl_helpers.pretrain ltcl_helpers.probe.run ltcl_helpers.report.tables
     torch._dynamo sklearn.linear_model sklearn.pipeline"""  # an optimizer, a probe load the last
 MAIN = "import sys; from ltcl_helpers.__main__ import main; sys.exit(main())"
 
@@ -172,10 +172,10 @@ def stop_and_resume(monkeypatch):
 
     The state of that checkpoint is the second thing returned.
     """
-    from ltcl_helpers import pretrain, store
+    from ltcl_helpers import pretrain, runs
 
     def call(config, folder, epoch):
-        save, saved = store.save_checkpoint, {}
+        save, saved = runs.save_checkpoint, {}
 
         def save_and_stop(place, done, state):
             save(place, done, state)
@@ -184,7 +184,7 @@ def stop_and_resume(monkeypatch):
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(store, "save_checkpoint", save_and_stop)
+            patch.setattr(runs, "save_checkpoint", save_and_stop)
             pretrain.pretrain(config, folder)
         return pretrain.resume(folder), saved
 

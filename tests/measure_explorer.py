@@ -15,7 +15,11 @@ import numpy as np
 from playwright.sync_api import sync_playwright
 from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until
 
-from ltcl_helpers import datasets, explorer, report, splits, store
+from ltcl_helpers import files, paths
+from ltcl_helpers.data import splits
+from ltcl_helpers.data.images import read_arrays
+from ltcl_helpers.explorer.history import from_arrays, open_run
+from ltcl_helpers.explorer.page import export_html
 
 WATCH = """(() => { const look = () => { const said = document.querySelector(".ltcl-status");
   if (said?.textContent) window.ready = performance.now(); else requestAnimationFrame(look); };
@@ -43,7 +47,7 @@ def history(sizes, images=None, epochs=100):
     steps = draw.normal(-0.02, 0.05, (epochs, len(labels))).astype(np.float32)
     walks = draw.normal(5, 0.6, len(labels)).astype(np.float32) + steps.cumsum(0)
     taken = None if images is None else np.asarray(images[np.arange(len(labels)) % 12000])
-    return explorer.from_arrays(walks, labels, taken)
+    return from_arrays(walks, labels, taken)
 
 
 def measure(browser, page_file, times):
@@ -76,26 +80,24 @@ def latest(run, count=8):
 
 def take_picture(browser, folder):
     """figures/explorer.png, and beside it what rows it shows."""
-    page_file = explorer.export_html(FIRST, folder / "picture.html", SECOND)
+    page_file = export_html(FIRST, folder / "picture.html", SECOND)
     context = browser.new_context(viewport={"width": 1280, "height": 1000}, color_scheme="light")
     page = context.new_page()
-    late = latest(explorer.open_run(FIRST, images=False))
+    late = latest(open_run(FIRST, images=False))
     page.goto(
         f"{page_file.as_uri()}#epoch=30&sample={late[0]}&selection={'.'.join(map(str, late))}"
     )
     page.locator(".ltcl-status", has_text="selected").wait_for()
     wait_until(page, DRAWN)
     settle(page)
-    target = report.RESULTS.parents[1] / "figures" / "explorer.png"
+    target = paths.ROOT / "figures" / "explorer.png"
     page.screenshot(path=target, full_page=True)
     rows = {
-        str((run / "memory.npz").relative_to(report.RESULTS.parents[1])): store.sha256(
-            run / "memory.npz"
-        )
+        str((run / "memory.npz").relative_to(paths.ROOT)): files.sha256(run / "memory.npz")
         for run in (FIRST, SECOND)
     }
     about = {"made by": "python tests/measure_explorer.py --picture", "rows": rows}
-    store.write_json(target.with_suffix(".json"), about)
+    files.write_json(target.with_suffix(".json"), about)
 
 
 def main():
@@ -111,11 +113,11 @@ def main():
         if options.picture:
             return take_picture(browser, Path(folder))
         sizes = splits.class_sizes(450, 100, 100)  # 9,754 images, as CIFAR-100-LT
-        images = datasets.read_arrays(options.data).images
-        small = explorer.export_html(history(sizes, images), Path(folder) / "small.html")
+        images = read_arrays(options.data).images
+        small = export_html(history(sizes, images), Path(folder) / "small.html")
         many = splits.class_sizes(645, 1000, 256)
         many[0] += 115_846 - sum(many)  # as many as ImageNet-LT
-        large = explorer.export_html(history(many), Path(folder) / "large.html")
+        large = export_html(history(many), Path(folder) / "large.html")
         print(f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version}, "
               f"software rendering, thumbnails of {options.data}")  # fmt: skip
         print("| page | MB | seconds until it answers | frames/s while scrubbing | n |")

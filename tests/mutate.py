@@ -28,27 +28,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 600  # for one mutant; who needs longer hangs, which is told apart from noticed
 # Which tests are asked, the quickest first. All modules end with whole runs.
-WIRED = ["test_wiring", "test_assembly"]
+TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run"
+RANDAUGMENT, BOOSTING = "views/test_randaugment", "views/test_boosting"
+PRUNING, MOCO = "methods/test_pruning", "methods/test_moco"
 TESTS = {
     "config": ["test_config", "test_recipes", "test_wiring"],
     "recipes": ["test_recipes", "test_config", "test_wiring"],
-    "augment": ["test_augment", "test_boost", "test_assembly"],
-    "boost": ["test_boost", "test_views", "test_assembly"],
-    "views": ["test_views", "test_boost", "test_assembly"],
-    "losses": ["test_losses", "test_assembly"],
-    "memory": ["test_assembly", "test_wiring", "test_pretrain"],
-    "pruning": ["test_pruning", "test_assembly"],
-    "methods": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
-    "simclr": ["test_assembly", "test_wiring", "test_pretrain", "test_recipes", "test_moco"],
-    "sdclr": ["test_pruning", "test_assembly", "test_wiring", "test_pretrain"],
-    "machine": ["test_wiring"],
-    "pretrain": ["test_assembly", "test_wiring", "test_pretrain", "test_moco"],
-    "keeper": ["test_wiring", "test_pretrain"],
-    "runs": ["test_recipes", "test_pretrain", "test_assembly", "test_probe"],
-    "probe": ["test_assembly", "test_probe", "test_wiring", "test_report", "test_sdclr_probe"],
-    "sdclr_probe": ["test_sdclr_probe"],
-    "splits": ["test_splits", "test_assembly", "test_probe", "test_wiring", "test_cli"],
-    "store": ["test_store", "test_wiring", "test_pretrain"],
+    "views/simclr": ["views/test_simclr", RANDAUGMENT, TRAINING],
+    "views/randaugment": [RANDAUGMENT, BOOSTING, TRAINING],
+    "views/boosting": [BOOSTING, RANDAUGMENT, TRAINING],
+    "methods/losses": ["methods/test_losses", TRAINING],
+    "methods/memory": [TRAINING, "test_wiring", LOOP],
+    "methods/pruning": [PRUNING, TRAINING],
+    "methods/simclr": [TRAINING, "test_wiring", LOOP, "test_recipes", MOCO],
+    "methods/sdclr": [PRUNING, TRAINING, "test_wiring", LOOP],
+    "pretrain/device": ["test_wiring"],
+    "pretrain/randomness": ["test_wiring", TRAINING],
+    "pretrain/schedule": [TRAINING, "test_wiring", LOOP],
+    "pretrain/training": [TRAINING, "test_wiring", LOOP, MOCO],
+    "pretrain/loop": [TRAINING, "test_wiring", LOOP],
+    "pretrain/keeper": ["test_wiring", LOOP],
+    "runs/run": ["test_recipes", LOOP, TRAINING, RUN],
+    "runs/folder": ["runs/test_folder", "test_wiring", LOOP],
+    "runs/checkpoint": ["runs/test_folder", "test_wiring", LOOP],
+    "files": ["runs/test_folder", "test_wiring", LOOP],
+    "probe/run": [TRAINING, RUN, "test_wiring", "probe/test_sdclr"],
+    "probe/linear": [TRAINING, RUN, "probe/test_linear", "test_wiring"],
+    "probe/groups": [RUN, TRAINING],
+    "probe/lists": [RUN, "probe/test_sdclr"],
+    "probe/sdclr": ["probe/test_sdclr"],
+    "data/splits": ["data/test_splits", TRAINING, RUN, "test_wiring", "test_cli"],
     "cli": ["test_wiring", "test_cli"],
 }
 # Real processes that are killed: asked only about what all others let pass (--slow).
@@ -67,16 +76,21 @@ EQUIVALENT = [
     ("", "device=", "argument device dropped", "the same on a CPU; seen on a GPU only"),
     ("", "strict=True", "True to False", "both lists are of one length here"),
     ("", "strict=True", "argument strict dropped", "both lists are of one length here"),
-    ("keeper", "tqdm(", "", "whether a progress bar is drawn"),
-    ("keeper", "self.deadline", "Gt to GtE", "a clock does not stand still"),
-    ("keeper", "self._every()", "GtE to Gt", "a clock does not stand still"),
-    ("boost", "value * sign", "Mult to Div", "a sign is 1 or -1"),
+    ("pretrain/keeper", "tqdm(", "", "whether a progress bar is drawn"),
+    ("pretrain/keeper", "self.deadline", "Gt to GtE", "a clock does not stand still"),
+    ("pretrain/keeper", "self.every", "GtE to Gt", "a clock does not stand still"),
+    ("views/randaugment", "value * sign", "Mult to Div", "a sign is 1 or -1"),
     ("recipes", 'Recipe("SimCLR", "simclr"', "", "read of shorthands only"),
-    ("splits", 'kind="stable"', "'stable' to 'stablex'", "NumPy reads its first letter"),
-    ("store", 'os.name == "nt"', "", "Windows' branch: asked there"),
-    ("losses", "normalize(", "argument dim dropped", "1 is the library's own default"),
-    ("machine", "cuda", "", "a GPU's branch: asked where there is one"),
-    ("machine", "GPU here", "raise dropped", "torch itself raises on a machine without a GPU"),
+    ("data/splits", 'kind="stable"', "'stable' to 'stablex'", "NumPy reads its first letter"),
+    ("files", 'os.name == "nt"', "", "Windows' branch: asked there"),
+    ("methods/losses", "normalize(", "argument dim dropped", "1 is the library's own default"),
+    ("pretrain/device", "cuda", "", "a GPU's branch: asked where there is one"),
+    (
+        "pretrain/device",
+        "GPU here",
+        "raise dropped",
+        "torch itself raises without one",
+    ),
 ]
 
 SWAPS = {
@@ -466,8 +480,8 @@ def main() -> None:
         options.page.write_text(text)
         return
     if place := os.environ.get("MUTANTS"):
-        present = {path.stem for path in (options.tree / "ltcl_helpers").glob("*.py")}
-        modules = [name for name in options.modules.split(",") if name in present]
+        package = options.tree / "ltcl_helpers"
+        modules = [name for name in options.modules.split(",") if (package / f"{name}.py").exists()]
         check(
             options.tree,
             Path(place),

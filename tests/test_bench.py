@@ -8,11 +8,12 @@ import torch
 from torchvision import transforms as tv
 
 from ltcl_helpers import bench, pretrain, probe
-from ltcl_helpers.augment import simclr_view
-from ltcl_helpers.config import ConfigError, RunConfig
-from ltcl_helpers.losses import nt_xent
-from ltcl_helpers.memory import MomentumLoss
-from ltcl_helpers.simclr import Batch
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.methods.losses import nt_xent
+from ltcl_helpers.methods.memory import MomentumLoss
+from ltcl_helpers.methods.simclr import Batch
+from ltcl_helpers.views.simclr import simclr_view
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 and on
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ltcl_helpers import cli, store
-from ltcl_helpers.pretrain import Run
+from ltcl_helpers import files, runs
+from ltcl_helpers.runs.run import Run
 
 SIXTY_FOUR = np.zeros((64, 8, 8, 3), np.uint8)
 
@@ -186,17 +186,18 @@ def test_help_says_what_there_is(ltcl):
 
 def digest_of(folder):
     """The result of a run without its clock."""
-    done = store.verify(folder)
-    history = store.read_parquet(folder / "history.parquet").drop(columns="seconds")
-    files = {n: d for n, d in done["files"].items() if n != "history.parquet"}
-    return files, hashlib.sha256(history.to_csv().encode()).hexdigest()
+    done = runs.verify(folder)
+    history = files.read_parquet(folder / "history.parquet").drop(columns="seconds")
+    others = {n: d for n, d in done["files"].items() if n != "history.parquet"}
+    return others, hashlib.sha256(history.to_csv().encode()).hexdigest()
 
 
 # Kills the process for good, as it begins a chosen call of a chosen function.
 KILL = """
 import itertools, os, signal
 from pathlib import Path
-from ltcl_helpers import memory, store
+from ltcl_helpers.methods import memory
+from ltcl_helpers.runs import run as ended
 
 number, work = itertools.count(1), {function}
 
@@ -213,7 +214,7 @@ MOMENTS = [  # the function, its call, and the epoch of the newest checkpoint th
     ("os.replace", 2, 1),  # the checkpoint of epoch 2 is written, but has no name yet
     ("Path.unlink", 1, 2),  # it has its name, and nothing was removed
     ("memory.MomentumLoss.update", BATCHES + 2, 3),  # amid epoch 4
-    ("store.seal", 1, 5),  # all files of the result are there, but DONE.json
+    ("ended.seal", 1, 5),  # all files of the result are there, but DONE.json
 ]
 
 
@@ -229,7 +230,7 @@ def test_killed_at_five_moments_and_resumed_equals_never_killed(ltcl, tmp_path):
         process = ltcl("run", *call, before=KILL.format(function=function, call=count))
         assert process.returncode == -signal.SIGKILL, process.stderr  # neither ended nor failed
         assert not (tmp_path / "killed" / "DONE.json").exists()
-        found = store.checkpoints(tmp_path / "killed")
+        found = runs.checkpoints(tmp_path / "killed")
         assert (int(found[0].name.split("-")[1]) if found else 0) == epoch, function
         call = ["--resume", "killed"]
     resumed = ltcl("run", "--resume", "killed", fresh=True)
@@ -276,28 +277,28 @@ def test_resume_refuses_data_that_changed(what, ltcl, stopped):
     "change", [{"lr": 0.03}, {"temperature": 0.3}, {"weight_decay": 0.0}, {"epochs": 4}]
 )
 def test_resume_refuses_parameters_that_changed(change, ltcl, stopped):
-    content = store.read_json(stopped / "config.json")
-    store.write_json(stopped / "config.json", content | change)
+    content = files.read_json(stopped / "config.json")
+    files.write_json(stopped / "config.json", content | change)
     process = ltcl("run", "--resume", "run")
     assert process.returncode == 2 and "config.json of run changed since" in process.stderr
     elsewhere = content | {"device": "cpu", "checkpoint_seconds": 7.0}  # may change
-    store.write_json(stopped / "config.json", elsewhere)
+    files.write_json(stopped / "config.json", elsewhere)
     assert ltcl("run", "--resume", "run").returncode == 0
 
 
 def test_a_finished_runs_files_are_checked(ltcl, stopped):
     assert ltcl("run", "--resume", "run").returncode == 0
     assert Run.load(stopped).class_counts.tolist() == [16] * 4
-    content = store.read_json(stopped / "config.json")
-    store.write_json(stopped / "config.json", content | {"epochs": 9})
+    content = files.read_json(stopped / "config.json")
+    files.write_json(stopped / "config.json", content | {"epochs": 9})
     process = ltcl("run", "--resume", "run")
     assert process.returncode == 2 and "config.json has sha256" in process.stderr
 
 
 def test_a_second_process_is_refused_while_the_first_lives(ltcl, stopped):
     holder = (
-        "import sys; from pathlib import Path; from ltcl_helpers import store\n"
-        "with store.lock(Path('run')): print('held', flush=True); sys.stdin.read()"
+        "import sys; from pathlib import Path; from ltcl_helpers import runs\n"
+        "with runs.lock(Path('run')): print('held', flush=True); sys.stdin.read()"
     )
     command = [sys.executable, "-c", holder]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # it holds on until it is killed
@@ -337,7 +338,7 @@ def test_folders_of_images_train_and_probe(ltcl, tmp_path):
         given = ["--shots", "20,full,1%", "--protocol", "logistic", "--features", features]
         process = ltcl("probe", "run", *given)
         assert process.returncode == 0, process.stderr
-    rows = store.read_parquet(tmp_path / "run" / "probe.parquet")
+    rows = files.read_parquet(tmp_path / "run" / "probe.parquet")
     for _, found in rows.groupby("features"):
         assert set(found["shots"]) == {"20", "full", "1%"}
         assert set(found["group"]) == {"all", "top5"}
@@ -356,8 +357,9 @@ def test_folders_of_images_train_and_probe(ltcl, tmp_path):
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE", None),
     ],
 )
-def test_threads_wait_shortly_unless_the_environment_says_how(given, policy, count, monkeypatch):
-    monkeypatch.setattr(os, "environ", dict(given))
-    assert cli.main(["run", "--preset", "unknown"]) == 2
-    assert os.environ.get("OMP_WAIT_POLICY") == policy
-    assert os.environ.get("GOMP_SPINCOUNT") == count
+def test_threads_wait_shortly_unless_the_environment_says_how(given, policy, count):
+    names = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+    code = f"import os, ltcl_helpers; print([os.environ.get(name) for name in {names}])"
+    environment = {name: value for name, value in os.environ.items() if name not in names} | given
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert done.stdout.decode().strip() == str([policy, count])

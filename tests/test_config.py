@@ -4,7 +4,9 @@ import json
 
 import pytest
 
-from ltcl_helpers.config import PRESETS, ConfigError, RunConfig, parse_setting
+from ltcl_helpers.config import RunConfig, parse_setting
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.recipes import PRESETS
 
 
 def test_paper_preset_holds_the_published_values():

@@ -7,9 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from ltcl_helpers import report, store
-from ltcl_helpers.config import RunConfig
-from ltcl_helpers.datasets import DATA
+from ltcl_helpers import files, report, runs
+from ltcl_helpers.paths import DATA
 
 ROOT = DATA.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -84,13 +83,13 @@ def test_a_typed_result_is_found():
 
 
 def test_recorded_runs_hold_and_their_weights_are_left_out():
-    runs = [p.parent for p in (DATA / "results").glob("*/*/DONE.json")]
-    assert runs
-    for folder in runs:
-        done = store.verify(folder)
+    recorded = [p.parent for p in (DATA / "results").glob("*/*/DONE.json")]
+    assert recorded
+    for folder in recorded:
+        done = runs.verify(folder)
         assert "encoder.safetensors" in done["left_out"], folder
         assert re.fullmatch(r"[0-9a-f]{40}", done["git_commit"]), folder  # of files as committed
-        assert done["config_sha256"] == RunConfig(**store.read_config(folder)).digest(), folder
+        assert done["config_sha256"] == runs.read_config(folder).digest(), folder
         about = {"device", "threads", "precision", "torch"}
         assert done["machines"] and all(about <= set(one) for one in done["machines"]), folder
 
@@ -105,7 +104,7 @@ def test_a_method_is_one_file_and_nothing_is_edited(ltcl, tmp_path):
     given += ["--set", "coldest=0.07", "--set", "period=6"]
     whole = ltcl("run", *given, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
-    stored = store.read_json(tmp_path / "whole" / "config.json")
+    stored = files.read_json(tmp_path / "whole" / "config.json")
     assert stored["options"] == {"coldest": 0.07, "period": 6.0}
     stopped = ltcl("run", *given, "--out", "part", "--minutes", "1e-9")
     assert "stopped after epoch 1 of 4" in stopped.stdout
@@ -129,13 +128,13 @@ def test_every_figure_names_its_rows_as_they_are(figures):
     pictures = sorted((ROOT / "figures").glob("*.png"))
     assert pictures
     for picture in pictures:
-        rows = store.read_json(picture.with_suffix(".json"))["rows"]
+        rows = files.read_json(picture.with_suffix(".json"))["rows"]
         assert rows, picture.name
         # One figure is of no rows, but of a formula, which is named with an empty digest.
-        files = {name: digest for name, digest in rows.items() if "(" not in name}
-        assert files or set(rows.values()) == {""}, picture.name
-        found = {name: store.sha256(ROOT / name) for name in files}
-        assert found == files, f"{picture.name}: run `make figures`"
+        named = {name: digest for name, digest in rows.items() if "(" not in name}
+        assert named or set(rows.values()) == {""}, picture.name
+        found = {name: files.sha256(ROOT / name) for name in named}
+        assert found == named, f"{picture.name}: run `make figures`"
 
 
 def test_your_images_in_ten_lines(tmp_path, monkeypatch, capsys):
@@ -154,4 +153,4 @@ def test_your_images_in_ten_lines(tmp_path, monkeypatch, capsys):
     exec(compile(tiny, "README.md", "exec"), {})
     printed = capsys.readouterr().out
     assert "accuracy" in printed and "hardest: [" in printed
-    assert store.verify(tmp_path / "runs" / "photos")
+    assert runs.verify(tmp_path / "runs" / "photos")

@@ -5,10 +5,11 @@ import sys
 
 import pytest
 
-from ltcl_helpers import config as configs
-from ltcl_helpers import recipes, runs
-from ltcl_helpers.config import ConfigError, RunConfig
-from ltcl_helpers.datasets import DATA
+from ltcl_helpers import runs
+from ltcl_helpers.config import RunConfig, joint_caution, parse_setting
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.paths import DATA
+from ltcl_helpers.recipes import RECIPES, load_method
 
 CALLED = [  # parameters, name, label, the control it must be shown with
     (dict(method="simclr"), "simclr", "SimCLR", None),
@@ -87,7 +88,7 @@ def test_a_caution_says_what_differs_from_the_published_recipe_and_nothing_else(
     tiny = RunConfig(preset="tiny", method="sdclr", prune_fraction=0.5, prune_random=0.1).caution
     assert "pruned share 0.5, of it by chance 0.1" in tiny and "a test of the program" in tiny
     one, other = RunConfig(), RunConfig(epochs=60, boost="memory", boost_rule="paper")
-    both = configs.caution(one, other, RunConfig(epochs=0))
+    both = joint_caution(one, other, RunConfig(epochs=0))
     assert "30 epochs or 60 epochs" in both and "the paper's rule of strength" in both
     assert "0 epochs," not in both.replace("30 epochs", "").replace("60 epochs", "")
     for name, value, words in (
@@ -119,11 +120,11 @@ def test_recorded_runs_keep_their_digests():
 
 MINE = """
 import torch
-from ltcl_helpers.recipes import Options
-from ltcl_helpers.simclr import SimCLR
+from ltcl_helpers.methods import SimCLR
+from ltcl_helpers.recipes import MethodOptions
 
 class Mine(SimCLR):
-    class Options(Options):
+    class Options(MethodOptions):
         sharp: float = 0.5
         steps: int = 3
 
@@ -153,7 +154,7 @@ def test_a_users_class_has_options_like_fields(mine):
     assert RunConfig(**run.model_dump()) == run
     assert "steps 7" in run.caution and "sharp" not in run.caution  # the default needs no word
     assert run.digest() != RunConfig(preset="tiny", method=mine).digest()
-    assert configs.parse_setting("steps=7") == ("steps", 7)
+    assert parse_setting("steps=7") == ("steps", 7)
     for wrong in (dict(steps="many"), dict(sharp=float("nan")), dict(blunt=1)):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             RunConfig(method=mine, **wrong)
@@ -178,8 +179,8 @@ def test_a_class_that_is_not_there_or_no_method_is_refused(mine):
     ):
         with pytest.raises(ConfigError, match=says):
             RunConfig(method=method)
-    assert recipes.load_method("bcl-i").__name__ == "SimCLR"
-    assert recipes.load_method("sdclr").__name__ == "SDCLR"
+    assert load_method("bcl-i").__name__ == "SimCLR"
+    assert load_method("sdclr").__name__ == "SDCLR"
 
 
 def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
@@ -194,7 +195,7 @@ def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
             runs.begin(tmp_path / used, config)
 
 
-@pytest.mark.parametrize("method", recipes.RECIPES)
+@pytest.mark.parametrize("method", RECIPES)
 def test_what_is_stored_of_a_run_comes_back_as_it_was(method):
     plain = RunConfig(preset="tiny", method=method)
     for name, value in plain.options.items():

@@ -9,23 +9,14 @@ import torch
 from torch.nn.modules.module import register_module_forward_hook
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from ltcl_helpers import (
-    batch,
-    bench,
-    cli,
-    datasets,
-    encoders,
-    keeper,
-    machine,
-    memory,
-    pretrain,
-    probe,
-    pruning,
-    splits,
-    store,
-)
-from ltcl_helpers.config import ConfigError, RunConfig
-from ltcl_helpers.pretrain import Run
+from ltcl_helpers import bench, cli, files, networks, pretrain, probe, runs
+from ltcl_helpers.batch import cluster
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import downloads, splits
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.methods import memory, pruning
+from ltcl_helpers.pretrain import keeper
+from ltcl_helpers.runs.run import Run
 
 # The published recipes, as read from the code of MediaBrain-SJTU/BCL (a2342f8) for CIFAR-100-LT:
 # 2,000 epochs of 20 updates, batch 512 with a last one of 26, SGD at 0.5 with 10 epochs of warm-up,
@@ -140,7 +131,7 @@ def test_precision_reaches_the_networks_and_never_the_loss(method, precision, ph
     seen = {"encoder": set(), "loss": set()}
 
     def watch(module, _, output):
-        if isinstance(module, encoders.ResNet) and module.training:
+        if isinstance(module, networks.ResNet) and module.training:
             seen["encoder"].add(output.dtype)
 
     update = memory.MomentumLoss.update
@@ -159,22 +150,24 @@ def test_precision_reaches_the_networks_and_never_the_loss(method, precision, ph
         hook.remove()
     computed = {"bf16": torch.bfloat16, "float32": torch.float32}[precision]
     assert seen == {"encoder": {computed}, "loss": {torch.float32}}
-    assert store.verify(Run.load("run").folder)["machines"][0]["precision"] == precision
+    assert runs.verify(Run.load("run").folder)["machines"][0]["precision"] == precision
 
 
 def test_automatic_precision_is_bf16_where_the_processor_has_it(monkeypatch):
     cpu = torch.device("cpu")
     for has, expected in ((True, torch.bfloat16), (False, None)):
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: {"avx512_bf16": has})
-        assert machine.pick_precision("auto", cpu) is expected
-        assert machine.pick_precision("bf16", cpu) is torch.bfloat16
-        assert machine.pick_precision("float32", cpu) is None
+        assert pretrain.pick_precision("auto", cpu) is expected
+        assert pretrain.pick_precision("bf16", cpu) is torch.bfloat16
+        assert pretrain.pick_precision("float32", cpu) is None
 
 
 def test_random_numbers_are_a_function_of_seed_purpose_and_epoch():
-    first = machine.seed_for(0, "order", 1)
-    assert first == machine.seed_for(0, "order", 1) and 0 <= first < 2**56
-    others = [machine.seed_for(*key) for key in ((1, "order", 1), (0, "views", 1), (0, "order", 2))]
+    first = pretrain.seed_for(0, "order", 1)
+    assert first == pretrain.seed_for(0, "order", 1) and 0 <= first < 2**56
+    others = [
+        pretrain.seed_for(*key) for key in ((1, "order", 1), (0, "views", 1), (0, "order", 2))
+    ]
     assert len({first, *others}) == 4
 
 
@@ -210,7 +203,7 @@ def test_every_option_of_probe_reaches_the_rows(photos, capsys):
     assert cli.main(call) == 0
     more = ["--test", "npz:b_test.npz", "--protocol", "logistic", "--features", "pixels"]
     assert cli.main([*call, *more]) == 0
-    rows = store.read_parquet(Run.load("run").folder / "probe.parquet")
+    rows = files.read_parquet(Run.load("run").folder / "probe.parquet")
     assert set(rows["list"]) == {"toy_split1_test_2shot.npy"} and set(rows["shots"]) == {"2"}
     columns = ["method", "test", "protocol"]
     assert set(map(tuple, rows[columns].to_numpy())) == {
@@ -221,13 +214,13 @@ def test_every_option_of_probe_reaches_the_rows(photos, capsys):
     assert cli.main([*call, "--features", "pruned"]) == 2
     assert "pruned" in capsys.readouterr().err
     assert cli.main(["record", "run", "kept"]) == 0
-    assert store.verify(Run.load("run").folder.parent / "kept")["left_out"]
+    assert runs.verify(Run.load("run").folder.parent / "kept")["left_out"]
 
 
 def test_the_other_commands_pass_on_what_they_are_given(monkeypatch, capsys):
     calls = []
-    monkeypatch.setattr(datasets, "get", lambda *given: calls.append(given))
-    monkeypatch.setattr(datasets, "verify", lambda *given: calls.append(given) or "holds")
+    monkeypatch.setattr(downloads, "get", lambda *given: calls.append(given))
+    monkeypatch.setattr(downloads, "verify", lambda *given: calls.append(given) or "holds")
     monkeypatch.setattr(bench, "run", lambda *given: calls.append(given))
     for call in (
         "data get splits --root there --source here",
@@ -296,7 +289,7 @@ def test_a_batch_gets_what_its_command_says(tmp_path, monkeypatch, capsys):
         calls.append(([cell.name for cell in todo.cells], *given))
         return [("a-1", "it broke", "a.log")] if len(calls) > 1 else []
 
-    monkeypatch.setattr(batch, "run", run)
+    monkeypatch.setattr(cluster, "run", run)
     call = ["batch", str(tmp_path / "g.yaml"), "--out", str(tmp_path / "runs"), "--only", "a-1"]
     assert cli.main([*call, "--workers", "3"]) == 0
     with pytest.raises(SystemExit) as stopped:
@@ -352,9 +345,9 @@ def test_a_file_is_on_the_disk_before_its_name_and_the_name_before_going_on(tmp_
 
     monkeypatch.setattr(os, "fsync", watch_sync)
     monkeypatch.setattr(os, "replace", lambda *a: (events.append("rename"), replace(*a)))
-    store.write_json(tmp_path / "a.json", {"a": 1})
+    files.write_json(tmp_path / "a.json", {"a": 1})
     assert events == ["file", "rename", "folder"]
-    store.save_checkpoint(tmp_path, 1, {})
+    runs.save_checkpoint(tmp_path, 1, {})
     assert events == ["file", "rename", "folder"] * 2
 
 
@@ -373,7 +366,7 @@ def test_the_published_probe_is_adam_with_a_little_weight_decay():
 
 
 def test_the_machine_is_described_by_what_the_last_digits_depend_on():
-    about = machine.describe_machine(torch.device("cpu"), torch.bfloat16)
+    about = pretrain.describe_machine(torch.device("cpu"), torch.bfloat16)
     assert list(about) == ["device", "threads", "precision", "torch"]
     assert about["device"].startswith("cpu ") and about["threads"] == torch.get_num_threads()
     assert (about["precision"], about["torch"]) == ("bf16", str(torch.__version__))
@@ -387,8 +380,8 @@ def test_shares_and_betas_at_their_limits():
 
 def test_a_run_is_saved_once_a_minute_unless_told_otherwise(photos, monkeypatch):
     now, saved = [0.0], []
-    monkeypatch.setattr(keeper.time, "monotonic", lambda: now.__setitem__(0, now[0] + 25) or now[0])
-    monkeypatch.setattr(store, "save_checkpoint", lambda folder, epoch, state: saved.append(epoch))
+    monkeypatch.setattr(keeper.time, "monotonic", lambda: now.__setitem__(0, now[0] + 40) or now[0])
+    monkeypatch.setattr(runs, "save_checkpoint", lambda folder, epoch, state: saved.append(epoch))
     config = dict(data="npz:a_train.npz", batch_size=10, split="all", epochs=3, device="cpu")
     for seconds, expected in ((None, [1, 2, 3]), (1e9, []), (0.0, [1, 2, 3])):
         saved.clear()

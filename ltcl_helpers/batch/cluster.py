@@ -1,0 +1,250 @@
+"""A grid of runs on a Dask cluster, local or remote: what is missing is run, what is done stays."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import re
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tqdm import tqdm
+
+from ..data import splits
+from ..errors import ConfigError
+from . import cell
+from .grid import Cell
+from .plan import OPEN, Plan
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+
+log = logging.getLogger(__name__)
+EPOCH = re.compile(rb"epoch (\d+) of (\d+): loss ([-+.\w]+)")
+KILLS = 3  # so many workers may be lost with a cell before it counts as failed
+QUIET = {  # Dask watches itself a hundred times a second, for small tasks; cells take minutes
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "1s",
+    "distributed.admin.system-monitor.interval": "5s",
+    "distributed.admin.system-monitor.gil.enabled": False,
+}
+
+
+class Failure(NamedTuple):
+    """A cell that did not finish: its name, the last line of its error, its log."""
+
+    name: str
+    error: str
+    log: Path
+
+
+def run(
+    plan: Plan, workers: int = 2, gpus: Sequence[str] = (), scheduler: str | None = None
+) -> list[Failure]:
+    """Run every cell that is not done, and return those that failed.
+
+    Args:
+        plan: of the grid.
+        workers: worker processes of the local cluster; each has its share of the threads.
+        gpus: one worker for each of these GPUs instead.
+        scheduler: address of a running scheduler, whose workers share the folders.
+    """
+    states = {one: plan.state(one) for one in plan.cells}
+    failures = [
+        Failure(one.name, found.about, cell.log_of(one.folder(plan.study)))
+        for one, found in states.items()
+        if found.state == "damaged"
+    ]
+    waiting = deque(one for one, found in states.items() if found.state in OPEN)
+    _check_inputs(list(waiting))
+    log.info("%s: %d cells, %d to run", plan.grid.study, len(states), len(waiting))
+    if not waiting:
+        return failures
+    count = len(gpus) or workers
+    threads = None if scheduler else int(os.environ.get("OMP_NUM_THREADS", 0)) or _share(count)
+    common = {"cwd": os.getcwd(), "threads": threads, "gpus": list(gpus), "wait": False}
+    tasks = {one: task_of(plan, one) | common for one in waiting}
+    with _client(count, bool(gpus), scheduler) as client:
+        return failures + _drive(client, tasks, len(states))
+
+
+def _share(workers: int) -> int:
+    return max(1, len(os.sched_getaffinity(0)) // workers)
+
+
+def _check_inputs(cells: list[Cell]) -> None:
+    """Complain about missing lists and data now, not once in every cell."""
+    for split in {one.config.split for one in cells} - set(splits.DRAWN):
+        if not Path(split).is_file():
+            raise ConfigError(f"{split} does not exist; `ltcl data get splits`, or --set lists=DIR")
+    for lists in {one.probe["lists"] for one in cells} - {None}:
+        if not Path(lists).is_dir():
+            raise ConfigError(f"lists is {lists}, which is no folder; `ltcl data get splits`")
+    for one in {one.config.data: one for one in cells}.values():
+        splits.select(one.config)
+
+
+def task_of(plan: Plan, one: Cell) -> cell.Task:
+    """What a worker must know of a cell."""
+    folder = one.folder(plan.study)
+    probe = {name: value for name, value in one.probe.items() if value is not None}
+    record = str(one.folder(plan.results)) if plan.grid.record else None
+    return {
+        "folder": str(folder),
+        "parameters": {**one.given, **probe, "out": str(folder)},
+        "probe": one.probe,
+        "record": record,
+    }
+
+
+@contextlib.contextmanager
+def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Client]:
+    """A client of the remote scheduler, or of a cluster of processes on this machine."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    if scheduler:
+        try:
+            client = Client(scheduler, timeout=30, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise ConnectionError(f"no scheduler answers at {scheduler} ({error})") from None
+        with client:
+            yield client
+        return
+    resources = {"GPU": 1} if on_gpus else None
+    with dask.config.set({"distributed.scheduler.allowed-failures": KILLS, **QUIET}):
+        with _deaf_to_interrupts():
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                memory_limit=0,
+                dashboard_address=None,
+                resources=resources,
+                silence_logs=logging.CRITICAL,
+            )
+        with cluster, Client(cluster, set_as_default=False) as client:
+            yield client
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Processes started here leave Ctrl-C to this one, which ends them in good order."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Failure]:
+    """Keep every worker busy until all tasks are over; a cell that is busy elsewhere comes last."""
+    waiting, running, failures = deque(tasks), {}, []
+    with Progress(total, total - len(tasks), tasks) as progress:
+        while waiting or running:
+            slots = _slots(client)
+            while waiting and len(running) < slots:
+                one = waiting.popleft()
+                running[_submit(client, tasks[one])] = one
+            for future in [f for f in running if f.status != "pending"]:
+                one = running.pop(future)
+                state, error = _result(future)
+                if state in ("busy", "lost"):
+                    tasks[one]["wait"] = state == "busy" or tasks[one]["wait"]
+                    waiting.append(one)
+                    continue
+                if state == "failed":
+                    path = cell.log_of(Path(tasks[one]["folder"]))
+                    failures.append(Failure(one.name, error, path))
+                progress.over(one, state)
+            progress.show(list(running.values()))
+            time.sleep(0.5)
+    return failures
+
+
+def _slots(client: Client) -> int:
+    """How many cells may run: one for each thread of the workers; 0 while nobody is there."""
+    if client.status == "closed":
+        raise ConnectionError("the scheduler is gone; the same command goes on with what is there")
+    if client.status != "running":  # the client tries to reach it again
+        return 0
+    try:
+        return sum(client.nthreads().values())
+    except (OSError, TimeoutError):
+        return 0
+
+
+def _submit(client: Client, task: cell.Task) -> Future:
+    on_gpu = task["gpus"] or str(task["parameters"].get("device", "")).startswith("cuda")
+    resources = {"GPU": 1} if on_gpu else None
+    return client.submit(cell.execute, task, pure=False, resources=resources)
+
+
+def _result(future: Future) -> tuple[str, str]:
+    """State and last line of a cell; "lost" when the scheduler forgot it."""
+    if future.status in ("cancelled", "lost"):
+        return "lost", ""
+    try:
+        return future.result()
+    except Exception as error:  # whatever the worker met is the cell's failure, not the batch's
+        return "failed", cell.reason(error)
+
+
+class Progress:
+    """One bar: cells done, running, failed, time left; the running ones with epoch and loss."""
+
+    def __init__(self, total: int, done: int, tasks: dict[Cell, cell.Task]) -> None:
+        self.folders = {one: Path(task["folder"]) for one, task in tasks.items()}
+        self.failed, self.finished = 0, done
+        self.quiet = not sys.stderr.isatty()  # a log gets a line for each cell instead
+        self.bar = tqdm(
+            total=total,
+            initial=done,
+            desc="cells",
+            unit="cell",
+            disable=self.quiet,
+            bar_format="{desc} {n:.1f}/{total} |{bar:20}| {elapsed} < {remaining} {postfix}",
+        )
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.close()
+
+    def over(self, one: Cell, state: str) -> None:
+        """Count a cell that is done or failed."""
+        self.failed += state == "failed"
+        self.finished += state == "done"
+        if self.quiet:
+            log.info("%s: %s (%d of %d done)", one.name, state, self.finished, self.bar.total)
+
+    def show(self, running: list[Cell]) -> None:
+        """Draw the bar anew."""
+        if self.quiet:
+            return
+        words, parts = [], 0.0
+        for one in running:
+            epoch, epochs, loss = epoch_of(cell.log_of(self.folders[one]))
+            parts += epoch / epochs if epochs else 0
+            words.append(f"{one.name} {epoch}/{epochs} {loss}" if epochs else one.name)
+        self.bar.n = self.finished + self.failed + parts
+        counts = f"{len(running)} running, {self.failed} failed"
+        self.bar.set_postfix_str("; ".join([counts, *words]))
+
+
+def epoch_of(path: Path) -> tuple[int, int, str]:
+    """Epoch, epochs and loss that a cell's log tells of last; zeros before the first."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - 4096))
+        if found := EPOCH.findall(file.read()):
+            epoch, epochs, loss = found[-1]
+            return int(epoch), int(epochs), loss.decode()
+    return 0, 0, ""

@@ -1,0 +1,95 @@
+"""The student's and the teacher's edition of the lessons, made from one source.
+
+A lesson marks its solutions with a cell tag, and ends the cell of an exercise in one commented
+check. So nothing else is kept by hand: the student's edition drops the solutions and makes the
+checks live, the teacher's keeps all and says what is known about each exercise.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+from pathlib import Path
+
+from .. import exercises, files
+from ..errors import ConfigError
+from ..paths import LESSONS
+
+CHECK = re.compile(r"^# (exercises\.(check_\w+)\(my_\w+\))$", re.MULTILINE)
+MINUTES = re.compile(r"^###+ Exercise .*?(\d+) minutes", re.MULTILINE)
+PICTURE = re.compile(r"\]\(\.\./figures/([^)]+)\)")
+
+
+def text(cell: dict) -> str:
+    """The source of a cell."""
+    return "".join(cell["source"])
+
+
+def new_cell(kind: str, source: str) -> dict:
+    """A cell of a notebook, "markdown" or "code"."""
+    cell = {"cell_type": kind, "metadata": {}, "source": source.splitlines(keepends=True)}
+    return cell | ({"execution_count": None, "outputs": []} if kind == "code" else {})
+
+
+def student_edition(lesson: dict) -> dict:
+    """Solutions dropped, checks live; the last cell lists what is open."""
+    cells = [c for c in copy.deepcopy(lesson["cells"]) if not is_solution(c)]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            cell["source"] = CHECK.sub(r"\1", text(cell)).splitlines(keepends=True)
+    cells.append(new_cell("markdown", "## What is still open?"))
+    cells.append(new_cell("code", "exercises.summary()"))
+    return _numbered(lesson, cells)
+
+
+def teacher_edition(lesson: dict) -> dict:
+    """The whole lesson; before each exercise's first cell its hint and the common mistakes."""
+    cells, minutes = [], 0
+    for cell in copy.deepcopy(lesson["cells"]):
+        check = CHECK.search(text(cell)) if cell["cell_type"] == "code" else None
+        if check:
+            cells.append(new_cell("markdown", _notes(check.group(2))))
+        cells.append(cell)
+        if cell["cell_type"] == "markdown":
+            minutes += sum(map(int, MINUTES.findall(text(cell))))
+    about = f"> **Teacher's edition.** Exercises: about {minutes} minutes. Plan: docs/teaching.md."
+    return _numbered(lesson, [cells[0], new_cell("markdown", about), *cells[1:]])
+
+
+def is_solution(cell: dict) -> bool:
+    """Whether a cell is tagged as one."""
+    return "solution" in cell["metadata"].get("tags", [])
+
+
+def _notes(name: str) -> str:
+    check = getattr(exercises, name)
+    mistakes = "\n".join(f"> * {mistake}" for mistake in check.mistakes)
+    return f"> **For the teacher.** Hint: {check.hint}\n>\n> Common mistakes:\n>\n{mistakes}"
+
+
+def _numbered(lesson: dict, cells: list[dict]) -> dict:
+    return lesson | {"cells": [cell | {"id": str(k)} for k, cell in enumerate(cells)]}
+
+
+def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
+    """Write `target`/student and `target`/teacher with the pictures that their texts show.
+
+    Raises ConfigError where there are no lessons.
+    """
+    written = []
+    for path in sorted(source.glob("[0-9]*.ipynb")):
+        lesson = json.loads(path.read_text(encoding="utf-8"))
+        for name, make in (("student", student_edition), ("teacher", teacher_edition)):
+            edition, folder = make(lesson), target / name
+            (folder / "figures").mkdir(parents=True, exist_ok=True)
+            content = json.dumps(edition, indent=1, ensure_ascii=False)
+            for picture in set(PICTURE.findall(content)):
+                shutil.copy2(source.parent / "figures" / picture, folder / "figures")
+            content = PICTURE.sub(r"](figures/\1)", content)
+            files.write_bytes(folder / path.name, f"{content}\n".encode())
+            written.append(folder / path.name)
+    if not written:
+        raise ConfigError(f"{source} holds no lesson; call this in the course's folder")
+    return written

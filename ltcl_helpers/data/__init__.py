@@ -1,0 +1,14 @@
+"""Images by name, and which of them a run learns from; NumPy only, so that bad input fails fast."""
+
+from . import downloads, shapes, splits
+from .images import ImageArrays, ImageSet, load_images, read_arrays
+
+__all__ = [
+    "ImageArrays",
+    "ImageSet",
+    "downloads",
+    "load_images",
+    "read_arrays",
+    "shapes",
+    "splits",
+]

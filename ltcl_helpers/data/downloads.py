@@ -1,0 +1,80 @@
+"""Data that is not in the repository: where it comes from, and whether it is what it should be."""
+
+from __future__ import annotations
+
+import logging
+import urllib.request
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..files import read_json, sha256, write_bytes
+from ..paths import DATA, PUBLISHED_LISTS
+from .images import CIFAR_FOLDERS, read_arrays
+
+log = logging.getLogger(__name__)
+
+
+def published_lists() -> dict[str, dict[str, str]]:
+    """The published index lists: path below the splits folder, to its origin and sha256."""
+    book = read_json(PUBLISHED_LISTS)
+    origin = {"repository": book["repository"], "commit": book["commit"]}
+    return {name: origin | entry for name, entry in book["files"].items()}
+
+
+def get(name: str, root: Path | None = None, source: str | None = None) -> None:
+    """Download `cifar10`, `cifar100` (torchvision, checksummed) or the published `splits`.
+
+    Args:
+        name: of the data.
+        root: folder to put it in; `data/` (lists: `data/splits/`) when None.
+        source: for splits, a folder or address to take them from instead of their repositories.
+    """
+    if name == "splits":
+        for file, entry in published_lists().items():
+            _get_list((root or DATA / "splits") / file, entry, source and f"{source}/{file}")
+    else:
+        from torchvision import datasets
+
+        log.info("CIFAR's host is slow these days; --set root=DIR uses a copy you have already")
+        try:
+            for train in (True, False):
+                getattr(datasets, name.upper())(root or DATA, train=train, download=True)
+        except (OSError, RuntimeError) as error:
+            raise ConfigError(
+                f"{name} did not arrive ({error}); copy the folder {CIFAR_FOLDERS[name]}, or its "
+                f"archive from a mirror, into {root or DATA}, or use --data npz:PATH"
+            ) from None
+    log.info(verify(name, root))
+
+
+def _get_list(target: Path, entry: dict[str, str], place: str | None) -> None:
+    if target.exists() and sha256(target) == entry["sha256"]:
+        return
+    host = "https://raw.githubusercontent.com/{repository}/{commit}/{path}"
+    place = place or host.format(**entry)
+    try:
+        if "://" in place:
+            with urllib.request.urlopen(place, timeout=60) as reply:
+                content = reply.read()
+        else:
+            content = Path(place).read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{place} cannot be read ({error}); try again, or give --source FOLDER with copies"
+        ) from None
+    if sha256(content) != entry["sha256"]:
+        raise ConfigError(f"{place} is not the published list (sha256 differs); nothing saved")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(target, content)
+
+
+def verify(name: str, root: Path | None = None) -> str:
+    """Check a data set or the published lists against their checksums; one line that says so."""
+    if name != "splits":
+        counts = [len(read_arrays(name, part, root).labels) for part in ("train", "test")]
+        return f"{name}: {counts[0]} training and {counts[1]} test images, checksums hold"
+    root, lists = root or DATA / "splits", published_lists()
+    for file, entry in lists.items():
+        if not (root / file).exists() or sha256(root / file) != entry["sha256"]:
+            raise ConfigError(f"{root / file} is missing or damaged; run `ltcl data get splits`")
+    return f"{len(lists)} published lists in {root}, checksums hold"

@@ -1,0 +1,211 @@
+"""Which images a run learns from: long-tail, balanced and few-shot index sets.
+
+Every class has one shuffled list per seed, and all sets take a prefix of it: the few-shot set of a
+class lies inside its balanced set and its long-tail set, as in the published files.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..config import RunConfig
+from ..errors import ConfigError
+from ..files import sha256
+from .images import ImageArrays, read_arrays
+
+GROUPS = ("many", "medium", "few")
+RULES = ("thirds", "counts")
+DRAWN = ("long-tail", "balanced", "all")
+
+
+class Inputs(NamedTuple):
+    """What a run learns from, checked; NumPy only.
+
+    images uint8 [n, 3, H, W], labels int64 [n], index int64 [n] (positions in the train part),
+    class_counts int64 [C] (of the split), group_counts int64 [C] (of the long-tail split that says
+    which classes are many, medium and few; the balanced control borrows its partner's).
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    index: np.ndarray
+    class_counts: np.ndarray
+    group_counts: np.ndarray
+
+
+def class_sizes(largest: int, classes: int, imbalance: float) -> list[int]:
+    """Images per class by rank: floor(largest / imbalance^(r / (classes - 1))), r = 0, 1, ...
+
+    The published CIFAR splits follow this law exactly, with largest 4500 and 450, imbalance 100.
+
+    Raises:
+        ConfigError: when a class would be empty, or fewer than two classes are asked for.
+    """
+    if classes < 2:
+        raise ConfigError(f"a long tail needs 2 classes or more, the data has {classes}")
+    sizes = [math.floor(largest / imbalance ** (r / (classes - 1))) for r in range(classes)]
+    if sizes[-1] < 1:
+        raise ConfigError(
+            f"imbalance {imbalance:g} with {largest} images in the largest class leaves the "
+            f"smallest class empty; allowed is an imbalance up to {largest}"
+        )
+    return sizes
+
+
+def class_lists(labels: np.ndarray, seed: int) -> list[np.ndarray]:
+    """One shuffled list of positions per class; every index set takes prefixes of these."""
+    labels = np.asarray(labels)
+    return [
+        np.random.default_rng([seed, 1, c]).permutation(np.flatnonzero(labels == c))
+        for c in range(int(labels.max()) + 1)
+    ]
+
+
+def long_tail(
+    labels: np.ndarray, sizes: list[int], seed: int, mirrored: bool = False
+) -> np.ndarray:
+    """Positions of a long-tail set, class-major, int64.
+
+    Args:
+        labels: [N], the class of every image.
+        sizes: images per rank, largest first; which class has which rank is drawn from `seed`.
+        seed: of the class order and of every class's list.
+        mirrored: reverse the class order, so that class difficulty cancels within the pair.
+    """
+    order = np.random.default_rng([seed, 0]).permutation(len(sizes))
+    size_of = dict(zip(order[::-1] if mirrored else order, sizes, strict=True))
+    return _prefixes(labels, [size_of[c] for c in range(len(sizes))], seed)
+
+
+def balanced(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Positions of a set with `per_class` images of each class, class-major, int64."""
+    return _prefixes(labels, [per_class] * (int(np.max(labels)) + 1), seed)
+
+
+def few_shot(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
+    """Positions of a labelled few-shot set: the same prefixes as `balanced`."""
+    return balanced(labels, per_class, seed)
+
+
+def _prefixes(labels: np.ndarray, sizes: list[int], seed: int) -> np.ndarray:
+    lists = class_lists(labels, seed)
+    for c, (size, positions) in enumerate(zip(sizes, lists, strict=True)):
+        if not 0 < size <= len(positions):
+            raise ConfigError(
+                f"class {c} has {len(positions)} images, {size} were asked for; "
+                "ask for fewer, at least 1"
+            )
+    parts = [positions[:size] for size, positions in zip(sizes, lists, strict=True)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarray]:
+    """Class ids of the many, medium and few groups, as published.
+
+    Args:
+        class_counts: [C], images per class in the long-tail set.
+        rule: "thirds" (few = the C // 3 smallest, many = the rest; CIFAR) or "counts"
+            (many > 100, few < 20 images; ImageNet, Places).
+    """
+    counts = np.asarray(class_counts)
+    if rule == "counts":
+        member = {"many": counts > 100, "few": counts < 20}
+        member["medium"] = ~(member["many"] | member["few"])
+        return {name: np.flatnonzero(member[name]) for name in GROUPS}
+    if rule != "thirds":
+        raise ConfigError(f"rule is {rule!r}; allowed are {' and '.join(RULES)}")
+    ascending, third = np.argsort(counts, kind="stable"), len(counts) // 3
+    few, medium, many = np.split(ascending, [third, 2 * third])
+    return {"many": np.sort(many), "medium": np.sort(medium), "few": np.sort(few)}
+
+
+def read_split(path: str | Path) -> np.ndarray:
+    """Read a list of positions (.npy, whole numbers), e.g. a published one; int64.
+
+    Raises:
+        ConfigError: when the file is missing, damaged, or is no list of distinct positions.
+    """
+    path = Path(path)
+    try:
+        index = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy)"
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise ConfigError(f"split {path} is not a whole .npy file ({error})") from None
+    if not isinstance(index, np.ndarray) or index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ConfigError(f"split {path} is not one list of whole numbers")
+    if not len(index):
+        raise ConfigError(f"split {path} is empty; it needs one position or more")
+    if index.min() < 0:
+        raise ConfigError(f"split {path} has position {index.min()}; allowed is 0 and above")
+    positions, times = np.unique(index, return_counts=True)
+    if times.max() > 1:
+        more = f"position {positions[times.argmax()]} {times.max()} times"
+        raise ConfigError(f"split {path} has {more}; each is allowed once")
+    return index.astype(np.int64)
+
+
+def split_digest(index: np.ndarray) -> str:
+    """Sha256 of the positions as int64, however a file stores them."""
+    return sha256(np.ascontiguousarray(index, np.int64).tobytes())
+
+
+def data_digest(inputs: Inputs) -> str:
+    """Sha256 of everything a run learns from: images, labels, positions, class counts."""
+    parts = [np.ascontiguousarray(array) for array in inputs]
+    return sha256("".join(sha256(part.tobytes()) for part in parts).encode())
+
+
+def select(config: RunConfig) -> Inputs:
+    """Load and check what a run learns from.
+
+    Raises:
+        ConfigError: for data, split, or a batch larger than the split, before torch is loaded.
+    """
+    listed = None if config.split in DRAWN else read_split(config.split)  # fails before data loads
+    data = read_arrays(config.data, "train", config.root)
+    index, group_counts = _positions(config, data) if listed is None else (listed, None)
+    if index.max() >= len(data.labels):
+        raise ConfigError(
+            f"split {config.split} has position {index.max()}, but {config.data} has "
+            f"{len(data.labels)} images; is it the list of another data set?"
+        )
+    if len(index) < config.batch_size:
+        raise ConfigError(
+            f"batch_size is {config.batch_size}, but split {config.split} of {config.data} has "
+            f"{len(index)} images; use a batch of {len(index)} or fewer"
+        )
+    cut_off = len(index) % config.batch_size == 1 and not config.equal_batches
+    if cut_off and not config.drop_last:
+        raise ConfigError(
+            f"batch_size {config.batch_size} leaves a last batch of 1 image, which has nothing to "
+            "be told from; use another batch_size, equal_batches=true or drop_last=true"
+        )
+    labels, classes = data.labels[index], len(data.class_names)
+    counts = np.bincount(labels, minlength=classes)
+    partner = Path(config.split.replace("_D_b", "_D_i"))  # the published naming
+    if listed is not None and partner != Path(config.split) and partner.exists():
+        group_counts = np.bincount(data.labels[read_split(partner)], minlength=classes)
+    return Inputs(
+        data.images[index], labels, index, counts, counts if group_counts is None else group_counts
+    )
+
+
+def _positions(config: RunConfig, data: ImageArrays) -> tuple[np.ndarray, np.ndarray | None]:
+    """The split's positions, and the class counts that define its groups if not its own."""
+    if config.split == "all":
+        return np.arange(len(data.labels)), None
+    smallest = int(np.bincount(data.labels, minlength=len(data.class_names)).min())
+    largest = config.largest_class or smallest * 9 // 10  # a tenth stays unseen, as published
+    sizes = class_sizes(largest, len(data.class_names), config.imbalance)
+    tail = long_tail(data.labels, sizes, config.drawn_with, config.mirrored)
+    if config.split == "long-tail":
+        return tail, None
+    same_size = balanced(data.labels, sum(sizes) // len(sizes), config.drawn_with)
+    return same_size, np.bincount(data.labels[tail], minlength=len(sizes))

@@ -1,0 +1,63 @@
+"""Checks of the answers in lesson 00, start here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .checking import compare, exercise
+
+
+@exercise(
+    "a batch that was started is a batch: divide and round up, once per epoch.",
+    "rounding down",
+    "`samples // batch_size + 1`, one too many where the batches come out even",
+    "rounding up once over all epochs together",
+)
+def check_updates(answer: Callable[[int, int, int], int]) -> None:
+    """Updates of a run; `answer(samples, batch_size, epochs)`."""
+    for samples, batch, epochs in ((9754, 512, 2000), (1024, 512, 3), (100, 512, 5), (1001, 10, 7)):
+        name = f"{samples} samples, batch {batch}, epochs {epochs}"
+        compare(name, answer(samples, batch, epochs), math.ceil(samples / batch) * epochs)
+
+
+@exercise(
+    "standardise with the bank's mean and deviation, compare cosines, return a fraction.",
+    "cosines of features that were not standardised",
+    "the second neighbour, or a vote of several",
+    "percent instead of a fraction",
+)
+def check_neighbour_accuracy(answer: Callable[[Tensor, Tensor, Tensor, Tensor], float]) -> None:
+    """Nearest-neighbour accuracy; `answer(bank, bank_labels, queries, true)` is a fraction."""
+    for seed in (1, 2):
+        draw = torch.Generator().manual_seed(seed)
+        scale = torch.tensor([1.0, 1, 1, 60, 1])  # one loud coordinate that knows nothing
+        labels = torch.arange(120) % 4
+        centres = 1.3 * torch.randn(4, 5, generator=draw)
+        features = (centres[labels] + torch.randn(120, 5, generator=draw)) * scale + 20
+        bank, queries = features[:60], features[60:] + 3  # shifted: own statistics would differ
+        a, b = ((x - bank.mean(0)) / bank.std(0) for x in (bank, queries))
+        cosine = nn.functional.cosine_similarity(b[:, None], a[None], dim=2)  # [60, 60]
+        expected = (labels[:60][cosine.argmax(1)] == labels[60:]).double().mean()
+        got = answer(bank.clone(), labels[:60], queries.clone(), labels[60:])
+        compare("accuracy of 60 queries", got, expected, 1e-4)
+
+
+@exercise(
+    "count pairs (true, guessed) with true != guessed, and take the largest single count.",
+    "the most frequent true class and the most frequent guess, each on its own",
+    "(guessed, true) instead of (true, guessed)",
+    "both directions of a pair added up, or right answers counted",
+)
+def check_worst_confusion(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> None:
+    """The most frequent mistake; `answer(guess, labels)` gives (true class, guessed class)."""
+    pairs = {(0, 1): 2, (0, 2): 2, (0, 3): 2, (1, 4): 3, (2, 4): 1, (3, 2): 2, (2, 3): 2, (5, 5): 9}
+    for shift, winner in ((0, (1, 4)), (1, (2, 5))):
+        labels, guess = np.array([p for p, n in pairs.items() for _ in range(n)]).T
+        mixed = np.random.default_rng(shift).permutation(len(labels))
+        got = answer((guess[mixed] + shift) % 6, (labels[mixed] + shift) % 6)
+        compare("(true class, guessed class)", got, winner)

@@ -1,0 +1,72 @@
+"""Checks of the answers in lesson 06, linear probing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from scipy import stats
+
+from .. import probe
+from .checking import compare, exercise, require
+
+
+@exercise(
+    "draw without replacement among the free images of each class, from default_rng(seed).",
+    "drawing with replacement, or one image many times",
+    "the same list for every seed, or another one at each call",
+    "always the first images of a class",
+)
+def check_list_without_overlap(answer: Callable[..., np.ndarray]) -> None:
+    """A labelled list; `answer(labels, used, per_class, seed)` gives positions."""
+    draw = np.random.default_rng(11)
+    labels, classes = draw.permutation(np.repeat(np.arange(4), 30)), 4
+    used, per_class = draw.permutation(120)[:50], 5
+    free, seen = set(range(120)) - set(used.tolist()), set()
+    lists = []
+    for seed in range(60):
+        got = np.asarray(answer(labels.copy(), used.copy(), per_class, seed))
+        require(got.dtype.kind in "iu", f"got values of type {got.dtype}, expected positions")
+        compare("length of the list", got.shape, [classes * per_class])
+        require(len(set(got.tolist())) == len(got), f"seed {seed}: an image comes twice")
+        taken = len(set(got.tolist()) - free)
+        require(not taken, f"seed {seed}: {taken} positions are used already, or do not exist")
+        compare("images per class", np.bincount(labels[got], minlength=classes), [per_class] * 4)
+        lists.append(sorted(got.tolist()))
+        seen |= set(got.tolist())
+    again = np.sort(np.asarray(answer(labels.copy(), used.copy(), per_class, 0)))
+    require(again.tolist() == lists[0], "the same seed gives another list")
+    require(len({tuple(one) for one in lists}) > 30, "other seeds give the same list")
+    require(seen == free, f"60 seeds reach {len(seen)} of the {len(free)} free images")
+
+
+@exercise(
+    "the three groups' accuracies first (thirds of the classes by size), then np.std, ddof 0.",
+    "dividing by 2 instead of 3 (ddof=1)",
+    "the spread over classes instead of groups",
+    "classes grouped by their number instead of their size",
+)
+def check_balancedness(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
+    """The balancedness; `answer(per_class, class_counts)` gives std over many, medium, few."""
+    draw = np.random.default_rng(3)
+    for classes in (10, 12, 11):
+        accuracies, counts = draw.random(classes), draw.permutation(classes) + 1
+        expected = probe.group_report(accuracies, counts)["std"]
+        got = answer(accuracies.copy(), counts.copy())
+        compare(f"balancedness of {classes} classes", got, expected)
+
+
+@exercise(
+    "try n = 2, 3, ... until |effect| > t.ppf(0.975, n - 1) * sd / sqrt(n); one run has no sd.",
+    "twice the standard error (or 1.96 of it) instead of Student's t",
+    "one sided, or n degrees of freedom",
+    "`max(1, floor(...))`",
+)
+def check_seeds_needed(answer: Callable[[float, float], int]) -> None:
+    """Runs until a 95 % interval leaves out zero; `answer(effect, sd)`, at least 2."""
+    for effect, sd in ((4.0, 10.0), (3.0, 1.0), (1.0, 1.0), (-2.0, 3.0), (30.0, 1.0)):
+        n = 2
+        while abs(effect) <= stats.t.ppf(0.975, n - 1) * sd / math.sqrt(n):
+            n += 1
+        compare(f"effect {effect:g}, sd {sd:g}", answer(effect, sd), n)

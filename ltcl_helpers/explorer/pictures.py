@@ -1,0 +1,91 @@
+"""Small pictures of samples and of the views that a run had of them."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..methods.memory import memorization_score
+from ..pretrain.randomness import generator
+from ..recipes import load_method
+from ..views import make_views
+from .history import History
+
+QUALITY = 85  # of lossy WebP
+VIEWED, VIEWS = 96, 8  # samples whose views a page holds, and so many views of each
+
+
+def side(history: History) -> int:
+    """Pixels of a thumbnail's side: the image's own up to 32, 48 where there is room."""
+    return min(history.images.shape[2], 48 if len(history.images) <= 5000 else 32)
+
+
+def shrink(images: np.ndarray, side: int) -> np.ndarray:
+    """uint8 [n, 3, H, W] to [n, side, side, 3]."""
+    tiles = images.transpose(0, 2, 3, 1)
+    if tiles.shape[1:3] == (side, side):
+        return tiles
+    size = (side, side)
+    return np.stack([np.asarray(Image.fromarray(t).resize(size, Image.BOX)) for t in tiles])
+
+
+def webp(tiles: np.ndarray, columns: int) -> bytes:
+    """Tiles [n, side, side, 3] as one picture file, row by row."""
+    rows, side = -(-len(tiles) // columns), tiles.shape[1]
+    canvas = np.zeros((rows * columns, side, side, 3), np.uint8)
+    canvas[: len(tiles)] = tiles
+    canvas = canvas.reshape(rows, columns, side, side, 3).swapaxes(1, 2)
+    file = io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(canvas.reshape(rows * side, columns * side, 3)))
+    picture.save(file, "WEBP", quality=QUALITY, method=2)
+    return file.getvalue()
+
+
+def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Views of some samples as the epoch after this row may draw them.
+
+    They are made as the run's own method makes them, and boosted as the run boosts them.
+
+    Args:
+        history: of a run, with images.
+        samples: [S], 0 to N - 1.
+        row: of the kept epochs, whose scores steer the boost.
+
+    Returns:
+        VIEWS views of each sample, uint8 [S * VIEWS, side, side, 3], and the scores [S] that
+        steered them. A shuffled run gives a sample any other one's score, so this is one draw of
+        many.
+    """
+    config = history.config
+    kinds = load_method(config.method).VIEWS
+    number = int(samples[0]) + row
+    draws = [generator(config.seed, name, number) for name in ("explorer", "explorer boost")]
+    loss = torch.from_numpy(history.momentum_loss[row].astype(np.float32))
+    scores = memorization_score(loss)
+    if config.boost == "none":
+        scores = torch.zeros_like(scores)
+    views, steering = make_views(config, scores, draws, kinds)
+
+    used = steering[torch.from_numpy(samples)]
+    times = -(-VIEWS // len(kinds))  # so often is a batch drawn, rounded up
+    images = torch.from_numpy(history.images[np.repeat(samples, times)])
+    drawn = views(images, used.repeat_interleave(times))
+    by_sample = torch.stack(drawn, dim=1).unflatten(0, (len(samples), times)).flatten(1, 2)
+    chosen = by_sample[:, :VIEWS].flatten(0, 1)  # [S * VIEWS, 3, H, W]
+    tiles = (chosen * 255).round().byte().numpy()
+    return shrink(tiles, side(history)), used.numpy()
+
+
+def worth_seeing(history: History) -> np.ndarray:
+    """At most VIEWED samples: the ends of each order, then the hardest of each class in turn."""
+    loss = history.momentum_loss.astype(np.float32)
+    fall, last = loss[0] - loss[-1], loss[-1]
+    wandering = np.abs(np.diff(loss, axis=0)).sum(0) - np.abs(fall)
+    found = [(-key).argsort(kind="stable")[:16] for key in (last, -last, fall, wandering)]
+    if history.labels is not None:
+        order = (-last).argsort(kind="stable")
+        found.append(order[np.unique(history.labels[order], return_index=True)[1]])
+    return np.array(list(dict.fromkeys(np.concatenate(found).tolist()))[:VIEWED])

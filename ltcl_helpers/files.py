@@ -1,0 +1,128 @@
+"""The only code that writes or loads result files: atomic, checksummed, no pickle.
+
+A file is written beside its name, flushed to the disk and renamed. So it is the old file or the new
+one, never half of either. Every reader raises DamagedFile, which says which file is missing or
+damaged and what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from .errors import DamagedFile
+
+if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
+    import pandas as pd
+
+
+def sha256(data: bytes | Path) -> str:
+    """Hex digest of bytes, or of a file's content."""
+    return hashlib.sha256(data.read_bytes() if isinstance(data, Path) else data).hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`. A process that is killed here leaves the old file whole."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with open(beside, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+    if os.name == "nt":
+        return  # Windows opens no folder; its rename is as safe as it gets
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the rename itself must survive a power cut
+    finally:
+        os.close(folder)
+
+
+@contextlib.contextmanager
+def hold(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` against every other process.
+
+    The operating system lets go of it when this process ends, however it ends.
+
+    Raises:
+        BlockingIOError: when another process holds it, unless `wait` is set.
+    """
+    held = FileLock(path, timeout=-1 if wait else 0)
+    try:
+        held.acquire()
+    except Timeout:
+        raise BlockingIOError(f"another process holds {path}") from None
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` as readable JSON."""
+    write_bytes(path, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """Write arrays as a compressed .npz."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    write_bytes(path, buffer.getvalue())
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Write a table without its index."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_bytes(path: Path) -> io.BytesIO:
+    """The content of a file, ready to be read."""
+    try:
+        return io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise DamagedFile(f"{path} does not exist or is not readable ({error.strerror})") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
+    try:
+        return dict(json.load(read_bytes(path)))
+    except (ValueError, TypeError) as error:
+        raise DamagedFile(f"{path} is not a JSON object ({error}); run it again") from None
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz; nothing in it can run code."""
+    try:
+        with np.load(read_bytes(path), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DamagedFile(f"{path} is not a whole .npz ({reason}); copy it again") from None
+
+
+def read_parquet(path: Path) -> pd.DataFrame:
+    """Read a table."""
+    import pandas as pd
+
+    # By its name: from a Python file, Arrow's threads may still want the interpreter when a process
+    # ends, and abort it (apache/arrow#34314); one short process in twenty did on a busy machine.
+    try:
+        return pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise DamagedFile(f"{path} is not readable ({error}); restore it or run again") from None

@@ -1,0 +1,72 @@
+"""Classifiers trained with labels: cross-entropy, compensated for the class sizes or not."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..config import RunConfig
+from ..recipes import MethodOptions
+from .losses import compensate_logits
+from .simclr import Batch, SimCLR
+
+SCALE = 30.0  # of the cosine classifier's logits
+
+
+class CosineClassifier(nn.Module):
+    """Logits are scaled cosines: no class gets ahead by the length of its weights."""
+
+    def __init__(self, dim: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(F.normalize(2 * torch.rand(classes, dim) - 1, dim=1))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [B, dim] to logits [B, C]."""
+        return SCALE * F.normalize(features, dim=1) @ F.normalize(self.weight, dim=1).T
+
+
+class CrossEntropy(SimCLR):
+    """A classifier trained with labels, its logits compensated for the class sizes or not.
+
+    Args:
+        encoder, config: as for SimCLR.
+        class_counts: int64 [C] images per class; needed.
+    """
+
+    VIEWS = ("autoaugment",)
+    READS_LABELS = True
+
+    class Options(MethodOptions):
+        """What a classifier has beside a run's fields."""
+
+        compensation: float = Field(1.0, ge=0, le=10)  # of the logits while training; 0 is none
+
+    def __init__(
+        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+    ) -> None:
+        super().__init__(encoder, config, class_counts)
+        self.head = CosineClassifier(encoder.dim, len(class_counts))
+        self.register_buffer("counts", class_counts.clone(), persistent=False)
+
+    def trained(self) -> dict[str, nn.Module]:
+        """The encoder and, for the test set, the classifier on top of it."""
+        return {"encoder": self.encoder, "classifier": self.head}
+
+    @classmethod
+    def rebuild(cls, name: str, config: RunConfig, weights: dict[str, Tensor]) -> nn.Module:
+        """See SimCLR."""
+        if name == "classifier":
+            classes, dim = weights["weight"].shape
+            return CosineClassifier(dim, classes)
+        return super().rebuild(name, config, weights)
+
+    def classify(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Cross-entropy [B] of features [B, dim]."""
+        logits = compensate_logits(self.head(features), self.counts, self.options.compensation)
+        return F.cross_entropy(logits, labels, reduction="none")
+
+    def forward(self, batch: Batch) -> Tensor:
+        """One loss per sample, [B]."""
+        return self.classify(self._precisely(self.encoder, batch.views[0]), batch.labels)

@@ -1,0 +1,104 @@
+"""The networks: ResNets by blocks and width, CIFAR stem, and the projection head."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..config import RunConfig
+from .convolution import Conv
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a shortcut (He et al. 2016, the basic block)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = Conv(inputs, outputs, 3, stride)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = Conv(outputs, outputs, 3)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            self.downsample = nn.Sequential(
+                Conv(inputs, outputs, 1, stride), nn.BatchNorm2d(outputs)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        x = self.bn1(self.conv1(x)).relu_()  # in place: batch norm's backward reads its input only
+        return self.bn2(self.conv2(x)).add_(shortcut).relu_()
+
+
+class ResNet(nn.Module):
+    """A ResNet for small images, named as torchvision names its parts.
+
+    Args:
+        blocks: residual blocks per stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) ResNet-10.
+        width: channels of the first stage; every further stage doubles them and halves the size.
+        stem_stride: of the first convolution; 1 as published, 2 sees everything at half the size.
+
+    The first operation normalises the input with ImageNet's statistics, in training and after.
+    """
+
+    def __init__(
+        self, blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64, stem_stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.stages = len(blocks)
+        self.dim = width * 2 ** (self.stages - 1)  # length of a feature
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.conv1 = Conv(3, width, 3, stem_stride)  # no max-pool
+        self.bn1 = nn.BatchNorm2d(width)
+        inputs = width
+        for stage, count in enumerate(blocks):
+            outputs, stride = width * 2**stage, 1 if stage == 0 else 2
+            layers = [Block(inputs, outputs, stride)]
+            layers += [Block(outputs, outputs, 1) for _ in range(count - 1)]
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+            inputs = outputs
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
+        x = (images - self.mean).div_(self.std)
+        x = self.bn1(self.conv1(x)).relu_()
+        for stage in range(self.stages):
+            x = getattr(self, f"layer{stage + 1}")(x)
+        return x.mean((2, 3))
+
+
+class ProjectionHead(nn.Module):
+    """Linear, batch norm, ReLU, Linear, batch norm: used for the loss, dropped afterwards.
+
+    `layers=3` puts one more Linear, batch norm, ReLU before the end, as SDCLR's repository does.
+    """
+
+    def __init__(self, dim: int, outputs: int = 128, layers: int = 2) -> None:
+        super().__init__()
+        self.layers = layers
+        for k in range(1, layers + 1):
+            size = outputs if k == layers else dim
+            self.add_module(f"fc{k}", nn.Linear(dim, size, bias=k == 1))
+            self.add_module(f"bn{k}", nn.BatchNorm1d(size))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features [B, dim] to projections [B, outputs], not normalised."""
+        x = features
+        for k in range(1, self.layers + 1):
+            x = getattr(self, f"bn{k}")(getattr(self, f"fc{k}")(x))
+            x = x.relu_() if k < self.layers else x
+        return x
+
+
+def build(config: RunConfig) -> ResNet:
+    """The encoder of a run; its initial weights come from torch's global generator."""
+    return ResNet(config.blocks, config.width, config.stem_stride)

@@ -1,0 +1,102 @@
+"""The one training loop: epochs over images that stay in memory.
+
+Every random number is a function of (seed, purpose, epoch). So a run that was killed and resumed
+goes on exactly as if it had never stopped (on the same CPU and thread count).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .. import runs
+from ..config import RunConfig
+from ..data import splits
+from ..errors import ConfigError
+from ..runs import Run
+from ..views import make_views
+from .device import pick_device
+from .keeper import Keeper, deadline_of
+from .training import Training
+
+# What a method draws in an epoch (SDCLR its mask, MoCo the order of its keys) comes from a
+# generator of this name. It was SDCLR's alone once; seeds depend on it, so it stays.
+METHOD = "pruning"
+
+
+def pretrain(
+    config: RunConfig,
+    out: str | Path | None = None,
+    inputs: splits.Inputs | None = None,
+    minutes: float | None = None,
+) -> Run:
+    """Train an encoder; with `out`, leave a folder that `Run.load` opens and that can be resumed.
+
+    Args:
+        config: the run's parameters.
+        out: a folder that does not exist yet, or None to keep everything in memory.
+        inputs: what `splits.select(config)` gave, when the caller has it already.
+        minutes: stop at the last end of an epoch within this time; needs `out`.
+
+    Raises:
+        ConfigError: before anything is created.
+        FloatingPointError: when the loss is not finite.
+        TimeUp: when the minutes ended before the run.
+    """
+    deadline = deadline_of(minutes)
+    inputs = inputs or splits.select(config)
+    pick_device(config.device)  # complains before a folder is made
+    if out is None:
+        if minutes is not None:
+            raise ConfigError("minutes needs out, a folder that keeps what is done by then")
+        training = Training(config, inputs)
+        return _train(training, Keeper({}, training.machine))
+    folder = runs.begin(Path(out), config)
+    return _train_in(folder, config, inputs, deadline)
+
+
+def resume(folder: str | Path, minutes: float | None = None) -> Run:
+    """Go on with a run that was stopped; a finished one is checked and loaded.
+
+    Args:
+        folder: of the run.
+        minutes: as for `pretrain`, whose errors are raised here, too.
+    """
+    folder = Path(folder)
+    deadline = deadline_of(minutes)
+    config = runs.read_config(folder)
+    if (folder / "DONE.json").exists():
+        return Run.load(folder)
+    return _train_in(folder, config, None, deadline)
+
+
+def _train_in(
+    folder: Path, config: RunConfig, inputs: splits.Inputs | None, deadline: float
+) -> Run:
+    """Train what is left of the run in `folder`, which no other process may touch meanwhile."""
+    with runs.lock(folder):
+        if (folder / "DONE.json").exists():  # another process finished it in between
+            return Run.load(folder)
+        training = Training(config, inputs or splits.select(config))
+        every = training.checkpoint_seconds
+        keeper = Keeper(training.identity(), training.machine, folder, deadline, every)
+        run = _train(training, keeper)
+        run.folder = folder
+        runs.save(run, keeper.machines)
+        return run
+
+
+def _train(training: Training, keeper: Keeper) -> Run:
+    """All epochs that the keeper has not yet seen done."""
+    config = training.config
+    method = training.method
+    memory = training.memory
+    for epoch in keeper.remaining_epochs(config.epochs, training.load_state_dict):
+        method.start_epoch(epoch, config.epochs, training.generator(METHOD, epoch))
+        draws = training.draws_of(epoch)
+        views, scores = make_views(config, memory.scores, draws, method.VIEWS)
+        loss = training.epoch(training.steps(epoch), views, scores)
+        memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
+        keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
+    if config.epochs == 0:
+        training.set_batch_norm()
+    return training.finished(keeper.rows)

@@ -1,0 +1,49 @@
+"""The test accuracy of a run's own classifier: for methods that train with labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from ..data import load_images, splits
+from ..runs import Run
+from .choices import CLASSIFIER, OWN_LABELS
+from .groups import result_rows
+from .linear import features, measure
+from .run import about_run
+
+
+def classifier_rows(
+    folder: str | Path, test: str | None = None, groups: str = "thirds"
+) -> pd.DataFrame:
+    """Test a finished supervised run with the classifier it trained; rows as `probe_run` gives.
+
+    Args:
+        folder: of the run.
+        test: name of another test set (as for `load_images`).
+        groups: who is many, medium and few, as for `probe_run`.
+
+    Raises:
+        ConfigError: when the run kept no classifier, since it was trained without labels.
+    """
+    run = Run.load(folder)
+    config = run.config
+    classifier = run.network("classifier")
+    test = test or config.data
+    held_out = load_images(test, "test", config.root)
+    with torch.no_grad():
+        logits = classifier(features(run.encoder, held_out.images))  # [M, C]
+    result = measure(logits, held_out.labels)
+    about = about_run(config, "encoder") | {
+        "test": test,
+        "protocol": CLASSIFIER,
+        "groups": groups,
+        "shots": OWN_LABELS,
+        "list": "training split",
+        "list_source": "split",
+        "list_sha256": splits.split_digest(run.index.numpy()),
+        "images": len(run.index),
+    }
+    return pd.DataFrame(result_rows(result, run.group_counts.numpy(), about))

@@ -1,0 +1,190 @@
+"""Probe a finished run: its features, its labelled lists, and the rows that are kept of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn import functional as F
+
+from ..config import RunConfig
+from ..data import ImageArrays, ImageSet, load_images, read_arrays, splits
+from ..data.images import check_classes
+from ..errors import ConfigError
+from ..files import read_parquet
+from ..pretrain import pick_device, use_full_float32
+from ..runs import Run, add_table
+from .choices import FEATURES, PROBES, RULES, check_choice
+from .groups import result_rows
+from .linear import ProbeResult, features, linear_probe, measure, pixels
+from .lists import LabelledList, labelled_lists, validation_list
+from .sdclr import SCHEDULES, Embed, fit_sdclr
+
+log = logging.getLogger(__name__)
+
+
+def probe_run(
+    folder: str | Path,
+    shots: tuple[str, ...] = ("100",),
+    lists: str | Path | None = None,
+    test: str | None = None,
+    protocol: str = "bcl",
+    kind: str = "encoder",
+    groups: str = "thirds",
+) -> pd.DataFrame:
+    """Probe a finished run; one row per list and group, as stored in probe.parquet.
+
+    Args:
+        folder: of the run.
+        shots: "full", "1%", or numbers of labelled images per class.
+        lists: where the list files are, if not beside the split.
+        test: name of another test set (as for `load_images`).
+        protocol: of `linear_probe`, or "sdclr", the one of that paper, for "full" and "1%".
+        kind: "encoder"; "pruned" for SDCLR's pruned branch; "pixels" for the raw images, a baseline
+            that has learned nothing.
+        groups: who is many, medium and few, a rule of `splits.groups`: "thirds" or "counts".
+    """
+    _check_choices(kind, protocol, shots, groups)
+    run = Run.load(folder)
+    config = run.config
+    test = test or config.data
+    train = read_arrays(config.data, "train", config.root)
+    held_out = load_images(test, "test", config.root)
+    check_classes(train.class_names, held_out.class_names, test)
+
+    where = Path(lists) if lists else None
+    found = [(s, each) for s in shots for each in labelled_lists(run, train.labels, s, where)]
+    embed = _embedding(run, kind)
+    if protocol == "sdclr":
+        held = validation_list(run, train.labels, where).index
+        found = [(s, x._replace(index=np.setdiff1d(x.index, held))) for s, x in found]
+        results = _sdclr_results(embed, train, held_out, found, held, pick_device(config.device))
+    else:
+        results = _feature_results(embed, train, held_out, [x for _, x in found], protocol)
+
+    about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
+    counts = run.group_counts.numpy()
+    rows = []
+    for (number, each), result in zip(found, results, strict=True):
+        listed = about | _of_list(number, each)
+        rows += result_rows(result, counts, listed, class_std=protocol == "sdclr")
+        log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
+    return pd.DataFrame(rows)
+
+
+def _check_choices(kind: str, protocol: str, shots: tuple[str, ...], groups: str) -> None:
+    """Refuse what is not known before a file is read."""
+    check_choice("features", kind, FEATURES)
+    check_choice("protocol", protocol, PROBES)
+    check_choice("groups", groups, RULES)
+    other = [number for number in shots if number not in SCHEDULES]
+    if protocol == "sdclr" and other:
+        raise ConfigError(
+            f"shots is {other[0]!r}, but protocol sdclr has rates for {' and '.join(SCHEDULES)} "
+            "only; for others use --protocol bcl"
+        )
+
+
+def _of_list(shots: str, each: LabelledList) -> dict[str, object]:
+    """What a row says about its labelled images."""
+    return {
+        "shots": shots,
+        "list": each.name,
+        "list_source": each.source,
+        "list_sha256": splits.split_digest(each.index),
+        "images": len(each.index),
+    }
+
+
+def _embedding(run: Run, kind: str) -> Embed:
+    """Images to the features of this kind."""
+    if kind == "pixels":
+        return pixels
+    use_full_float32()
+    network = run.network(kind)
+    device = str(pick_device(run.config.device))
+    return lambda images: features(network, images, device)
+
+
+def about_run(config: RunConfig, kind: str) -> dict[str, object]:
+    """What a row says about its run and its features."""
+    method = {"encoder": config.method, "pruned": f"{config.method} pruned", "pixels": "pixels"}
+    return {
+        "method": method[kind],
+        "boost": "none" if kind == "pixels" else config.boost,
+        "features": kind,
+        "preset": config.preset,
+        "data": config.data,
+        "epochs": config.epochs,
+        "split": Path(config.split).name,
+        "split_seed": config.drawn_with,
+        "mirrored": config.mirrored,
+        "seed": config.seed,
+    }
+
+
+def _feature_results(
+    embed: Embed, train: ImageArrays, test: ImageSet, lists: list[LabelledList], protocol: str
+) -> Iterator[ProbeResult]:
+    """Each list's probe on features that are computed once for all lists."""
+    used = np.unique(np.concatenate([each.index for each in lists]))
+    train_x = embed(torch.from_numpy(train.images[used]))
+    test_x = embed(test.images)
+    for each in lists:
+        at = torch.from_numpy(np.searchsorted(used, each.index))
+        labels = torch.from_numpy(train.labels[each.index])
+        yield linear_probe(train_x[at], labels, test_x, test.labels, protocol)
+
+
+def _sdclr_results(
+    embed: Embed,
+    train: ImageArrays,
+    test: ImageSet,
+    lists: list[tuple[str, LabelledList]],
+    held: np.ndarray,
+    device: torch.device,
+) -> Iterator[ProbeResult]:
+    """Each list's probe as in the SDCLR paper; `held` are the positions of the validation list."""
+    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    test_x = embed(test.images)
+    held_x = embed(torch.from_numpy(train.images[held])).to(device)
+    held_y = torch.from_numpy(train.labels[held]).to(device)
+    for shots, each in lists:
+        images = torch.from_numpy(train.images[each.index]).to(device)
+        labels = torch.from_numpy(train.labels[each.index]).to(device)
+        fitted = fit_sdclr(embed, images, labels, (held_x, held_y), classes, SCHEDULES[shots])
+        weight, bias = (part.cpu() for part in fitted)
+        yield measure(F.linear(test_x, weight, bias), test.labels)
+
+
+def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
+
+    Also where it was done with other `groups`: one list's rows follow one rule.
+    """
+    path = Path(folder) / "probe.parquet"
+    key = ["features", "protocol", "shots", "list", "test"]
+    if path.exists():
+        before = complete(read_parquet(path))
+        again = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(rows[key]))
+        rows = pd.concat([before[~again], rows], ignore_index=True)
+    rows = rows.drop_duplicates([*key, "group"], keep="last")
+    add_table(Path(folder), path.name, rows)
+    return rows
+
+
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of older probes with the columns that these did not have yet.
+
+    Recorded rows are never rewritten (their digests are published), so this stays.
+    """
+    pruned = rows["method"].str.endswith(" pruned")
+    kinds = pruned.map({True: "pruned", False: "encoder"})
+    kinds = kinds.mask(rows["method"] == "pixels", "pixels")
+    usual = {"test": rows["data"], "features": kinds, "groups": "thirds"}
+    missing = {name: values for name, values in usual.items() if name not in rows}
+    return rows.assign(**missing)

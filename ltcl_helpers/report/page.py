@@ -1,0 +1,220 @@
+"""`ltcl report`: a tidy table of all rows, and one page that shows them without a network.
+
+Beside report.html lie report.csv and report.parquet, the rows of which every number on the page is
+made. The page is the same Markdown that README and docs show, with figures between.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import matplotlib
+import mistune
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .. import files
+from ..errors import ConfigError
+from . import plots, study, tables
+from .rows import caution
+from .study import Study
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
+  color: #1a1a1a; background: #fff; }
+h1 { font-size: 1.5rem; line-height: 1.25; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
+h3 { font-size: 1rem; margin-bottom: 0.3rem; }
+.wide { overflow-x: auto; } img { max-width: 100%; height: auto; }
+table { border-collapse: collapse; font-size: 0.87rem; font-variant-numeric: tabular-nums;
+  display: block; overflow-x: auto; }
+th, td { padding: 0.2rem 0.6rem; border-bottom: 1px solid #ddd; text-align: left; }
+th { border-bottom: 2px solid #555; vertical-align: bottom; } td { white-space: nowrap; }
+td:first-child { white-space: normal; min-width: 9rem; }
+figure .wide img { min-width: 36rem; }
+blockquote { border-left: 4px solid #d55e00; margin-left: 0; padding: 0.1rem 0 0.1rem 0.8rem; }
+figure { margin: 1rem 0; } figcaption { font-size: 0.87rem; color: #444; max-width: 60rem; }
+"""
+SAFE = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # nothing from elsewhere
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{safe}">
+<link rel="icon" href="data:,"><style>{style}</style></head>
+<body>
+{body}
+</body></html>
+"""
+to_html = mistune.create_markdown(escape=True, plugins=["table"])
+
+
+def write(
+    where: str | Path | Sequence[str | Path],
+    out: str | Path,
+    runs: Path | None = None,
+    lists: str | None = None,
+) -> Study:
+    """Write the page, and the rows as .csv and .parquet beside it.
+
+    Args:
+        where: a grid (.yaml), or run folders.
+        out: the page, *.html.
+        runs: the folder of the grid's runs, if it is not runs/STUDY.
+        lists: the folder of the published lists, if it is not the grid's.
+    """
+    out = Path(out)
+    if out.suffix != ".html":
+        raise ConfigError(f"--out is {out}; the page is one file, e.g. --out html")
+    one = study.read(where, runs, lists)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    rows = tidy(one)
+    files.write_parquet(out.with_suffix(".parquet"), rows)
+    files.write_bytes(out.with_suffix(".csv"), rows.to_csv(index=False).encode())
+    files.write_bytes(out, render(one, out.stem).encode())
+    return one
+
+
+def tidy(one: Study) -> pd.DataFrame:
+    """The study's rows, what is asked of them first, then everything that their runs were."""
+    first = ["section", "row", "label", "protocol", "shots", "list", "group", "accuracy", "seed"]
+    return one.rows[[*first, *one.rows.columns.drop([*first, "folder", "root"])]]
+
+
+def render(one: Study, name: str) -> str:
+    """The page as text; it names `name`.csv and `name`.parquet beside it."""
+    backend = matplotlib.get_backend()
+    matplotlib.use("Agg")  # a page is drawn without a screen
+    try:
+        body = "\n".join(part for section in SECTIONS for part in section(one))
+    finally:
+        matplotlib.use(backend)
+    title = html.escape(one.title)
+    beside = to_html(f"All rows behind this page: [csv]({name}.csv) [parquet]({name}.parquet)")
+    body = f"<h1>{title}</h1>\n{body}\n{beside}"
+    return PAGE.format(title=title, safe=SAFE, style=STYLE, body=body)
+
+
+# --- sections: what a page holds, from top to bottom ------------------------------------------
+
+
+def _head(one: Study) -> Iterator[str]:
+    if one.note:
+        yield to_html(one.note)
+    if words := caution(one.rows):
+        yield to_html(f"> {tables.sentence(words)}")
+    yield to_html(tables.bullets(tables.facts(one)))
+    if one.missing:
+        count = len(one.missing)
+        yield to_html(f"**{count} cells of the grid are missing:** {', '.join(one.missing)}")
+
+
+def _results(one: Study) -> Iterator[str]:
+    yield to_html("## Accuracy")
+    theirs = tables.published(one)
+    for keys, part in tables.table(one).groupby(tables.BLOCK, sort=False):
+        beside = theirs
+        if len(theirs):
+            beside = theirs[(theirs[tables.BLOCK] == list(keys)).all(axis=1)]
+        cells = part.drop(columns=tables.BLOCK).dropna(axis=1, how="all")
+        shown = tables.of_frame(_with_published(cells, beside))
+        yield to_html(f"### {tables.name_of_block(*keys)}\n\n{shown}")
+        runs = _runs(one, *keys)
+        if "all" in runs:
+            words = "Small marks are runs, large ones their mean."
+            yield picture(plots.group_strips(runs, one.labels), "accuracy by group", words)
+
+
+def _with_published(cells: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
+    """The cells, and beside "all" its published number and the difference, where there is one."""
+    if beside.empty or not (beside["group"] == "all").any():
+        return cells
+    known = beside[beside["group"] == "all"].set_index("features")
+    for column, name in (("published", "all, published"), ("difference", "difference")):
+        cells = cells.assign(**{name: cells["features"].map(known[column]).fillna("")})
+    return cells
+
+
+def _compared(one: Study) -> Iterator[str]:
+    found = tables.comparisons(one)
+    if found.empty:
+        return
+    yield to_html("## Paired comparisons")
+    for keys, part in found.groupby(tables.BLOCK, sort=False):
+        yield to_html(f"### {tables.name_of_block(*keys)}\n\n{tables.comparison(part)}")
+        words = "Dots are paired runs, bars the 95 % interval of the mean; none for one unit."
+        figure = plots.paired_strips(_runs(one, *keys), one.pairs, one.labels)
+        yield picture(figure, "paired differences", words)
+
+
+def _published(one: Study) -> Iterator[str]:
+    yield to_html("## Beside published numbers")
+    found = tables.published(one)
+    if found.empty:
+        yield to_html(tables.no_published(one))
+        return
+    found = found if found["section"].any() else found.drop(columns="section")
+    yield to_html(tables.of_frame(found.rename(columns={"within": "within our spread"})))
+    yield to_html(
+        "Our spread is the standard deviation over runs; the recipe differs as said above."
+    )
+
+
+def _signal(one: Study) -> Iterator[str]:
+    yield to_html("## Does the momentum loss know the tail?")
+    found = study.signal(one)
+    if found.empty:
+        yield to_html("No run here kept a momentum loss over classes of different sizes.")
+        return
+    controls = found["split"].eq("balanced") | found["split"].str.contains("_D_b")
+    for section, part in found.groupby("section", sort=False):
+        words = "AUROC for images of the few classes, mean over seeds (bands: sd, over mirrored "
+        words += "pairs where there are any; of many curves without); 0.5 is chance. "
+        if controls[part.index].any():
+            words += "The balanced runs are the control: same classes as few, all of one size."
+        else:
+            words += (
+                "No balanced control is among these runs, so class difficulty is in the curves."
+            )
+        yield to_html(f"### {section}") if section else ""
+        yield picture(plots.signal_bands(part), "AUROC of the momentum loss by epoch", words)
+        yield to_html(tables.of_frame(tables.last_auroc(part)))
+
+
+def _classes(one: Study) -> Iterator[str]:
+    yield to_html("## Accuracy against class size")
+    found = study.per_class(one)
+    if found.empty:
+        yield to_html("Not recorded: these probes kept groups of classes only.")
+        return
+    for keys, part in found.groupby(tables.BLOCK, sort=False):
+        yield to_html(f"### {tables.name_of_block(*keys)}")
+        words = "Classes put together by size; mean and sd over runs."
+        yield picture(plots.class_curve(part), "accuracy by class size", words)
+
+
+def _machines(one: Study) -> Iterator[str]:
+    yield to_html(f"## Time and device\n\n{tables.of_frame(study.machines(one))}")
+
+
+SECTIONS = (_head, _results, _compared, _published, _signal, _classes, _machines)
+
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def _runs(one: Study, section: str, protocol: str, shots: str) -> pd.DataFrame:
+    """The accuracies by run of one block."""
+    blocks = one.blocks(section=section, protocol=protocol, shots=shots)
+    return next(runs for _, _, runs in blocks)
+
+
+def picture(drawn: Figure | Axes, name: str, words: str) -> str:
+    """A figure inside the page, and what it shows."""
+    figure = drawn.figure if isinstance(drawn, Axes) else drawn
+    address = plots.inline(figure)
+    return (
+        f'<figure><div class="wide"><img src="{address}" alt="{html.escape(name)}"></div>'
+        f"<figcaption>{html.escape(words)}</figcaption></figure>"
+    )

@@ -1,0 +1,83 @@
+"""The published table beside ours: every cell, and "not run" where we have no row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from ..config import RunConfig
+from ..files import read_parquet
+from ..paths import PUBLISHED_NUMBERS, RESULTS
+from ..recipes import RECIPES
+from ..runs.run import Run
+from .tables import markdown, spread
+
+STUDY = "cifar100-paper"
+TABLE = dict(data="cifar100", split="cifar100_split1_D_i", protocol="bcl", group="all")
+SHOTS = ("full", "100", "50")
+PAPER = RunConfig(preset="paper")
+RECIPE = ("epochs", "batch_size", "lr", "width", "blocks", "stem_stride")  # the same in all
+CONTROLS = (  # what nobody has published
+    RunConfig(preset="paper", method="simclr", boost="shuffled"),
+    RunConfig(preset="paper", method="sdclr", boost="shuffled"),
+    RunConfig(preset="paper", method="sdclr", weight_decay=PAPER.weight_decay),
+)
+MEASURED = ("accuracy", "seconds", "device")
+
+
+def reproduction_table(results: Path = RESULTS) -> str:
+    """Published accuracy, ours, difference, n, seconds per epoch and device of every cell."""
+    ours = pd.DataFrame(_cells(results / STUDY), columns=["name", "shots", *MEASURED])
+    theirs = pd.read_csv(PUBLISHED_NUMBERS, dtype={"shots": str})
+    for column, value in TABLE.items():
+        theirs = theirs[theirs[column] == value]
+    sources = theirs["source"].unique()
+    theirs = theirs.set_index(["method", "shots"])["accuracy"]
+    rows = {name: recipe.label for name, recipe in RECIPES.items() if name in theirs.index}
+    rows |= {config.name: config.label for config in CONTROLS}
+    body = []
+    for name, label in rows.items():
+        for shots in SHOTS:
+            cell = ours[(ours["name"] == name) & (ours["shots"] == shots)]
+            body.append([label, shots, *_line(theirs.get((name, shots)), cell)])
+    head = ["method", "shots", "published", "ours", "difference", "n"]
+    table = markdown([*head, "seconds per epoch", "device"], body)
+    done = sum("not run" not in line for line in body)
+    note = (
+        "Top-1 accuracy in percent on the CIFAR-100 test set, all classes; split 1, 2,000 epochs, "
+        'protocol "bcl"; ours: mean ± sd over n runs that differ in their seed. '
+        f"{done} of {len(body)} cells are run. Published: `data/published.csv` "
+        f"({', '.join(sources)}). Rows: `data/results/{STUDY}`."
+    )
+    return f"{table}\n\n{note}"
+
+
+def _cells(study: Path) -> list[tuple]:
+    """One value per run of the published recipe on split 1, shots: the mean over the lists."""
+    cells = []
+    for folder in sorted(path.parent for path in study.glob("*/DONE.json")):
+        run = Run.load(folder)
+        other = [n for n in RECIPE if getattr(run.config, n) != getattr(PAPER, n)]
+        if other or Path(run.config.split).stem != TABLE["split"]:
+            continue
+        rows = read_parquet(folder / "probe.parquet")
+        kept = (rows["protocol"] == TABLE["protocol"]) & (rows["group"] == TABLE["group"])
+        kept &= rows["method"] == run.config.method  # not of pixels, or the pruned branch
+        kept &= (rows["list_source"] == "published") & (rows["test"] == rows["data"])
+        means = rows[kept].groupby("shots")["accuracy"].mean()
+        device = " then ".join(dict.fromkeys(str(m["device"]) for m in run.done["machines"]))
+        measured = (run.history["seconds"].median(), device)
+        cells += [(run.config.name, shots, mean, *measured) for shots, mean in means.items()]
+    return cells
+
+
+def _line(published: float | None, cell: pd.DataFrame) -> list[str]:
+    """The columns from "published" on."""
+    told = "none" if published is None else f"{100 * published:.1f}"
+    if cell.empty:
+        return [told, "not run", "", "0", "", ""]
+    apart = "" if published is None else f"{100 * (cell['accuracy'].mean() - published):+.1f}"
+    devices = "; ".join(sorted(set(cell["device"])))
+    seconds = f"{cell['seconds'].median():.2f}"
+    return [told, spread(cell["accuracy"]), apart, str(len(cell)), seconds, devices]

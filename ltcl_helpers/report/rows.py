@@ -1,0 +1,212 @@
+"""Recorded rows with all that their runs were: nothing is read off a folder's name.
+
+A line of runs is found by (draw, mirrored, seed): draw is the seed of a drawn split, or the name of
+a list. Values are fractions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+from .. import files, probe, runs
+from ..config import RunConfig, joint_caution
+from ..data import splits
+from ..errors import ConfigError
+from ..paths import RESULTS
+from ..runs import Run
+
+WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
+
+
+def folders(where: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The run folders of a recorded study's name, of a folder of runs, or as they are listed.
+
+    Raises:
+        ConfigError: where there is none.
+    """
+    if not isinstance(where, str | Path):
+        return [folder for each in where for folder in folders(each)]
+    for base in (Path(where), RESULTS / where):
+        if (base / "DONE.json").exists():
+            return [base]
+        if found := sorted(path.parent for path in base.glob("*/DONE.json")):
+            return found
+    raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
+
+
+def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataFrame:
+    """Every probe row of these runs, joined with its run's whole configuration.
+
+    Args:
+        where: a recorded study's name, a folder of runs, or several run folders.
+        only: keeps the rows that have this value in that column, e.g. shots="100".
+
+    Returns:
+        The columns of probe.parquet and of the configuration (a method's own options by their
+        names), and: name, label, control, features, draw, run and folder (where it lies), machine,
+        torch, seconds (median of an epoch).
+    """
+    rows = pd.concat([_rows_of(folder) for folder in folders(where)], ignore_index=True)
+    for column, value in only.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        raise ConfigError(f"{where} has no probe row with {only}; `ltcl probe` makes rows")
+    return rows
+
+
+def _rows_of(folder: Path) -> pd.DataFrame:
+    run = Run.load(folder)
+    if not (folder / "probe.parquet").exists():
+        raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
+    rows = probe.complete(files.read_parquet(folder / "probe.parquet"))
+    rows = rows[rows["test"] == rows["data"]]  # another test set's are no result of the run's data
+    if "per_class" in rows:
+        rows = _with_classes(rows)
+    rows = rows.assign(**_about(run))
+    return _with_names(rows, run.config)
+
+
+def _about(run: Run) -> dict[str, Any]:
+    """What every row of a run says: its whole configuration, its machine, where it lies."""
+    config = run.config
+    about = config.model_dump(exclude={"options", "split"})
+    about.update(config.options)
+    for name, value in about.items():
+        if isinstance(value, tuple | dict):
+            about[name] = str(value)
+    draw, mirrored, seed = place(config)
+    about.update(
+        split_seed=config.drawn_with,
+        machine=_machine(run.done),
+        torch=run.done["machines"][0]["torch"],
+        run=run.folder.name,
+        folder=str(run.folder),
+        seconds=run.history["seconds"].median(),
+        draw=draw,
+        mirrored=mirrored,
+        seed=seed,
+        control=config.control,
+    )
+    return about
+
+
+def _with_names(rows: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """The rows with a name and a label, by what was probed of the run."""
+    names = {
+        "encoder": config.name,
+        "pruned": f"{config.name}, pruned",
+        "pixels": "pixels",
+    }
+    labels = {
+        "encoder": config.label,
+        "pruned": f"{config.label}, pruned branch",
+        "pixels": "raw pixels",
+    }
+    kinds = rows["features"]
+    return rows.assign(name=kinds.map(names), label=kinds.map(labels))
+
+
+def _with_classes(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, and for every class one more, of group "class 17", from the lists they carry."""
+    listed = rows[rows["per_class"].notna()]
+    each = listed.explode("per_class")
+    number = each.groupby(level=0).cumcount().astype(str)
+    each = each.assign(group="class " + number, accuracy=each["per_class"].astype(float))
+    return pd.concat([rows, each], ignore_index=True).drop(columns="per_class")
+
+
+def _machine(done: Mapping[str, Any]) -> str:
+    """The machines of a run, in words."""
+    seen = {
+        f"{m['device']}, threads: {m['threads']}, {m['precision']}": 0 for m in done["machines"]
+    }
+    return " then ".join(seen)
+
+
+def place(run: RunConfig) -> tuple[str, bool, int]:
+    """What a run shares with those it is compared with: draw, mirrored, seed.
+
+    The balanced list of a published split counts as the draw of its long-tail partner.
+    """
+    in_file = run.split not in splits.DRAWN
+    listed = Path(run.split).stem.replace("_D_b", "_D_i")  # the published naming
+    return listed if in_file else str(run.drawn_with), run.mirrored, run.seed
+
+
+def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
+    """Accuracies averaged over the labelled lists: a line a run, a column a group.
+
+    The lines are indexed by `levels` ("name" if none is given) and draw, mirrored, seed. A boosted
+    method without its shuffled control is left out.
+
+    Raises:
+        ConfigError: where a line would mix runs, shots or protocols.
+    """
+    keys = [*(levels or ("name",)), *WHO]
+    rows = controlled(rows)
+    for column in ("folder", "shots", "protocol"):
+        mixed = rows.groupby(keys)[column].nunique()
+        if (mixed > 1).any():
+            line = rows.set_index(keys).loc[mixed.idxmax()]
+            found = ", ".join(sorted(set(line[column])))
+            raise ConfigError(f"one line of {keys} has several of {column}: {found}; choose one")
+    return rows.groupby([*keys, "group"], sort=False)["accuracy"].mean().unstack()
+
+
+def controlled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without those of boosted methods whose shuffled control is not there."""
+    there = set(zip(rows["epochs"], rows["name"], strict=True))
+    wanted = zip(rows["epochs"], rows["control"], strict=True)
+    return rows[[pd.isna(pair[1]) or pair in there for pair in wanted]]
+
+
+def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+    """How well the momentum loss finds the images of the few classes, by run and epoch.
+
+    Returns:
+        Columns run, name, label, split, draw, mirrored, seed, epochs, epoch; auroc (0.5 is chance);
+        weighted: each image counts as often as its class has images in the long-tail set, so that a
+        balanced control has the long tail's mixture of classes.
+    """
+    tables = []
+    for run in map(Run.load, folders(where)):
+        config, counts = run.config, run.group_counts.numpy()
+        if not run.epochs_kept or np.ptp(counts) == 0:
+            continue
+        kind = config.split if config.split in splits.DRAWN else Path(config.split).stem
+        about = {"run": run.folder.name, "name": config.name, "label": config.label, "split": kind}
+        about |= dict(zip(WHO, place(config), strict=True), epochs=config.epochs)
+        few = np.isin(run.labels, splits.groups(counts)["few"])
+        weight = counts[run.labels]
+        for epoch, loss in zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True):
+            found = {"auroc": roc_auc_score(few, loss)}
+            found["weighted"] = roc_auc_score(few, loss, sample_weight=weight)
+            tables.append({**about, "epoch": epoch, **found})
+    return pd.DataFrame(tables)
+
+
+def group_auroc(folder: Path) -> float:
+    """AUROC of a run's last momentum loss for "this image is of a few class"; 0.5 is chance."""
+    return float(load_signal(folder)["auroc"].iloc[-1])
+
+
+def last_signal(signal: pd.DataFrame, *levels: str) -> pd.DataFrame:
+    """The last epoch's auroc and weighted: a line a run, indexed as by `by_run`."""
+    last = signal[signal["epoch"] == signal["epochs"]]
+    return last.set_index([*(levels or ("name",)), *WHO])[["auroc", "weighted"]]
+
+
+def caution(rows: pd.DataFrame) -> str:
+    """What in these runs is not the published recipe, in words; empty where nothing is."""
+    return joint_caution(*(runs.read_config(Path(folder)) for folder in rows["folder"].unique()))
+
+
+def group_counts(folder: Path) -> np.ndarray:
+    """The class sizes [C] that define a run's many, medium and few; a control's are the tail's."""
+    return Run.load(folder).group_counts.numpy()

@@ -1,0 +1,203 @@
+"""A study: the runs that a grid names, or a list of runs; what is there, and what is missing.
+
+`study.read("experiments/cifar100-quick.yaml")` gives one; its `rows` are the probe rows of every
+run that is there, with the row and label of the grid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .. import runs
+from ..batch import grid
+from ..config import RunConfig
+from ..errors import ConfigError
+from ..paths import RESULTS
+from .rows import by_run, folders, group_counts, load_rows, load_signal, place
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """Runs that are shown together."""
+
+    title: str
+    note: str
+    rows: pd.DataFrame  # as `load_rows`, and: row, section ("30 epochs", or "")
+    labels: dict[str, str]  # of the rows, in their order
+    pairs: list[tuple[str, str]]  # rows that are compared: first minus second
+    folders: list[Path]  # of the runs that are there
+    missing: list[str]  # cells of the grid that are not
+
+    def blocks(self, **only: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
+        """(section, rows, accuracies by run) of every section, protocol and shots."""
+        rows = self.rows
+        for column, value in only.items():
+            rows = rows[rows[column] == value]
+        for (section, *_), part in rows.groupby(["section", "protocol", "shots"], sort=False):
+            yield section, part, by_run(part, "row")
+
+    def part(self, *rows: str) -> Study:
+        """Some rows, in the order of the grid, and the pairs among them."""
+        labels = {row: label for row, label in self.labels.items() if row in rows}
+        pairs = [pair for pair in self.pairs if set(pair) <= labels.keys()]
+        return dataclasses.replace(self, labels=labels, pairs=pairs)
+
+
+def read(
+    where: str | Path | Sequence[str | Path], out: Path | None = None, lists: str | None = None
+) -> Study:
+    """A grid with what is there of its runs, or a study of run folders.
+
+    Args:
+        where: one grid (.yaml), or run folders.
+        out: the folder of the grid's runs, if it is not runs/STUDY, or data/results/STUDY.
+        lists: the folder of the published lists, if it is not the grid's.
+    """
+    paths = [where] if isinstance(where, str | Path) else list(where)
+    if len(paths) == 1 and str(paths[0]).endswith((".yaml", ".yml")):
+        return _of_grid(grid.read(paths[0], {"lists": lists} if lists else None), out)
+    return _of_runs(folders(paths))
+
+
+def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
+    base = RESULTS / plan.study if plan.record else Path("runs") / plan.study
+    base = Path(out) if out else base
+    tables, labels, there, missing = [], {}, [], []
+    axes = _sections(plan)
+    for cell in plan.cells:
+        folder = cell.folder(base)
+        if not (folder / "DONE.json").exists() or not (folder / "probe.parquet").exists():
+            missing.append(cell.name)
+            continue
+        runs.refuse_other(folder, cell.config, "--runs", elsewhere=True)
+        found = load_rows([folder])
+        plain = found["features"] == "encoder"
+        row = found["features"].where(~plain, cell.row)
+        label = found["label"].where(~plain, cell.label)
+        row = row.where(found["features"] != "pruned", f"{cell.row}, pruned")
+        label = label.where(found["features"] != "pruned", f"{cell.label}, pruned branch")
+        section = ", ".join(_words(axis, cell.axes[axis]) for axis in axes)
+        tables.append(found.assign(row=row, label=label, section=section))
+        there.append(folder)
+    if not tables:
+        raise ConfigError(
+            f"{plan.path} has {len(missing)} cells, and none in {base} is done and probed; "
+            f"next: ltcl batch {plan.path}"
+        )
+    rows = pd.concat(tables, ignore_index=True)
+    labels = dict(zip(rows["row"], rows["label"], strict=True))
+    order = [*[row for row in labels if row not in plan.labels], *plan.labels]
+    labels = {row: labels[row] for row in order if row in labels}
+    return Study(plan.title, plan.note, rows, labels, plan.pairs, there, missing)
+
+
+def _sections(plan: grid.Grid) -> list[str]:
+    """The axes that are no repetition: their values share split and seed."""
+    found = []
+    for axis in plan.axes:
+        places: dict[tuple, set] = {}
+        for cell in plan.cells:
+            rest = (cell.row, *(str(v) for k, v in cell.axes.items() if k != axis))
+            places.setdefault(rest, set()).add(place(cell.config))
+        if all(len(place) == 1 for place in places.values()) and len(plan.axes[axis]) > 1:
+            found.append(axis)
+    return found
+
+
+def _words(axis: str, value: object) -> str:
+    return f"{value} epochs" if axis == "epochs" else f"{axis} {value}"
+
+
+def _of_runs(there: list[Path]) -> Study:
+    """Runs by their names; what a name does not say (data, length, split) makes a section."""
+    rows = load_rows(there)
+    balanced = rows["split"].eq("balanced") | rows["split"].str.contains("_D_b")
+    rows = rows.assign(
+        row=rows["name"].where(~balanced, rows["name"] + "-balanced"),
+        label=rows["label"].where(~balanced, rows["label"] + ", balanced set"),
+    )
+    trained = rows[rows["epochs"] > 0]
+    parts = {"data": rows["data"], "preset": rows["preset"] + " preset"}
+    if trained["epochs"].nunique() > 1:
+        parts["epochs"] = rows["epochs"].astype(str) + " epochs"
+    told = [part for part in parts.values() if part.nunique() > 1]
+    section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
+    rows = rows.assign(section=section)
+    labels = dict(zip(rows["row"], rows["label"], strict=True))
+    title = there[0].name if len(there) == 1 else f"{len(there)} runs"
+    return Study(title, "", rows, labels, pairs_of(rows), there, [])
+
+
+def pairs_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    """What is compared where no grid says it: boosted with plain and control, tail with balanced.
+
+    Plain methods are compared with SimCLR.
+    """
+    there = rows[rows["features"] == "encoder"].drop_duplicates("row").set_index("row")["folder"]
+    pairs = []
+    for row, folder in there.items():
+        others = _partners(row, runs.read_config(Path(folder)))
+        pairs += [(row, other) for other in others if other in there.index]
+    return pairs
+
+
+def _partners(row: str, run: RunConfig) -> list[str]:
+    """The rows that this one is compared with."""
+    if run.epochs == 0 or row.endswith("-balanced"):
+        return []
+    plain = run.model_copy(update={"boost": "none", "boost_k": None}).name
+    others = [plain, run.control] if run.boost != "none" else ["simclr"]
+    return [name for name in (f"{row}-balanced", *others) if name and name != row]
+
+
+def machines(one: Study) -> pd.DataFrame:
+    """Time and device of every run: one line each."""
+    runs = one.rows.drop_duplicates("folder")
+    lines = {
+        "run": runs["run"],
+        "features": runs["label"],
+        "epochs": runs["epochs"],
+        "seconds an epoch": runs["seconds"].map(_seconds),
+        "minutes": (runs["seconds"] * runs["epochs"] / 60).map(_seconds),
+        "device": runs["machine"],
+        "torch": runs["torch"],
+    }
+    return pd.DataFrame(lines)
+
+
+def _seconds(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.1f}"
+
+
+def signal(one: Study) -> pd.DataFrame:
+    """AUROC by run and epoch as by `load_signal`, with the study's rows and labels."""
+    runs = one.rows.drop_duplicates("folder").set_index("folder")
+    found = []
+    for folder in one.folders:
+        here = runs.loc[str(folder)]
+        curve = load_signal([folder])
+        found.append(curve.assign(row=here["row"], label=here["label"], section=here["section"]))
+    return pd.concat([curve for curve in found if len(curve)] or found, ignore_index=True)
+
+
+def per_class(one: Study) -> pd.DataFrame:
+    """Accuracy of every class against its size, where probes recorded it; else empty.
+
+    Returns:
+        Columns section, protocol, shots, row, label, folder, class, images, accuracy (mean over
+        the lists).
+    """
+    found = one.rows[one.rows["group"].str.fullmatch(r"class \d+")]
+    if found.empty:
+        return pd.DataFrame()
+    keys = ["section", "protocol", "shots", "row", "label", "folder", "group"]
+    mean = found.groupby(keys, sort=False)["accuracy"].mean().reset_index()
+    mean["class"] = mean["group"].str.removeprefix("class ").astype(int)
+    counts = {f: group_counts(Path(f)) for f in mean["folder"].unique()}
+    images = [counts[f][c] for f, c in zip(mean["folder"], mean["class"], strict=True)]
+    return mean.assign(images=images)

@@ -1,0 +1,290 @@
+"""Tables of a study in Markdown: results, paired differences, and beside them what is published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import pandas as pd
+from scipy import stats
+
+from ..data import splits
+from ..paths import PUBLISHED_NUMBERS
+from ..probe.choices import OWN_LABELS
+from ..recipes import RECIPES
+from .rows import caution, last_signal
+from .statistics import COMPARED, SHOWN, compare, count, ends, spread
+from .study import Study
+
+BLOCK = ["section", "protocol", "shots"]  # what is shown in one table
+
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    rule = ["---"] * len(header)
+    return "\n".join(f"| {' | '.join(line)} |" for line in [header, rule, *rows])
+
+
+def bullets(sentences: Iterable[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"* {line}" for line in sentences)
+
+
+def of_frame(found: pd.DataFrame) -> str:
+    """A data frame as a table in Markdown, without its index."""
+    return markdown(list(found.columns), found.astype(str).to_numpy().tolist())
+
+
+def comparison(table: pd.DataFrame, title: str = "first minus second, points") -> str:
+    """A table from `compare` as Markdown, and below it what it says: all groups, both signs."""
+    if table.empty:
+        return "No two of the compared runs are here yet."
+    head, body = lines_of(table, title)
+    return f"{markdown(head, body)}\n\n{bullets(readings(table))}"
+
+
+def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]]]:
+    """Header and lines of a table from `compare`; what is told from zero is **bold**."""
+    groups = list(table["group"].unique())
+    body = []
+    for name, part in table.groupby("difference", sort=False):
+        cells = part.set_index("group")
+        shown = [_bold(cells.loc[g]) if g in cells.index else "" for g in groups]
+        body.append([name, count(cells.iloc[0]), *shown])
+    return [title, "n", *groups], body
+
+
+def _bold(row: pd.Series) -> str:
+    told = row["verdict"] in ("above zero", "below zero")
+    return f"**{ends(row)}**" if told else ends(row)
+
+
+def readings(table: pd.DataFrame) -> list[str]:
+    """What a table from `compare` says, in sentences: every pair, every group, both signs."""
+    lines = []
+    for says in ("above zero", "below zero"):
+        part = table[table["verdict"] == says].groupby("difference", sort=False)["group"]
+        named = "; ".join(f"{name} ({', '.join(found)})" for name, found in part)
+        lines.append(f"Told from zero, {says.split()[0]}: {named or 'none'}.")
+    told = table.groupby("difference", sort=False)["verdict"].agg(set)
+    open_ = [name for name, says in told.items() if says == {"not told from zero"}]
+    lines.append(f"Not told from zero in any group: {'; '.join(open_) or 'none'}.")
+    if alone := [name for name, says in told.items() if any("no interval" in s for s in says)]:
+        lines.append(f"One unit, so no interval: {'; '.join(alone)}.")
+    return [*lines, *_limits(table[~table["low"].isna()])]
+
+
+def _limits(table: pd.DataFrame) -> list[str]:
+    """What intervals of so few units cannot say."""
+    if table.empty:
+        return []
+    reach = 100 * (table["high"] - table["low"]) / 2
+    lines = [
+        f"95 % intervals of the mean (Student's t); they reach {reach.min():.1f} to "
+        f"{reach.max():.1f} points to each side. Of {len(table)} such intervals about "
+        f"{0.05 * len(table):.1f} leave zero out by chance alone."
+    ]
+    if (table["n"] == 2).any():
+        lines.append(
+            f"Two units tell little: the interval of two reaches {stats.t.ppf(0.975, 1):.1f} "
+            "standard errors to each side, so even a difference that all runs share may not be "
+            "told from zero."
+        )
+    return lines
+
+
+def probe_table(rows: pd.DataFrame) -> str:
+    """Accuracies in percent by shots and group of one run, averaged over its lists, as Markdown."""
+    means = rows.groupby(["shots", "group"], sort=False)["accuracy"].mean().unstack()
+    lists = rows.groupby("shots", sort=False)["list"].nunique()
+    shown = [group for group in (*SHOWN, "top5") if group in means]
+    body = [[s, str(n), *(f"{100 * means.loc[s, g]:.1f}" for g in shown)] for s, n in lists.items()]
+    return markdown(["shots", "lists", *shown], body)
+
+
+def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
+    """The page with every generated table made anew by the function of its name."""
+
+    def table(match: re.Match) -> str:
+        name = match.group(1)
+        return f"<!-- generated: {name} -->\n\n{tables[name]()}\n\n<!-- end -->"
+
+    return re.sub(r"<!-- generated: (\S+) -->.*?<!-- end -->", table, page, flags=re.S)
+
+
+def results(one: Study, **only: str) -> str:
+    """Mean ± sd over runs of every row, section, protocol and shots, in percent."""
+    lines = table(one, **only)
+    told = [c for c in ("section", "protocol", "shots") if lines[c].nunique() > 1]
+    body = lines[[*told, "features", "n", *(g for g in SHOWN if g in lines)]]
+    return of_frame(body.rename(columns={"section": "runs of"}))
+
+
+def table(one: Study, **only: str) -> pd.DataFrame:
+    """One line per section, protocol, shots and row: n runs, and mean ± sd of every group."""
+    lines = []
+    for section, part, runs in one.blocks(**only):
+        about = {"section": section, "protocol": part["protocol"].iloc[0]}
+        about["shots"] = part["shots"].iloc[0]
+        for row in (row for row in one.labels if row in runs.index.unique(0)):
+            here = runs.xs(row)
+            cells = {group: spread(here[group]) for group in SHOWN if group in here}
+            lines.append({**about, "features": one.labels[row], "n": len(here), **cells})
+    return pd.DataFrame(lines)
+
+
+def comparisons(one: Study, **only: str) -> pd.DataFrame:
+    """Paired differences of every section, protocol and shots, as by `compare`."""
+    found = []
+    for section, part, runs in one.blocks(**only):
+        groups = [group for group in COMPARED if group in runs]
+        here = compare(runs, one.pairs, one.labels, groups)
+        about = {"protocol": part["protocol"].iloc[0], "shots": part["shots"].iloc[0]}
+        found.append(here.assign(section=section, **about))
+    return pd.concat(found, ignore_index=True)
+
+
+def name_of_block(section: str, protocol: str, shots: str) -> str:
+    """What is the same in one table, in words: 'shapes, 100-shot, protocol "bcl"'."""
+    supervision = shots if shots == OWN_LABELS else f"{shots}-shot"
+    words = [section, supervision, f'protocol "{protocol}"' if protocol else ""]
+    return ", ".join(word for word in words if word)
+
+
+def compared(one: Study, **only: str) -> str:
+    """Paired differences in Markdown, a table with its sentences for each section."""
+    found = comparisons(one, **only)
+    if found.empty:
+        return comparison(found)
+    texts = []
+    several = found["protocol"].nunique() > 1
+    for (section, protocol, shots), part in found.groupby(BLOCK, sort=False):
+        named = name_of_block(section, protocol if several else "", shots)
+        texts.append(comparison(part, f"first minus second, {named}, points"))
+    return "\n\n".join(texts)
+
+
+def facts(one: Study) -> list[str]:
+    """What must be said beside a table: what its numbers are, and on which machines."""
+    rows = one.rows
+    machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
+    sources = " and ".join(sorted(set(rows["list_source"])))
+    mirrored = ", in mirrored pairs" if rows["mirrored"].any() else ""
+    return [
+        f"Accuracy in percent, mean ± sd over n runs that differ in split or seed{mirrored}; a "
+        f"run's value is the mean over its labelled lists ({sources}). std is the balancedness.",
+        f"Machine: {machines}.",
+    ]
+
+
+def about(one: Study, *where: str) -> str:
+    """The same in Markdown, with what is not the published recipe, where the rows lie, gaps."""
+    lines = [*facts(one), sentence(caution(one.rows))]
+    lines.append(f"Rows: {' and '.join(f'`{place}`' for place in where)}.")
+    if one.missing:
+        lines.append(f"Missing: {', '.join(one.missing)}.")
+    return bullets(line for line in lines if line)
+
+
+def last_auroc(signal: pd.DataFrame) -> pd.DataFrame:
+    """AUROC of the last momentum loss by row: n runs, mean ± sd, and weighted to the tail."""
+    last = last_signal(signal, "label")
+    lines = [
+        {
+            "features": label,
+            "n": len(part),
+            "AUROC for few": spread(part["auroc"], 1, 3),
+            "weighted to the tail's classes": spread(part["weighted"], 1, 3),
+        }
+        for label, part in last.groupby(level="label", sort=False)
+    ]
+    return pd.DataFrame(lines)
+
+
+def sentence(text: str) -> str:
+    """With a capital letter and a full stop, unless it is empty."""
+    return text[:1].upper() + text[1:] + "." if text else ""
+
+
+# --- published numbers ----------------------------------------------------------------------
+
+
+def read_published() -> pd.DataFrame:
+    """The published numbers, each with its source: data/published.csv, the only place of them."""
+    return pd.read_csv(PUBLISHED_NUMBERS, dtype={"shots": str}).fillna({"shots": ""})
+
+
+def published(one: Study) -> pd.DataFrame:
+    """Each published number that one of the study's cells stands beside.
+
+    Only runs of a published split, probed with published lists by the same protocol, count.
+
+    Returns:
+        One line per number: section, features, protocol, shots, group, n, ours, published,
+        difference, within (whether it lies within our spread: yes, no, or "one run"), source.
+    """
+    theirs, found = read_published(), []
+    for section, part, _ in one.blocks(list_source="published"):
+        for row in (row for row in one.labels if row in RECIPES):
+            ours = part[(part["row"] == row) & (part["name"] == row)]
+            for _, number in theirs[theirs["method"] == row].iterrows():
+                lists = _named_splits(number["split"])
+                here = ours[ours["split"].str.removesuffix(".npy").isin(lists)]
+                here = here[
+                    (
+                        here[["protocol", "shots", "group"]]
+                        == number[["protocol", "shots", "group"]]
+                    ).all(axis=1)
+                ]
+                if here["split"].nunique() < len(lists):
+                    continue
+                values = here.groupby("folder")["accuracy"].mean()
+                found.append(
+                    {"section": section, "features": one.labels[row], **_beside(values, number)}
+                )
+    return pd.DataFrame(found)
+
+
+def _named_splits(text: str) -> list[str]:
+    """The lists that a published split names: "split1-5_D_i" are five."""
+    match = re.fullmatch(r"(.*split)(\d)-(\d)(_.*)", text)
+    if match is None:
+        return [text]
+    first, last = int(match[2]), int(match[3])
+    return [f"{match[1]}{number}{match[4]}" for number in range(first, last + 1)]
+
+
+def _beside(values: pd.Series, number: pd.Series) -> dict[str, object]:
+    apart = values.mean() - number["accuracy"]
+    inside = "one run" if len(values) < 2 else "yes" if abs(apart) <= values.std() else "no"
+    about = {column: number[column] for column in ("protocol", "shots", "group")}
+    return {
+        **about,
+        "n": len(values),
+        "ours": spread(values),
+        "published": f"{100 * number['accuracy']:.1f}",
+        "difference": f"{100 * apart:+.1f}",
+        "within": inside,
+        "source": f"{number['source']}, {number['table']}",
+    }
+
+
+def beside_published(one: Study) -> str:
+    """The same in Markdown, or why there is none."""
+    found = published(one)
+    if found.empty:
+        return no_published(one)
+    told = found[["features", "shots", "group", "n", "ours", "published", "difference", "within"]]
+    sources = "; ".join(found["source"].unique())
+    head = [*told.columns[:-1], "within our spread"]
+    note = f"Published by {sources}. {sentence(caution(one.rows))}"
+    return f"{markdown(head, told.astype(str).to_numpy().tolist())}\n\n{note}"
+
+
+def no_published(one: Study) -> str:
+    """Why no published number stands beside these."""
+    drawn = one.rows["split"].isin(splits.DRAWN).all()
+    own = "splits of our own" if drawn else "lists, probes or methods that none was published for"
+    return f"No published number belongs here: these runs use {own}."

@@ -1,0 +1,24 @@
+"""A run on the disk: its folder, its checkpoints, and what is left when it is over."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(  # a wrong call must fail before torch is loaded
+    __name__,
+    submod_attrs={
+        "checkpoint": ["load_checkpoint", "save_checkpoint"],
+        "folder": [
+            "add_table",
+            "checkpoints",
+            "git_commit",
+            "lock",
+            "read_config",
+            "record",
+            "refuse_other",
+            "refuse_used",
+            "seal",
+            "verify",
+            "version",
+        ],
+        "run": ["Run", "begin", "save"],
+    },
+)

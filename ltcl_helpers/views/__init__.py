@@ -1,0 +1,22 @@
+"""What a network sees of an image: SimCLR's views, augmentations, and how a score boosts them."""
+
+from . import autoaugment, randaugment
+from .autoaugment import autoaugment_view
+from .boosting import Views, boost_scores, boost_strength, make_views, strength_of
+from .randaugment import rand_augment
+from .simclr import apply_view, draw_view_parameters, simclr_view
+
+__all__ = [
+    "Views",
+    "apply_view",
+    "autoaugment",
+    "autoaugment_view",
+    "boost_scores",
+    "boost_strength",
+    "draw_view_parameters",
+    "make_views",
+    "rand_augment",
+    "randaugment",
+    "simclr_view",
+    "strength_of",
+]

@@ -1,0 +1,52 @@
+"""Split batch norm: each group by itself, the running statistics their mean."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from ltcl_helpers.networks.batchnorm import split_batch_norms
+
+
+def drawn():
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(12, 5, 3, 3, generator=draw, dtype=torch.float64)
+    plain = nn.Sequential(nn.BatchNorm2d(5)).double()
+    plain[0].weight.data.uniform_(0.5, 2, generator=draw)
+    return x, plain
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_each_group_is_normalised_by_itself(memory_format):
+    x, plain = drawn()
+    split = split_batch_norms(copy.deepcopy(plain), 4)
+    alone = [copy.deepcopy(plain) for _ in range(4)]
+    got = split(x.contiguous(memory_format=memory_format))
+    assert got.is_contiguous(memory_format=memory_format)  # other layers are slow otherwise
+    for j in range(4):
+        torch.testing.assert_close(got[3 * j :][:3], alone[j](x[3 * j :][:3]))
+    for name in ("running_mean", "running_var"):
+        mean = torch.stack([getattr(a[0], name) for a in alone]).mean(0)
+        torch.testing.assert_close(getattr(split[0], name), mean)
+    assert split[0].num_batches_tracked == 1
+
+
+def test_gradients_are_those_of_the_groups():
+    x, plain = drawn()
+    split = split_batch_norms(copy.deepcopy(plain), 3)
+    weights = torch.arange(x.numel()).view_as(x).sin()
+    given = [x.clone().requires_grad_() for _ in range(2)]
+    (split(given[0]) * weights).sum().backward()
+    for j in range(3):
+        (plain(given[1][4 * j :][:4]) * weights[4 * j :][:4]).sum().backward()
+    torch.testing.assert_close(given[0].grad, given[1].grad)
+    torch.testing.assert_close(split[0].weight.grad, plain[0].weight.grad)
+
+
+def test_in_eval_mode_it_is_plain_and_one_group_is_plain_too():
+    x, plain = drawn()
+    split = split_batch_norms(copy.deepcopy(plain), 1)
+    torch.testing.assert_close(split(x), plain(x))
+    assert split.state_dict().keys() == plain.state_dict().keys()
+    torch.testing.assert_close(split.eval()(x), plain.eval()(x))

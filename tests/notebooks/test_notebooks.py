@@ -1,0 +1,186 @@
+"""Lessons keep to the template and run without a warning; a batch's notebook fails when it must."""
+
+import ast
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+from ltcl_helpers import files, paths, runs
+from ltcl_helpers.errors import ConfigError
+
+NOTEBOOKS = paths.ROOT / "notebooks"
+LESSONS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
+RUN_ONE = NOTEBOOKS / "run_one.ipynb"
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+
+
+def read_cells(path):
+    """(kind, text, tags, outputs) of every cell."""
+    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        tags = cell["metadata"].get("tags", [])
+        yield cell["cell_type"], "".join(cell["source"]), tags, cell.get("outputs", [])
+
+
+def execute(path, target, **parameters):
+    """Run a notebook in a kernel of this environment, from the folder of its target."""
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
+    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
+    return subprocess.run(
+        command, cwd=target.parent, env=os.environ | threads, capture_output=True, text=True
+    )
+
+
+# --- the template ---------------------------------------------------------------------------
+
+
+def test_there_are_lessons():
+    assert LESSONS and RUN_ONE.exists()
+
+
+@each_lesson
+def test_lesson_has_the_size_of_a_lesson(path):
+    cells = list(read_cells(path))
+    words = sum(len(text.split()) for kind, text, *_ in cells if kind == "markdown")
+    lines = [len(text.splitlines()) for kind, text, *_ in cells if kind == "code"]
+    assert 1500 <= words <= 3500, words
+    assert 15 <= len(lines) <= 25, len(lines)
+    assert max(lines) <= 30 and statistics.median(lines) <= 12, sorted(lines)
+
+
+@each_lesson
+def test_lesson_has_its_parts(path):
+    cells = list(read_cells(path))
+    assert cells[0][0] == "markdown" and cells[0][1].startswith("# ")
+    headings = [
+        line.lower()
+        for kind, text, *_ in cells
+        if kind == "markdown"
+        for line in text.splitlines()
+        if line.startswith("#")
+    ]
+    for part in ("exercise", "limit", "summary", "reference"):
+        assert any(part in heading for heading in headings), f"no heading with {part!r}"
+    tagged = [tag for _, _, tags, _ in cells for tag in tags]
+    assert tagged.count("parameters") == 1 and tagged.count("solution") >= 2, tagged
+    parameters = next(text for _, text, tags, _ in cells if "parameters" in tags)
+    assert all(isinstance(node, ast.AnnAssign) for node in ast.parse(parameters).body)
+    assert "preset: str" in parameters
+
+
+@pytest.mark.parametrize("path", [*LESSONS, RUN_ONE], ids=lambda path: path.stem)
+def test_notebook_is_plain_python_without_outputs(path):
+    for kind, text, _, outputs in read_cells(path):
+        assert not outputs
+        if kind == "code":
+            ast.parse(text)  # neither "!" nor "%"
+            assert "sys.path" not in text and "download=True" not in text
+
+
+@each_lesson
+def test_lesson_runs_without_its_solutions(path):
+    """The student edition drops them: no later cell may use a name that only they define."""
+    code = [(ast.parse(text), "solution" in tags) for kind, text, tags, _ in read_cells(path)
+            if kind == "code"]  # fmt: skip
+    kept = set().union(*(defined(tree) for tree, solution in code if not solution))
+    missing = set()
+    for tree, solution in code:
+        if solution:
+            missing |= defined(tree) - kept
+        else:
+            assert not missing & used(tree)
+
+
+def defined(tree):
+    """Names that a cell assigns, defines or imports, at any depth."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and stores(node)}
+    names |= {n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return names | {
+        (alias.asname or alias.name).split(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+    }
+
+
+def used(tree):
+    """Names that a cell reads."""
+    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and not stores(node)}
+
+
+def stores(node):
+    return isinstance(node.ctx, ast.Store)
+
+
+# --- execution ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fonts():
+    """Matplotlib's list of fonts is made: a kernel that needs long for it complains."""
+    importlib.import_module("matplotlib.font_manager")
+
+
+@each_lesson
+def test_lesson_runs_on_the_tiny_preset(path, tmp_path, fonts):
+    target = tmp_path / path.name
+    done = execute(path, target, preset="tiny")
+    assert done.returncode == 0, done.stderr[-3000:]
+    noise = [
+        "".join(output["text"])
+        for *_, outputs in read_cells(target)
+        for output in outputs
+        if output.get("name") == "stderr"
+    ]
+    assert noise == []
+    said = "".join(
+        "".join(output.get("text", ""))
+        for _, _, tags, outputs in read_cells(target)
+        if "solution" in tags
+        for output in outputs
+    )
+    assert ": wrong" not in said and ": error" not in said, said  # checks do not raise
+
+
+def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
+    folder, tiny = tmp_path / "run", dict(preset="tiny", shots="50,1%", protocol="logistic")
+    for _ in range(2):  # the second call finds the finished run, and probes it again
+        done = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny)
+        assert done.returncode == 0, done.stderr[-3000:]
+        runs.verify(folder)
+    rows = files.read_parquet(folder / "probe.parquet")
+    assert set(rows["shots"]) == {"50", "1%"} and {"many", "few", "all"} <= set(rows["group"])
+    assert not rows.duplicated(["shots", "list", "group"]).any()
+
+    other = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny, seed=1)
+    assert other.returncode != 0 and "other parameters" in other.stderr
+
+
+def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path):
+    done = execute(RUN_ONE, tmp_path / "one.ipynb", preset="tiny", out=tmp_path / "run", epochs=-1)
+    assert done.returncode != 0 and "ConfigError" in done.stderr and "epochs" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("epochs", -1), ("preset", "huge"), ("shots", "ten"), ("protocol", "svm"), ("split", "a.npy")],
+)
+def test_run_one_refuses_a_bad_parameter(name, value, tmp_path):
+    """Its cells as papermill would run them, with the parameters after their defaults."""
+    given = f"preset, out = 'tiny', {str(tmp_path / 'run')!r}\n{name} = {value!r}"
+    names = {}
+    with pytest.raises(ConfigError, match=name):
+        for kind, text, tags, _ in read_cells(RUN_ONE):
+            if kind == "code":
+                exec(compile(text, RUN_ONE.name, "exec"), names)
+            if "parameters" in tags:
+                exec(given, names)
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,350 @@
+"""The loop against the published trainer's numbers, and what a run promises."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from ltcl_helpers import networks, pretrain, runs
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
+from ltcl_helpers.errors import ConfigError, TimeUp
+from ltcl_helpers.methods import pruning
+from ltcl_helpers.methods.memory import MomentumLoss
+from ltcl_helpers.networks.convolution import Conv
+
+TINY = dict(preset="tiny", device="cpu")
+
+
+NAMES = {
+    "backbone.fc.": "head.", "backbone.": "encoder.", "projector.": "head.",
+    "bn_list.0": "dense", "bn_list.1": "pruned", "downsample.conv": "downsample.0",
+    "downsample.bn": "downsample.1",
+}  # fmt: skip
+
+
+def replay(values, name, **attributes):
+    """The golden run through `Training`: the project's own method, loss, memory and step."""
+    lr, batch, labels = float(values["lr"]), int(values["batch"]), np.zeros(16, np.int64)
+    config = RunConfig(
+        preset="tiny", method=name, width=4, blocks=(1, 1), lr=lr, precision="float32",
+        temperature=float(values["temperature"]), weight_decay=float(values["weight_decay"]),
+        momentum_beta=float(values["beta"]), device="cpu",
+    )  # fmt: skip
+    method = pretrain.make_method(config)
+    head = networks.ProjectionHead(8, 6)  # smaller than ours
+    method.head = head if name == "simclr" else pruning.make_dual(head)
+    vars(method).update(attributes)
+    inputs = splits.Inputs(np.zeros((16, 1), np.uint8), labels, labels, labels[:2], labels[:2])
+    training = pretrain.Training(config, inputs, method.double())
+    training.memory = MomentumLoss(16, config.momentum_beta, dtype=torch.float64)
+
+    def state(prefix):
+        wanted = {k: v for k, v in values.items() if k.startswith(prefix + ".")}
+        found = {}
+        for name, value in wanted.items():
+            name = name.removeprefix(prefix + ".")
+            for theirs, ours in NAMES.items():
+                name = name.replace(theirs, ours)
+            if not name.startswith("mask.") and "normalize" not in name:
+                found[name] = torch.from_numpy(value)
+        return found
+
+    method.load_state_dict(state("init"))
+    lrs = [lr * pretrain.lr_factor(g, 9, 3, 1e-6 / lr) for g in range(1, 10)]
+    losses, remaining = [], iter(lrs)
+    method.register_forward_hook(lambda *call: losses.append(call[-1].detach().numpy()))
+    for epoch in range(3):
+        method.start_epoch(epoch + 1, 3)
+        training.images = torch.from_numpy(values["images"][epoch])  # ready-made pairs of views
+        parts = torch.from_numpy(values["order"][epoch]).split(batch)
+        views = lambda pair, scores: (pair[:, 0], pair[:, 1])  # noqa: E731
+        training.epoch(((part, next(remaining)) for part in parts), views, torch.zeros(16))
+        training.memory.end_epoch()
+        yield epoch, method, state(f"epoch{epoch + 1}"), losses, training.memory, lrs
+
+
+def test_nine_steps_equal_the_published_trainer(golden):
+    values = golden("h_train_simclr")
+    for epoch, method, expected, losses, memory, lrs in replay(values, "simclr"):  # noqa: B007
+        assert len(losses) == 3 * (epoch + 1)
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], rtol=0, atol=1e-9)
+    for call, loss in enumerate(losses):
+        np.testing.assert_allclose(loss, values[f"call{call}_per_sample_loss"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(lrs, values["call_lr"], atol=1e-12)
+    features = method.encoder.eval()(torch.from_numpy(values["eval_x"]))
+    np.testing.assert_allclose(features.detach(), values["eval_features"], rtol=0, atol=1e-9)
+
+
+def test_nine_sdclr_steps_equal_the_published_trainer(golden):
+    values = golden("h_train_sdclr")
+    assert float(values["prune_percent"]) == 0.9
+    golden_run = replay(values, "sdclr", refresh_statistics=True)
+    for epoch, method, expected, losses, memory, lrs in golden_run:  # noqa: B007
+        torch.testing.assert_close(dict(method.state_dict()), expected, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(memory.value, values["momentum_loss"][epoch], rtol=0, atol=1e-9)
+        for name, mask in method.masks.items():
+            theirs = name.removesuffix(".weight").replace("downsample.0", "downsample.conv")
+            np.testing.assert_array_equal(mask, values[f"epoch{epoch + 1}.mask.backbone.{theirs}"])
+    assert len(losses) == 9
+    for call, loss in enumerate(losses):  # the published step computes each loss twice
+        for twin in (2 * call, 2 * call + 1):
+            np.testing.assert_allclose(
+                loss, values[f"call{twin}_per_sample_loss"], rtol=0, atol=1e-9
+            )
+    images = torch.from_numpy(values["eval_x"])
+    dense = method.trained()["encoder"].eval()(images)
+    np.testing.assert_allclose(dense.detach(), values["eval_features_dense"], rtol=0, atol=1e-9)
+    method.eval()
+    left = pruning.pruned_forward(method.encoder, method.masks, images)
+    key = "eval_features_as_left_by_training(pruned)"
+    np.testing.assert_allclose(left.detach(), values[key], rtol=0, atol=1e-9)
+
+
+def test_learning_rate_curve_of_2000_epochs(golden):
+    values = golden("g_probe_groups_lr")
+    for step, expected in zip(values["lr_steps"], values["lr_values"], strict=True):
+        assert 0.5 * pretrain.lr_factor(step, 40_000, 200, 2e-6) == pytest.approx(expected, 1e-12)
+
+
+def test_momentum_loss_and_scores(golden):
+    values = golden("b_momentum")
+    for beta in (0.97, 0.5):
+        memory = MomentumLoss(11, beta, dtype=torch.float64)  # the golden values are float32
+        for epoch, order in enumerate(values["order"]):
+            for index in torch.from_numpy(order).split(4):
+                memory.update(index, torch.from_numpy(values["losses"][epoch])[index])
+            weight = memory.end_epoch()
+            np.testing.assert_allclose(memory.value, values[f"beta{beta}_shadow"][epoch], atol=1e-6)
+            np.testing.assert_allclose(weight, values[f"beta{beta}_weight"][epoch], atol=1e-6)
+        assert memory.history.shape == (4, 11) and memory.epochs == [1, 2, 3, 4]
+        restored = MomentumLoss(11, beta, dtype=torch.float64)
+        restored.load_state_dict(memory.state_dict())
+        assert torch.equal(restored.value, memory.value) and restored.epoch == 4
+
+
+def test_equal_losses_give_a_half_and_a_warning():
+    memory = MomentumLoss(4, 0.9)
+    memory.update(torch.arange(4), torch.ones(4))
+    with pytest.warns(UserWarning, match="equal"):
+        assert memory.end_epoch().tolist() == [0.5] * 4
+    with pytest.raises(ValueError, match="beta"):
+        MomentumLoss(4, 1.0)
+
+
+def test_batches_hold_everyone_once_and_paper_keeps_its_small_last_batch():
+    quick = pretrain.batches(2607, RunConfig(), epoch=3)
+    assert {len(b) for b in quick} == {124, 125}
+    paper = pretrain.batches(9754, RunConfig(preset="paper"), epoch=3)
+    assert [len(b) for b in paper] == [512] * 19 + [26]
+    for parts, count in ((quick, 2607), (paper, 9754)):
+        assert torch.equal(torch.cat(parts).sort().values, torch.arange(count))
+    again = pretrain.batches(2607, RunConfig(), epoch=4)
+    assert not torch.equal(torch.cat(quick), torch.cat(again))
+
+
+@pytest.mark.parametrize("name", ["simclr", "sdclr"])
+def test_self_supervised_training_never_reads_labels(name):
+    class Forbidden:
+        def __getitem__(self, index):
+            return self
+
+        def __getattr__(self, name):
+            raise AssertionError(f"the method read labels.{name}")
+
+    training = tiny_training(method=name)
+    training.labels = Forbidden()
+    training.method.start_epoch(1, 1)
+    parts = [(index, 0.1) for index in torch.arange(8).split(4)]
+    views = lambda x, s: (x / 255, (x / 255).flip(3))  # noqa: E731
+    assert torch.isfinite(training.epoch(parts, views, torch.zeros(8)))
+
+
+def tiny_training(samples=8, **parameters):
+    """A Training of a few random images."""
+    images = np.random.default_rng(0).integers(0, 256, (samples, 3, 8, 8), np.uint8)
+    labels = np.arange(samples) % 2
+    counts = np.bincount(labels)
+    inputs = splits.Inputs(images, labels, np.arange(samples), counts, counts)
+    return pretrain.Training(RunConfig(**TINY, **parameters), inputs)
+
+
+def test_a_sample_that_an_epoch_leaves_out_spoils_nobodys_score():
+    training = tiny_training(samples=9)
+    views = lambda x, s: (x / 255, (x / 255).flip(3))  # noqa: E731
+    losses = []
+    training.method.register_forward_hook(lambda *call: losses.append(call[-1].detach()))
+    parts = [(index, 0.1) for index in torch.arange(8).split(4)]
+    mean = training.epoch(parts, views, torch.zeros(9))
+    # Of those seen. Eight losses of about 2, summed in another order: 5e-7 was the most measured.
+    torch.testing.assert_close(mean, torch.cat(losses).mean(), rtol=0, atol=1e-5)
+    scores = training.memory.end_epoch()
+    assert scores[8] == 0.5 and scores[:8].isfinite().all() and scores[:8].std() > 0
+    seen = MomentumLoss(8)
+    seen.update(torch.arange(8), torch.cat(losses))
+    assert torch.equal(seen.end_epoch(), scores[:8])
+
+
+def test_run_on_disk_equals_run_in_memory_and_loads(tmp_path):
+    config = RunConfig(**TINY)
+    run = pretrain.pretrain(config)
+    stored = pretrain.pretrain(config, tmp_path / "run")
+    loaded = runs.Run.load(tmp_path / "run")
+    for other in (stored, loaded):
+        torch.testing.assert_close(
+            dict(other.encoder.state_dict()), dict(run.encoder.state_dict()), rtol=0, atol=0
+        )
+        assert torch.equal(other.momentum_loss, run.momentum_loss)
+        assert other.history["loss"].tolist() == run.history["loss"].tolist()
+    assert loaded.epochs_kept == [1, 2] and loaded.momentum_loss.dtype == torch.float16
+    done = json.loads((tmp_path / "run" / "DONE.json").read_text())
+    assert done["config_sha256"] == config.digest() and done["machines"][0]["threads"] > 0
+    assert sorted(done["files"]) == [
+        "config.json", "encoder.safetensors", "history.parquet", "memory.npz",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="exists"):
+        pretrain.pretrain(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("method", ["simclr", "sdclr", "bcl-i", "bcl-d"])
+def test_stopped_and_resumed_equals_never_stopped(method, tmp_path, stop_and_resume):
+    extra = dict(prune_random=0.2) if method == "bcl-d" else {}
+    config = RunConfig(**TINY, method=method, epochs=4, **extra)
+    pretrain.pretrain(config, tmp_path / "whole")
+    resumed, _ = stop_and_resume(config, tmp_path / "stopped", 2)
+    pruned = ["pruned.safetensors"] if method in ("sdclr", "bcl-d") else []
+    for name in ("memory.npz", "encoder.safetensors", *pruned):
+        whole, stopped = (tmp_path / folder / name for folder in ("whole", "stopped"))
+        assert whole.read_bytes() == stopped.read_bytes()
+    if not pruned:
+        with pytest.raises(ConfigError, match="simclr run, which keeps no pruned"):
+            resumed.network("pruned")
+
+
+def test_a_run_stops_when_its_minutes_are_over_and_goes_on_later(tmp_path):
+    config = RunConfig(**TINY, epochs=3, checkpoint_seconds=1000.0)
+    whole = pretrain.pretrain(config, tmp_path / "whole")
+    with pytest.raises(TimeUp, match="stopped after epoch 1 of 3; `ltcl run --resume"):
+        pretrain.pretrain(config, tmp_path / "short", minutes=1e-6)
+    assert not (tmp_path / "short" / "DONE.json").exists()
+    with pytest.raises(TimeUp, match="after epoch 2 of 3"):
+        pretrain.resume(tmp_path / "short", minutes=1e-6)
+    resumed = pretrain.resume(tmp_path / "short", minutes=60)
+    assert torch.equal(resumed.momentum_loss, whole.momentum_loss)
+    for minutes, out in ((0, tmp_path / "no"), (float("nan"), tmp_path / "no"), (1, None)):
+        with pytest.raises(ConfigError, match="minutes"):
+            pretrain.pretrain(config, out, minutes=minutes)
+    assert not (tmp_path / "no").exists()
+
+
+def test_every_epoch_keeps_the_momentum_loss_boosted_or_not():
+    run = pretrain.pretrain(RunConfig(**TINY, keep_every=2).model_copy(update={"epochs": 3}))
+    assert run.epochs_kept == [2, 3]
+    assert run.momentum_loss.isfinite().all() and run.momentum_loss.std() > 0
+
+
+def test_zero_epochs_give_an_untrained_encoder_with_set_batch_norm():
+    run = pretrain.pretrain(RunConfig(**TINY, epochs=0))
+    fresh = pretrain.make_method(RunConfig(**TINY)).encoder
+    assert torch.equal(run.encoder.conv1.weight, fresh.conv1.weight)
+    assert run.encoder.bn1.running_mean.abs().max() > 0 and len(run.history) == 0
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_statistics_of_an_untrained_encoder_come_from_the_order_of_epoch_zero():
+    config = RunConfig(**TINY, epochs=0, precision="float32")
+    images = torch.from_numpy(splits.select(config).images) / 255
+    found = pretrain.pretrain(config).encoder.state_dict()
+    for epoch in (0, 1):
+        method = pretrain.make_method(config).train()
+        with torch.no_grad():
+            for index in pretrain.batches(len(images), config, epoch):
+                method.project(images[index])
+        expected = method.encoder.state_dict()
+        if epoch == 0:
+            torch.testing.assert_close(dict(found), dict(expected), rtol=0, atol=1e-9)
+    mean = "bn1.running_mean"
+    assert (found[mean] - expected[mean]).abs().max() > 1e-4  # another order, other statistics
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
+    monkeypatch.setattr(nn.BatchNorm1d, "forward", lambda self, x: x * float("nan"))
+    with pytest.raises(FloatingPointError, match="epoch 1"):
+        pretrain.pretrain(RunConfig(**TINY))
+
+
+@pytest.mark.parametrize(
+    "kernel, stride, side, how",
+    [
+        *[(3, stride, side, "Patch") for stride, side in ((1, 3), (1, 4), (2, 5), (2, 8))],
+        *[
+            (3, stride, side, "Permute")
+            for stride, side in ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4))
+        ],
+        (5, 1, 2, "Permute"),
+        (5, 2, 4, "Permute"),
+        (1, 2, 8, "Permute"),
+    ],
+)
+def test_convolutions_by_matrix_products_are_the_librarys(kernel, stride, side, how):
+    draw = torch.Generator().manual_seed(0)
+    conv = Conv(3, 5, kernel, stride).double()
+    x = torch.rand(6, 3, side, side, generator=draw, dtype=torch.float64, requires_grad=True)
+    results = []
+    for output in (conv(x), nn.Conv2d.forward(conv, x)):
+        weighted = (output * torch.arange(output.numel()).view_as(output)).sum()
+        results.append((output, *torch.autograd.grad(weighted, (x, conv.weight))))
+    names = [str(output.grad_fn) for output, *_ in results]
+    assert how in names[0] and "ConvolutionBackward" in names[1]
+    for ours, theirs in zip(*results, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_stem_with_stride_sees_half_the_size():
+    images = torch.rand(2, 3, 32, 32)
+    for stride, side in ((1, 32), (2, 16)):
+        encoder = networks.build(RunConfig(preset="tiny", stem_stride=stride))
+        assert encoder.conv1(images).shape[2:] == (side, side)
+        assert encoder(images).shape == (2, 8)
+
+
+def test_resnet18_has_the_published_sizes_and_torchvisions_names():
+    import torchvision
+
+    method = pretrain.make_method(RunConfig(preset="paper")).double()
+    encoder, head = method.encoder, method.head
+    assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
+    assert sum(p.numel() for p in head.parameters()) == 329_472
+    theirs = torchvision.models.resnet18()
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    theirs.maxpool = theirs.fc = nn.Identity()
+    theirs.double().load_state_dict(encoder.state_dict())
+    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    normalised = (x - encoder.mean) / encoder.std
+    torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
+
+
+def test_a_finished_run_keeps_no_checkpoint_and_says_how_to_use_its_weights(
+    tmp_path,
+):
+    folder = tmp_path / "new" / "place" / "run"
+    pretrain.pretrain(RunConfig(**TINY, epochs=2), folder)  # tiny writes one after every epoch
+    assert not runs.checkpoints(folder)
+    with safe_open(folder / "encoder.safetensors", "pt") as weights:
+        about = json.loads(weights.metadata()["encoder"])
+    assert set(about) == {"input", "mean", "std", "network"}
+    assert (about["mean"], about["std"]) == ([*networks.MEAN], [*networks.STD])
+    assert "blocks (1, 1), width 4" in about["network"] and "stride 1" in about["network"]
+
+
+def test_checkpoints_are_a_minute_apart_on_a_cpu_and_four_on_a_gpu():
+    for device, given, seconds in (("cpu", None, 60), ("cuda", None, 240), ("cuda", 7.0, 7)):
+        training = SimpleNamespace(
+            config=SimpleNamespace(checkpoint_seconds=given), device=torch.device(device)
+        )
+        assert pretrain.Training.checkpoint_seconds.fget(training) == seconds
