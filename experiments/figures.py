@@ -7,6 +7,7 @@ figures/ with a .json beside it that names its rows and their sha256. A test mak
 and compares. `ltcl report experiments/STUDY.yaml` shows a study whole.
 """
 
+import ast
 from functools import cache
 from pathlib import Path
 
@@ -198,7 +199,26 @@ def processors_table() -> str:
     return f"{table}\n\n{note}Rows: `data/results/any-processor.json`."
 
 
+def tree_of_files() -> str:
+    """Every file of the package with the first sentence of its own text."""
+    package = ROOT / "ltcl_helpers"
+    lines = []
+    rooms = sorted(path.parent for path in package.glob("*/__init__.py"))
+    for path in [*sorted(package.glob("*.py")), *rooms]:
+        inside = [path / "__init__.py"] if path.is_dir() else [path]
+        if path.is_dir():
+            inside += sorted(file for file in path.glob("*.py") if file.stem != "__init__")
+        for file in inside:
+            says = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))).splitlines()[0]
+            name = f"{path.name}/" if file.stem == "__init__" and path.is_dir() else file.name
+            name = f"  {name}" if path.is_dir() and file.stem != "__init__" else name
+            lines.append(f"{name:24}{says}")
+    body = "\n".join(lines)
+    return f"```\n{body}\n```"
+
+
 TABLES = {
+    "tree": tree_of_files,
     "any-processor": processors_table,
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,

@@ -1,4 +1,4 @@
-"""Helpers of the long-tail contrastive learning lessons; import the module you need.
+"""Helpers of the long-tail contrastive learning lessons; import the room you need.
 
 This one comes before torch: its threads, where they wait, leave the cores to others.
 """

@@ -31,6 +31,7 @@ from .data import splits
 from .errors import ConfigError
 from .methods.losses import nt_xent
 from .methods.memory import memorization_score
+from .methods.sdclr import SDCLR
 from .methods.simclr import Batch
 from .pretrain.cuda_graphs import GraphedSteps
 from .pretrain.device import describe_machine, pick_precision
@@ -53,15 +54,17 @@ class Reference:
         stored = np.ascontiguousarray(images.transpose(0, 2, 3, 1))  # as CIFAR is
         view = tv.Compose(
             [
-                tv.RandomResizedCrop(images.shape[2:], (0.1, 1), interpolation=Image.BICUBIC),
+                tv.RandomResizedCrop(
+                    images.shape[2:], (0.1, 1), interpolation=Image.Resampling.BICUBIC
+                ),
                 tv.RandomHorizontalFlip(),
                 tv.RandomApply([tv.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
                 tv.RandomGrayscale(0.2),
                 tv.ToTensor(),
             ]
         )
-        self.loader = DataLoader(
-            range(len(images)),
+        self.loader: DataLoader[int] = DataLoader(
+            range(len(images)),  # type: ignore[arg-type]  # has all that is asked of a data set
             config.batch_size,
             shuffle=True,
             num_workers=workers,
@@ -104,12 +107,14 @@ class Reference:
 
     def _two_passes(self, views: Tensor) -> Tensor:
         """Each branch is trained against fixed projections of the other."""
+        method = self.method
+        assert isinstance(method, SDCLR)  # no other is trained in two passes
         with torch.no_grad():
-            pruned = self.method.project_pruned(views[1::2])
-        dense = self.method.project(views[0::2])
+            pruned = method.project_pruned(views[1::2])
+        dense = method.project(views[0::2])
         losses = nt_xent(dense, pruned, self.config.temperature)
         losses.mean().backward()
-        pruned = self.method.project_pruned(views[1::2])
+        pruned = method.project_pruned(views[1::2])
         nt_xent(dense.detach(), pruned, self.config.temperature).mean().backward()
         return losses.detach()
 
@@ -193,7 +198,8 @@ def _tasks(
 
 def _time(tasks: dict[str, Callable], repeats: int, on_gpu: bool) -> tuple[dict, dict]:
     """Seconds, and processor seconds, of each task in each of its turns."""
-    seconds, processor = ({name: [] for name in tasks} for _ in range(2))
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    processor: dict[str, list[float]] = {name: [] for name in tasks}
     for name in list(tasks) * repeats:
         start, spent = time.perf_counter(), sum(os.times()[:4])
         tasks[name]()
@@ -225,8 +231,9 @@ def _work(config: RunConfig, device: torch.device) -> tuple[float, float]:
     method = pretrain.make_method(config).to(device)
     method.autocast = precision
     views = tuple(torch.rand(2, config.batch_size, 3, 32, 32, device=device))
+    unread = torch.empty(0)  # SimCLR looks at the views alone
     with FlopCounterMode(display=False) as counter:
-        method(Batch(None, None, views)).mean().backward()
+        method(Batch(unread, unread, views)).mean().backward()
     side = 8192 if device.type == "cuda" else 2048
     square, seconds = torch.rand(side, side, device=device, dtype=precision), []
     for _ in range(10):
@@ -257,7 +264,7 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
     machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
     waiting = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
     machine |= {name: os.environ.get(name, "not set") for name in waiting}
-    workers = (8, os.cpu_count()) if on_gpu else (2,)
+    workers = (8, os.cpu_count() or 1) if on_gpu else (2,)
     tasks = _tasks(config, split._replace(**arrays), place, workers)
     seconds, processor = _time(tasks, repeats, on_gpu)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB

@@ -33,6 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"ltcl: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        extras = "pip install -e '.[course,batch]' in the kit's clone"
+        print(f"ltcl: {error.name} is missing, which this command needs; {extras}", file=sys.stderr)
+        return 2
     except (FloatingPointError, OSError) as error:
         print(f"ltcl: {error}", file=sys.stderr)
         return 1
@@ -138,6 +142,7 @@ def _run(options: argparse.Namespace) -> None:
         config = runs.read_config(Path(options.resume))
     else:
         config = RunConfig(**named, **dict(parse_setting(text) for text in options.settings))
+        assert options.out is not None  # or it was complained of above
         runs.refuse_used(Path(options.out))
     from .data import splits
 
@@ -220,10 +225,7 @@ def _batch(options: argparse.Namespace) -> None:
     gpus = options.gpus.split(",") if options.gpus else []
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
-    try:
-        from .batch import cluster, grid, plan
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'ltcl-helpers[batch]'") from None
+    from .batch import cluster, grid, plan
 
     settings = dict(parse_setting(text) for text in options.settings)
     todo = plan.Plan.of(grid.read(options.grid, settings), options.out, only=options.only)
@@ -235,8 +237,8 @@ def _batch(options: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         print("ltcl: stopped; the same command goes on", file=sys.stderr)
         sys.exit(1)
-    for name, error, log in failures:
-        print(f"failed: {name}: {error}\n        log: {log}", file=sys.stderr)
+    for name, reason, log in failures:
+        print(f"failed: {name}: {reason}\n        log: {log}", file=sys.stderr)
     if failures:
         sys.exit(1)
 

@@ -79,7 +79,8 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays as a compressed .npz."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
+    named: dict[str, Any] = dict(arrays)
+    np.savez_compressed(buffer, **named)
     write_bytes(path, buffer.getvalue())
 
 

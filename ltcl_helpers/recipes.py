@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from .errors import ConfigError
 
+Sizes = dict[str, dict[str, Any]]  # fields by preset
+
 
 class Recipe(NamedTuple):
     """The defaults of a run that names it, and what tables call it.
@@ -32,7 +34,7 @@ class Recipe(NamedTuple):
     loads: str  # where its class is, as text: a wrong call fails before torch is loaded
     has_options: bool = False  # the class declares some, and must be loaded to check them
     more: dict[str, Any] = {}  # further fields, and options of the class
-    sizes: dict[str, dict[str, Any]] = {}  # by preset, what of it this method has otherwise
+    sizes: Sizes = {}  # by preset, what of it this method has otherwise
 
 
 SIMCLR = "ltcl_helpers.methods.simclr:SimCLR"
@@ -45,13 +47,13 @@ CROSS_ENTROPY = "ltcl_helpers.methods.cross_entropy:CrossEntropy"
 MOVED = {"ltcl_helpers.dictionaries": "ltcl_helpers.methods.moco"}
 
 QUEUED = dict(equal_batches=False, drop_last=True)  # a queue needs batches of one size
-QUEUED_SIZES = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
+QUEUED_SIZES: Sizes = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
     epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
     blocks=(5, 5, 5),
 )  # fmt: skip
-BALANCED_SIZES = {"paper": RESNET_32, "quick": dict(lr=0.075, warmup_epochs=4.0)}
-CLASSIFY_SIZES = {"paper": RESNET_32, "quick": dict(lr=0.15, warmup_epochs=4.0)}
+BALANCED_SIZES: Sizes = {"paper": RESNET_32, "quick": dict(lr=0.075, warmup_epochs=4.0)}
+CLASSIFY_SIZES: Sizes = {"paper": RESNET_32, "quick": dict(lr=0.15, warmup_epochs=4.0)}
 RECIPES = {
     "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR),
     "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR),
@@ -108,16 +110,14 @@ def recipe_of(method: str) -> Recipe:
     return RECIPES["simclr"]._replace(label=name, method=method, loads=method, has_options=True)
 
 
-def load_method(method: str) -> type:
+def load_method(method: str) -> Any:
     """The class of a method; a user's module may lie in the present folder."""
     module, _, name = recipe_of(method).loads.partition(":")
     module = MOVED.get(module, module)
     file = Path(f"{module}.py")
     try:
         if importlib.util.find_spec(module) is None and file.is_file():
-            spec = importlib.util.spec_from_file_location(module, file)
-            sys.modules[module] = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(sys.modules[module])
+            _load_file(module, file)
         loaded = pkgutil.resolve_name(f"{module}:{name}")
     except (ImportError, AttributeError) as error:
         raise ConfigError(
@@ -127,6 +127,14 @@ def load_method(method: str) -> type:
     if not hasattr(loaded, "start_epoch") or not issubclass(loaded.Options, MethodOptions):
         raise ConfigError(f"method {method!r} is no method; subclass SimCLR, as docs/ shows")
     return loaded
+
+
+def _load_file(module: str, file: Path) -> None:
+    """Import a file of the present folder, which is on nobody's path."""
+    spec = importlib.util.spec_from_file_location(module, file)
+    assert spec is not None and spec.loader is not None  # a .py file has both
+    sys.modules[module] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[module])
 
 
 def spell_out(recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:

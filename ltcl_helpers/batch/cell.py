@@ -48,7 +48,9 @@ def is_done(folder: Path, probe: dict[str, str | None]) -> bool:
         return False
     rows = files.read_parquet(folder / "probe.parquet")
     there = set(zip(rows["protocol"], rows["shots"], strict=True))
-    wanted = itertools.product(probe["protocol"].split(","), probe["shots"].split(","))
+    protocols, counts = probe["protocol"], probe["shots"]
+    assert protocols is not None and counts is not None  # only `lists` may be
+    wanted = itertools.product(protocols.split(","), counts.split(","))
     own = {name for name, shots in there if shots == OWN_LABELS}  # a classifier knows no shots
     return all(pair in there or pair[0] in own for pair in wanted)
 

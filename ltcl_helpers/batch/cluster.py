@@ -84,8 +84,8 @@ def _check_inputs(cells: list[Cell]) -> None:
     for split in {one.config.split for one in cells} - set(splits.DRAWN):
         if not Path(split).is_file():
             raise ConfigError(f"{split} does not exist; `ltcl data get splits`, or --set lists=DIR")
-    for lists in {one.probe["lists"] for one in cells} - {None}:
-        if not Path(lists).is_dir():
+    for lists in {one.probe["lists"] for one in cells}:
+        if lists is not None and not Path(lists).is_dir():
             raise ConfigError(f"lists is {lists}, which is no folder; `ltcl data get splits`")
     for one in {one.config.data: one for one in cells}.values():
         splits.select(one.config)
@@ -146,7 +146,9 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Failure]:
     """Keep every worker busy until all tasks are over; a cell that is busy elsewhere comes last."""
-    waiting, running, failures = deque(tasks), {}, []
+    waiting = deque(tasks)
+    running: dict[Future, Cell] = {}
+    failures: list[Failure] = []
     with Progress(total, total - len(tasks), tasks) as progress:
         while waiting or running:
             slots = _slots(client)

@@ -192,7 +192,8 @@ def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
             name = _fill(pattern, words)
             if any(fnmatch.fnmatch(name, skip) for skip in grid.get("skip", [])):
                 continue
-            probe = {k: _fill(v, words) for k, v in _probe(grid, own.pop("probe", {})).items()}
+            asked = _probe(grid, own.pop("probe", {}))
+            probe = {k: None if v is None else _fill(v, words) for k, v in asked.items()}
             label = own.pop("label", None)
             given = _typed({**grid["base"], **values, **own}, words)
             if grid.get("mirrored_pairs"):
@@ -250,10 +251,8 @@ def _joined(value: Any) -> str | None:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _fill(text: str | None, words: Mapping[str, Any]) -> str | None:
+def _fill(text: str, words: Mapping[str, Any]) -> str:
     """Replace {axis}, {row} and {lists}; any other word in braces is refused."""
-    if text is None:
-        return None
     for word in re.findall(r"{(\w*)}", text):
         if word not in words:
             raise ConfigError(f"{{{word}}} is unknown; allowed are {', '.join(words)}")

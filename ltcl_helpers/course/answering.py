@@ -15,7 +15,7 @@ import os
 import pickle
 import struct
 import sys
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 KINDS = "biuf"  # of arrays that may cross: bool, whole numbers, floats
-MANY = {"list": list, "set": set, "iterator": iter}
+MANY: dict[str, Callable[[Iterable], Any]] = {"list": list, "set": set, "iterator": iter}
 LONGEST = 16 << 20  # bytes of one message; a right answer has a few thousand
 
 
@@ -55,8 +55,8 @@ def pack(value: Any) -> Any:
     if isinstance(value, dict):
         return {"dict": [[pack(name), pack(each)] for name, each in value.items()]}
     if isinstance(value, Iterable):
-        kind = {Sequence: "list", Set: "set", Iterable: "iterator"}
-        kind = next(name for abstract, name in kind.items() if isinstance(value, abstract))
+        kinds = {Sequence: "list", Set: "set", Iterable: "iterator"}
+        kind = next(name for abstract, name in kinds.items() if isinstance(value, abstract))
         return {kind: [pack(each) for each in value]}
     return {"other": type(value).__name__}
 

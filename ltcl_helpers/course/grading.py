@@ -58,6 +58,10 @@ def lessons() -> dict[str, list[Exercise]]:
     for path in sorted(LESSONS.glob("[0-9]*.ipynb")):
         calls = [call for cell in code_cells(path) for call in CALL.findall(cell)]
         found[path.stem] = [Exercise(k, *call) for k, call in enumerate(calls, 1)]
+    if not found:
+        raise ConfigError(
+            f"{LESSONS} holds no lessons, which say what is graded; call this in the kit's clone"
+        )
     return found
 
 
@@ -68,7 +72,7 @@ def lesson_of(path: Path, course: dict[str, list[Exercise]]) -> str:
         name: sum(bool(re.search(rf"\b{e.check}\(|\bdef {e.answer}\(", text)) for e in asked)
         for name, asked in course.items()
     }
-    best = max(hits, key=hits.get)
+    best = max(hits, key=lambda name: hits[name])
     return best if hits[best] else ""
 
 
@@ -171,7 +175,9 @@ def needed(cells: list[str], name: str) -> tuple[str, str]:
     What the answer's own cell defines, a lesson's later cell does not take away by using the same
     name. Beside the statements the first syntax error in a cell that speaks of `name`, or "".
     """
-    parts, own, after, broken = [], set(), 0, ""
+    parts: list[tuple[ast.stmt, set[str], set[str]]] = []
+    own: set[str] = set()
+    after, broken = 0, ""
     for cell in cells:
         try:
             found = [(node, _binds(node), _reads(node)) for node in _parse(cell)]
@@ -182,10 +188,11 @@ def needed(cells: list[str], name: str) -> tuple[str, str]:
                 )
             continue
         parts += found
-        bound = set().union(*(binds for _, binds, _ in found))
+        bound: set[str] = set().union(*(binds for _, binds, _ in found))
         own, after = (bound, len(parts)) if name in bound else (own, after)
     parts[after:] = [(node, binds - own, reads) for node, binds, reads in parts[after:]]
-    wanted, before = {name}, set()
+    wanted = {name}
+    before: set[str] = set()
     while wanted != before:
         before = set(wanted)
         for _, binds, reads in parts:
@@ -210,7 +217,7 @@ def _binds(node: ast.AST) -> set[str]:
         return {node.name}
     if isinstance(node, ast.Import | ast.ImportFrom):
         return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    names = set()
+    names: set[str] = set()
     if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(
         node.ctx, ast.Store
     ):

@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class Sandbox:
 
     def __init__(self, seconds: float, memory_gb: float) -> None:
         self.seconds, self.memory_gb = seconds, memory_gb
-        self.process: subprocess.Popen | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def begin(self, statements: str, name: str) -> None:
         """Run statements that define `name` in a fresh process; the time starts to count."""
@@ -113,7 +113,7 @@ class Sandbox:
         if self.process is None:
             return
         self._kill()
-        for stream in (self.process.stdin, self.process.stdout):
+        for stream in self._pipes():
             with contextlib.suppress(OSError):
                 stream.close()
         self.process.wait()
@@ -151,21 +151,32 @@ class Sandbox:
 
     def _kill(self) -> None:
         """End the process with all that it started (behind a fence) or its group."""
+        process = self.process
+        if process is None:  # a timer may come as late as this
+            return
         if os.name == "posix":
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
+                os.killpg(process.pid, signal.SIGKILL)
         else:
-            self.process.kill()
+            process.kill()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
+        """To the process and from it, once it is started."""
+        process = self.process
+        assert process and process.stdin and process.stdout
+        return process.stdin, process.stdout
 
     def _send(self, message: dict) -> None:
+        to_it, _ = self._pipes()
         try:
-            write(self.process.stdin, message)
+            write(to_it, message)
         except (OSError, ValueError):
             raise Crashed("the process has ended") from None
 
     def _receive(self) -> dict:
+        _, from_it = self._pipes()
         try:
-            reply = read(self.process.stdout)
+            reply = read(from_it)
             problem = reply.get("raised") or reply.get("died")
         except (EOFError, ValueError, OSError, AttributeError, MemoryError, RecursionError):
             self._kill()

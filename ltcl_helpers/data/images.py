@@ -160,7 +160,9 @@ def _folder(where: str, part: str) -> ImageArrays:
     for i, (path, _) in enumerate(found):
         try:
             with Image.open(path) as file:
-                fitted = ImageOps.fit(file.convert("RGB"), (int(size), int(size)), Image.BICUBIC)
+                fitted = ImageOps.fit(
+                    file.convert("RGB"), (int(size), int(size)), Image.Resampling.BICUBIC
+                )
         except OSError:
             raise ConfigError(f"{path} is not a readable image; repair or delete it") from None
         images[i] = np.asarray(fitted).transpose(2, 0, 1)

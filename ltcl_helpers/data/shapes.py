@@ -8,6 +8,7 @@ and on any machine.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -15,6 +16,7 @@ import numpy as np
 from numpy import maximum, minimum
 from numpy.typing import ArrayLike
 
+Table = dict[str, Callable[[SimpleNamespace], np.ndarray]]
 SIDE, CHUNK = 32, 64  # pixels; images drawn at once (their work arrays fit a processor's cache)
 PER_CLASS = {"train": 1000, "test": 250}
 NAMES = """rotation radius aspect shift_x shift_y frequency phase_x phase_y order swap other scenery
@@ -82,23 +84,25 @@ TEXTURES = {
 CLASS_NAMES = tuple(map("-".join, zip(SILHOUETTES, TEXTURES, strict=True)))
 
 
-def _off(cycles):
+def _off(cycles: np.ndarray) -> np.ndarray:
     return abs(cycles - np.rint(cycles))  # distance to the nearest whole cycle, 0 to 0.5
 
 
-def _wave(cycles):
+def _wave(cycles: np.ndarray) -> np.ndarray:
     return 0.25 - _off(cycles)  # signed distance to the edges of stripes, in cycles
 
 
-def _length(x, y):
-    return np.sqrt(x * x + y * y)
+def _length(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    length: np.ndarray = np.sqrt(x * x + y * y)
+    return length
 
 
-def _box(x, y, width, height):
-    return minimum(width - abs(x), height - abs(y))
+def _box(x: np.ndarray, y: np.ndarray, width: float, height: float) -> np.ndarray:
+    inside: np.ndarray = minimum(width - abs(x), height - abs(y))
+    return inside
 
 
-def _between(ends, uniform):
+def _between(ends: tuple[float, float], uniform: np.ndarray) -> np.ndarray:
     return ends[0] + (ends[1] - ends[0]) * uniform
 
 
@@ -116,14 +120,15 @@ def _whole(name: str, values: ArrayLike, most: int, least: int = 0, ndim: int = 
     return values.astype(np.int64)
 
 
-def _rgb(hue, saturation, value):
+def _rgb(hue: np.ndarray, saturation: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Turns HSV in [0, 1], each [n, 1, 1], into RGB [n, 3, 1, 1]."""
-    wheel = (6 * hue[:, None] + np.float32([[[0]], [[4]], [[2]]])) % 6
+    wheel = (6 * hue[:, None] + np.array([[[0]], [[4]], [[2]]], np.float32)) % 6
     pure = np.clip(abs(wheel - 3) - 1, 0, 1)
-    return value[:, None] * (1 - saturation[:, None] * (1 - pure))
+    colours: np.ndarray = value[:, None] * (1 - saturation[:, None] * (1 - pure))
+    return colours
 
 
-def _random_numbers(keys):
+def _random_numbers(keys: np.ndarray) -> SimpleNamespace:
     """Draws, for keys [n, 2], NUMBERS as [n, 1, 1] each, clouds, specks and pixel noise."""
     words = np.stack([np.random.Philox(key=key).random_raw(WORDS[-1]) for key in keys])
     uniform = (words[:, : WORDS[1]] >> np.uint64(48)).astype(np.float32) / 2**16
@@ -135,7 +140,9 @@ def _random_numbers(keys):
     return u
 
 
-def _canvas(x, y, pixel, frequency, u):
+def _canvas(
+    x: np.ndarray, y: np.ndarray, pixel: np.ndarray, frequency: np.ndarray, u: SimpleNamespace
+) -> dict[str, np.ndarray]:
     """All coordinates of an object, from x, y in radii [n, 32, 32]; `pixel` is one in radii."""
     ratio = minimum(abs(x), abs(y)) / (maximum(abs(x), abs(y)) + np.float32(1e-6))
     turn = ratio * (0.16845 - 0.04345 * ratio)  # arctangent to 0.001 turns, by exact steps only
@@ -146,7 +153,7 @@ def _canvas(x, y, pixel, frequency, u):
     return c | {"phase": u.phase_x, "specks": u.specks}
 
 
-def _paint(table, kinds, canvas):
+def _paint(table: Table, kinds: np.ndarray, canvas: dict[str, np.ndarray]) -> np.ndarray:
     """Anti-aliased coverage, 0 to 1, by each image's kind of shape in the table: [n, 1, 32, 32]."""
     coverage = np.empty_like(canvas["x"])
     for kind in np.unique(kinds):
@@ -156,7 +163,9 @@ def _paint(table, kinds, canvas):
     return coverage[:, None]
 
 
-def _background(u, d, frequency, fills):
+def _background(
+    u: SimpleNamespace, d: Difficulty, frequency: np.ndarray, fills: Sequence[np.ndarray]
+) -> np.ndarray:
     """Draws [n, 3, 32, 32]: grey-ish, sloping, cloudy, textured if so wished."""
     ground = _between((0.15, 0.9), u.ground_value)
     for fill in fills:  # keep a distance, or half of the object would be invisible
@@ -173,7 +182,7 @@ def _background(u, d, frequency, fills):
     return image
 
 
-def _draw(labels, keys, d):
+def _draw(labels: np.ndarray, keys: np.ndarray, d: Difficulty) -> np.ndarray:
     """Draws at most CHUNK images, uint8 [n, 3, 32, 32], of Difficulty d."""
     u = _random_numbers(keys)
     contrast = _between((0.45, 0.75), u.contrast)
@@ -234,8 +243,9 @@ class Drawing:
         self.labels = np.repeat(np.arange(12), PER_CLASS[part])  # class after class
 
     def __getitem__(self, index: ArrayLike | slice) -> np.ndarray:
-        index = np.arange(len(self.labels))[index]
-        return draw_images(self.labels[index], index % PER_CLASS[self.part], self.seed, self.part)
+        chosen: np.ndarray = np.arange(len(self.labels))[index]  # type: ignore[index]  # NumPy's own
+        number = chosen % PER_CLASS[self.part]  # of the image in its class
+        return draw_images(self.labels[chosen], number, self.seed, self.part)
 
     def __array__(self, dtype: np.dtype | None = None, copy: bool | None = None) -> np.ndarray:
         return self[:]
@@ -250,6 +260,6 @@ def make_shapes(
     of each class of a larger one. Raises ValueError on bad input.
     """
     size = PER_CLASS.get(part, 1) if per_class is None else per_class
-    indices = np.arange(_whole("per_class", size, most=10**6, least=1))
+    indices = np.arange(int(_whole("per_class", size, most=10**6, least=1)))
     labels = np.repeat(np.arange(12), len(indices))
     return draw_images(labels, np.tile(indices, 12), seed, part), labels

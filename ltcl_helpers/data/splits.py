@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
     class_counts: np.ndarray
     group_counts: np.ndarray
 

@@ -81,7 +81,7 @@ def exercise(hint: str, *mistakes: str) -> Callable[[Callable], Callable]:
             shown = "correct" if verdict.status == RIGHT else verdict.status
             print(": ".join(filter(None, [name, shown, verdict.message])))
 
-        run.hint, run.mistakes, run.raises = hint, mistakes, function
+        vars(run).update(hint=hint, mistakes=mistakes, raises=function)
         return run
 
     return decorate

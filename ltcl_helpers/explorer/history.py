@@ -156,13 +156,16 @@ def open_run(run: Any, images: bool = True) -> History:
 
 def _find_images(history: History) -> None:
     """The images and class names of a run's data set, or a note that says how to point to them."""
-    config, classes = history.config, len(history.group_counts)
-    history.class_names = tuple(f"class {number}" for number in range(classes))
+    config, counts = history.config, history.group_counts
+    index, labels = history.index, history.labels
+    assert config is not None and counts is not None  # a run has all four
+    assert index is not None and labels is not None
+    history.class_names = tuple(f"class {number}" for number in range(len(counts)))
     try:
         data = read_arrays(config.data, "train", config.root)
-        if history.index.max() >= len(data.labels):
+        if index.max() >= len(data.labels):
             raise ConfigError(f"{config.data} here has {len(data.labels)} images, the run had more")
-        if not np.array_equal(data.labels[history.index], history.labels):
+        if not np.array_equal(data.labels[index], labels):
             raise ConfigError(f"{config.data} here has other labels than the run")
     except (ConfigError, OSError) as error:
         history.no_images = (
@@ -171,5 +174,5 @@ def _find_images(history: History) -> None:
         )
         return
     history.class_names = data.class_names
-    if len(history.index) <= MOST_IMAGES or history.encoder is not None:
-        history.images = np.asarray(data.images[history.index])
+    if len(index) <= MOST_IMAGES or history.encoder is not None:
+        history.images = np.asarray(data.images[index])

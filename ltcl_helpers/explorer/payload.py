@@ -59,7 +59,7 @@ def payload(
         meta["runs"].append(_about(history) | {"bands": _bands(loss, member)})
     _add_pictures(first, meta, arrays)
     if first.encoder is not None and first.images is not None:
-        meta["projection"], arrays["projection"] = _project(first)
+        meta["projection"], arrays["projection"] = _project(first.encoder, first.images)
     drawable = "side" in meta and all(history.config for history in histories)
     meta["live"] = drawable and not views
     if drawable and views:
@@ -147,20 +147,20 @@ def _add_pictures(history: History, meta: dict, arrays: dict[str, Any]) -> None:
         if len(meta["epochs"]) and meta["samples"] > MOST_IMAGES:
             meta["notes"].append(f"No thumbnails: more than {MOST_IMAGES:,} samples.")
         return
-    meta["side"] = pictures.side(history)
+    meta["side"] = pictures.side(history.images)
     for number, start in enumerate(range(0, meta["samples"], SHEET**2)):
         tiles = history.images[start : start + SHEET**2]
         arrays[f"sheet{number}"] = pictures.webp(pictures.shrink(tiles, meta["side"]), SHEET)
     meta["notes"].append(f"Thumbnails are lossy pictures of {meta['side']} x {meta['side']} px.")
 
 
-def _project(history: History) -> tuple[str, np.ndarray]:
+def _project(encoder: torch.nn.Module, images: np.ndarray) -> tuple[str, np.ndarray]:
     """The features in two dimensions, [N, 2]: UMAP where umap-learn is installed, or PCA."""
     from sklearn.decomposition import PCA
 
     from ..probe.linear import features
 
-    found = features(history.encoder, torch.from_numpy(history.images)).numpy()
+    found = features(encoder, torch.from_numpy(images)).numpy()
     try:
         from umap import UMAP
     except ImportError:

@@ -18,9 +18,9 @@ QUALITY = 85  # of lossy WebP
 VIEWED, VIEWS = 96, 8  # samples whose views a page holds, and so many views of each
 
 
-def side(history: History) -> int:
+def side(images: np.ndarray) -> int:
     """Pixels of a thumbnail's side: the image's own up to 32, 48 where there is room."""
-    return min(history.images.shape[2], 48 if len(history.images) <= 5000 else 32)
+    return min(images.shape[2], 48 if len(images) <= 5000 else 32)
 
 
 def shrink(images: np.ndarray, side: int) -> np.ndarray:
@@ -29,7 +29,9 @@ def shrink(images: np.ndarray, side: int) -> np.ndarray:
     if tiles.shape[1:3] == (side, side):
         return tiles
     size = (side, side)
-    return np.stack([np.asarray(Image.fromarray(t).resize(size, Image.BOX)) for t in tiles])
+    return np.stack(
+        [np.asarray(Image.fromarray(t).resize(size, Image.Resampling.BOX)) for t in tiles]
+    )
 
 
 def webp(tiles: np.ndarray, columns: int) -> bytes:
@@ -59,7 +61,8 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
         steered them. A shuffled run gives a sample any other one's score, so this is one draw of
         many.
     """
-    config = history.config
+    config, pictured = history.config, history.images
+    assert config is not None and pictured is not None
     kinds = load_method(config.method).VIEWS
     number = int(samples[0]) + row
     draws = [generator(config.seed, name, number) for name in ("explorer", "explorer boost")]
@@ -71,12 +74,12 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
 
     used = steering[torch.from_numpy(samples)]
     times = -(-VIEWS // len(kinds))  # so often is a batch drawn, rounded up
-    images = torch.from_numpy(history.images[np.repeat(samples, times)])
+    images = torch.from_numpy(pictured[np.repeat(samples, times)])
     drawn = views(images, used.repeat_interleave(times))
     by_sample = torch.stack(drawn, dim=1).unflatten(0, (len(samples), times)).flatten(1, 2)
     chosen = by_sample[:, :VIEWS].flatten(0, 1)  # [S * VIEWS, 3, H, W]
     tiles = (chosen * 255).round().byte().numpy()
-    return shrink(tiles, side(history)), used.numpy()
+    return shrink(tiles, side(pictured)), used.numpy()
 
 
 def worth_seeing(history: History) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import RunConfig
+from ..networks import Encoder
 from .cross_entropy import CrossEntropy
 from .losses import balanced_contrastive
 from .simclr import Batch
@@ -36,16 +37,12 @@ class BalancedCL(CrossEntropy):
         hidden: int = Field(512, ge=1, le=16_384)  # width of both projections
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
         size = self.options.hidden
-        self.project_features, self.project_classes = (
-            nn.Sequential(
-                nn.Linear(encoder.dim, size), nn.BatchNorm1d(size), nn.ReLU(), nn.Linear(size, 128)
-            )
-            for _ in range(2)
-        )
+        self.project_features = _projection(encoder.dim, size)
+        self.project_classes = _projection(encoder.dim, size)
 
     def prototypes(self) -> Tensor:
         """One unit vector per class, [C, 128]."""
@@ -53,11 +50,14 @@ class BalancedCL(CrossEntropy):
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]: the weighted sum of classification and contrast."""
-        features = self._precisely(self.encoder, torch.cat(batch.views))
-        classified, contrasted = features.split([len(batch.labels), 2 * len(batch.labels)])
-        points = F.normalize(self._precisely(self.project_features, contrasted), dim=1)
+        # All three views together, then one to the classifier and two to the contrast.
+        count = len(batch.labels)
+        features = self._precisely(self.encoder, torch.cat(batch.views))  # [3B, dim]
+        classified, contrasted = features.split([count, 2 * count])
+        projections = self._precisely(self.project_features, contrasted)  # [2B, 128]
+        points = F.normalize(projections, dim=1)
         contrast = balanced_contrastive(
-            torch.stack(points.chunk(2), 1),
+            torch.stack(points.chunk(2), 1),  # [B, 2, 128]
             batch.labels,
             self.prototypes(),
             self.temperature,
@@ -65,5 +65,17 @@ class BalancedCL(CrossEntropy):
             self.options.class_complement,
             self.options.average,
         )
-        loss = self.options.classify_weight * self.classify(classified, batch.labels)
-        return loss + self.options.contrast_weight * contrast
+        class_loss = self.classify(classified, batch.labels)
+        weights = self.options.classify_weight, self.options.contrast_weight
+        loss: Tensor = weights[0] * class_loss + weights[1] * contrast
+        return loss
+
+
+def _projection(dim: int, hidden: int) -> nn.Sequential:
+    """From features, or class weights, to the space of the contrast."""
+    return nn.Sequential(
+        nn.Linear(dim, hidden),
+        nn.BatchNorm1d(hidden),
+        nn.ReLU(),
+        nn.Linear(hidden, 128),
+    )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import RunConfig
+from ..networks import Encoder
 from ..recipes import MethodOptions
 from .losses import compensate_logits
 from .simclr import Batch, SimCLR
@@ -35,8 +36,10 @@ class CrossEntropy(SimCLR):
         class_counts: int64 [C] images per class; needed.
     """
 
-    VIEWS = ("autoaugment",)
+    VIEWS: tuple[str, ...] = ("autoaugment",)
     READS_LABELS = True
+    counts: Tensor
+    head: CosineClassifier
 
     class Options(MethodOptions):
         """What a classifier has beside a run's fields."""
@@ -44,9 +47,10 @@ class CrossEntropy(SimCLR):
         compensation: float = Field(1.0, ge=0, le=10)  # of the logits while training; 0 is none
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
+        assert class_counts is not None  # a run has them
         self.head = CosineClassifier(encoder.dim, len(class_counts))
         self.register_buffer("counts", class_counts.clone(), persistent=False)
 

@@ -51,7 +51,8 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
             f"query, key and queue have shapes {list(query.shape)}, {list(key.shape)} and "
             f"{list(queue.shape)}; allowed are [B, D], [B, D] and [D, K]"
         )
-    query, key = F.normalize(query, dim=1), F.normalize(key, dim=1)
+    query = F.normalize(query, dim=1)
+    key = F.normalize(key, dim=1)
     positive = (query * key).sum(dim=1, keepdim=True)  # [B, 1]
     negative = query @ queue  # [B, K]
     logits = torch.cat([positive, negative], dim=1) / temperature
@@ -93,16 +94,22 @@ def balanced_contrastive(
         )
     if average not in ("L1", "L2", "L3") or (average == "L3" and not class_complement):
         raise ValueError(f"average is {average!r}: L1, L2, or (with class complement) L3")
-    anchors, of_anchor = features.flatten(0, 1), labels.repeat_interleave(2)  # [2B, D], [2B]
-    known = torch.arange(len(prototypes), device=labels.device)
-    candidates, of_candidate = anchors, of_anchor
+    anchors = features.flatten(0, 1)  # [2B, D]
+    of_anchor = labels.repeat_interleave(2)  # [2B], the class of each
+    known = torch.arange(len(prototypes), device=labels.device)  # [C]
+    candidates = anchors
+    of_candidate = of_anchor
     if class_complement:
         candidates = torch.cat([anchors, prototypes])  # [M, D]
         of_candidate = torch.cat([of_anchor, known])
+
+    # Pull: the mean similarity with all others of the anchor's class.
     similarity = anchors @ candidates.T / temperature  # [2B, M]
     other = torch.ones_like(similarity, dtype=torch.bool).fill_diagonal_(False)
     positive = (of_anchor[:, None] == of_candidate) & other
     pull = (similarity * positive).sum(dim=1) / positive.sum(dim=1)  # [2B]
+
+    # Push: the logarithm of the denominator.
     if average == "L3":
         push = (anchors @ prototypes.T / temperature).logsumexp(dim=1)
     else:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import RunConfig
+from ..networks import Encoder
 from ..networks.batchnorm import split_batch_norms
 from ..recipes import MethodOptions
 from .losses import info_nce
@@ -40,6 +41,10 @@ class MoCo(SimCLR):
         place: int64 [], the column that the next key goes to.
     """
 
+    queue: Tensor
+    place: Tensor
+    shuffle: Tensor
+
     class Options(MethodOptions):
         """What MoCo has beside a run's fields; the defaults are those of MoCo v2 on CIFAR."""
 
@@ -50,16 +55,17 @@ class MoCo(SimCLR):
         symmetric: bool = False  # each view is query once: the sum of both losses
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
         self.head = make_head(encoder.dim, self.options.mlp)
-        split_batch_norms(self.encoder, max(1, config.batch_size // self.options.group_size))
-        self.key_encoder, self.key_head = map(copy.deepcopy, (self.encoder, self.head))
-        for twin in (self.key_encoder, self.key_head):
-            twin.requires_grad_(False)
+        groups = max(1, config.batch_size // self.options.group_size)
+        split_batch_norms(self.encoder, groups)
+        self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
+        self.key_head = copy.deepcopy(self.head).requires_grad_(False)
         size = self.options.queue_batches * config.batch_size
-        self.register_buffer("queue", F.normalize(torch.randn(OUTPUTS, size), dim=0))
+        queue = torch.randn(OUTPUTS, size)
+        self.register_buffer("queue", F.normalize(queue, dim=0))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
         # Sorting these gives the order of the keys' batch; drawn anew every epoch.
         self.register_buffer("shuffle", torch.zeros(config.batch_size), persistent=False)
@@ -81,9 +87,11 @@ class MoCo(SimCLR):
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] to keys [B, 128] of length 1, through the key encoder."""
-        order = self.shuffle[: len(images)].argsort()
+        order = self.shuffle[: len(images)].argsort()  # [B], a permutation
         network = nn.Sequential(self.key_encoder, self.key_head)
-        return F.normalize(self._precisely(network, images[order])[order.argsort()], dim=1)
+        shuffled = self._precisely(network, images[order])  # [B, 128]
+        keys = shuffled[order.argsort()]  # in the order of the images again
+        return F.normalize(keys, dim=1)
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
@@ -97,7 +105,8 @@ class MoCo(SimCLR):
         """One loss per sample, [B]; the batch's own keys enter the queue afterwards."""
         self.follow()
         first, second = batch.views
-        keys, queue = self.keys(second), self.queue.clone()  # the backward pass needs it as it is
+        keys = self.keys(second)
+        queue = self.queue.clone()  # the backward pass needs it as it is
         loss = info_nce(self.project(first), keys, queue, self.temperature)
         if self.options.symmetric:
             other = self.keys(first)
@@ -128,16 +137,19 @@ class EndToEnd(SimCLR):
         mlp: bool = True
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
         self.head = make_head(encoder.dim, self.options.mlp)
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]."""
-        queries, keys = (F.normalize(self.project(view), dim=1) for view in batch.views)
+        first, second = batch.views
+        queries = F.normalize(self.project(first), dim=1)  # [B, 128]
+        keys = F.normalize(self.project(second), dim=1)
+        similarity = queries @ keys.T / self.temperature  # [B, B]
         own = torch.arange(len(keys), device=keys.device)
-        return F.cross_entropy(queries @ keys.T / self.temperature, own, reduction="none")
+        return F.cross_entropy(similarity, own, reduction="none")
 
 
 class MemoryBank(EndToEnd):
@@ -148,25 +160,29 @@ class MemoryBank(EndToEnd):
     epoch.
     """
 
+    bank: Tensor
+
     class Options(EndToEnd.Options):
         """What the bank has beside the head."""
 
         bank_momentum: float = Field(0.5, ge=0, lt=1)  # what an entry keeps when its image returns
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
+        assert class_counts is not None  # a run has them
         entries = torch.randn(int(class_counts.sum()), OUTPUTS)
         self.register_buffer("bank", F.normalize(entries, dim=1))
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]; afterwards the batch's entries move towards its queries."""
-        queries, bank = self.project(batch.views[0]), self.bank.clone()
+        queries = self.project(batch.views[0])  # [B, 128]
+        bank = self.bank.clone()  # the backward pass needs it as it is
         similarity = F.normalize(queries, dim=1) @ bank.T / self.temperature  # [B, N]
         with torch.no_grad():
-            old, keep = bank[batch.index], self.options.bank_momentum
-            new = keep * old + (1 - keep) * F.normalize(queries, dim=1)
+            keep = self.options.bank_momentum
+            new = keep * bank[batch.index] + (1 - keep) * F.normalize(queries, dim=1)
             self.bank.index_copy_(0, batch.index, F.normalize(new, dim=1))
         return F.cross_entropy(similarity, batch.index, reduction="none")
 

@@ -71,7 +71,9 @@ class DualBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Whatever the batch norm takes and gives."""
-        return self.pruned(x) if self.use_pruned else self.dense(x)
+        norm = self.pruned if self.use_pruned else self.dense
+        y: Tensor = norm(x)
+        return y
 
 
 def make_dual(module: nn.Module) -> nn.Module:
@@ -109,7 +111,8 @@ def pruned_forward(module: nn.Module, masks: Mapping[str, Tensor], x: Tensor) ->
     for pair in pairs:
         pair.use_pruned = True
     try:
-        return functional_call(module, weights, (x,))
+        outputs: Tensor = functional_call(module, weights, (x,))
+        return outputs
     finally:
         for pair in pairs:
             pair.use_pruned = False

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import RunConfig
+from ..networks import Encoder
 from . import pruning
 from .losses import nt_xent
 from .simclr import Batch, SimCLR
@@ -29,11 +30,13 @@ class SDCLR(SimCLR):
     """
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__(encoder, config, class_counts)
-        self.encoder, self.head = map(pruning.make_dual, (self.encoder, self.head))
-        self.fraction, self.random_fraction = config.prune_fraction, config.prune_random
+        self.encoder = pruning.make_dual(self.encoder)
+        self.head = pruning.make_dual(self.head)
+        self.fraction = config.prune_fraction
+        self.random_fraction = config.prune_random
         self.refresh_statistics = False
         self.masks: dict[str, Tensor] = {}  # drawn anew every epoch, so in no checkpoint
 
@@ -43,8 +46,9 @@ class SDCLR(SimCLR):
         The latter's mask is that of the final weights, by size alone.
         """
         masks = pruning.magnitude_masks(pruning.prunable(self.encoder), self.fraction)
-        pruned = pruning.apply_masks(pruning.make_single(self.encoder, pruned=True), masks)
-        return {"encoder": pruning.make_single(self.encoder), "pruned": pruned}
+        dense = pruning.make_single(self.encoder)
+        pruned = pruning.make_single(self.encoder, pruned=True)
+        return {"encoder": dense, "pruned": pruning.apply_masks(pruned, masks)}
 
     def start_epoch(
         self, epoch: int, epochs: int, generator: torch.Generator | None = None
@@ -71,4 +75,6 @@ class SDCLR(SimCLR):
         if self.refresh_statistics:
             with torch.no_grad():
                 self.project_pruned(second)
-        return nt_xent(self.project(first), self.project_pruned(second), self.temperature)
+        dense = self.project(first)  # [B, 128]
+        pruned = self.project_pruned(second)
+        return nt_xent(dense, pruned, self.temperature)

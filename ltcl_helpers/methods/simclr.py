@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class Batch(NamedTuple):
     A view is float [B, 3, H, W] in [0, 1]; there are as many as the method's `VIEWS`.
     """
 
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
     labels: Tensor
     views: tuple[Tensor, ...]
 
@@ -44,13 +44,13 @@ class SimCLR(nn.Module):
     )
 
     def __init__(
-        self, encoder: nn.Module, config: RunConfig, class_counts: Tensor | None = None
+        self, encoder: networks.Encoder, config: RunConfig, class_counts: Tensor | None = None
     ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.head = networks.ProjectionHead(encoder.dim, layers=config.head_layers)
+        self.encoder: nn.Module = encoder
+        self.head: nn.Module = networks.ProjectionHead(encoder.dim, layers=config.head_layers)
         self.temperature = config.temperature
-        self.options = self.Options(**config.options)
+        self.options: Any = self.Options(**config.options)  # each class declares its own
         self.autocast: torch.dtype | None = None
 
     def trained(self) -> dict[str, nn.Module]:

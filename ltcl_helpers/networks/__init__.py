@@ -2,12 +2,13 @@
 
 from .batchnorm import SplitBatchNorm2d, replace_modules, split_batch_norms
 from .convolution import Conv
-from .resnet import MEAN, STD, ProjectionHead, ResNet, build
+from .resnet import MEAN, STD, Encoder, ProjectionHead, ResNet, build
 
 __all__ = [
     "MEAN",
     "STD",
     "Conv",
+    "Encoder",
     "ProjectionHead",
     "ResNet",
     "SplitBatchNorm2d",

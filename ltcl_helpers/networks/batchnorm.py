@@ -17,23 +17,35 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     """
 
     groups = 8
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] to the same shape."""
         if not self.training:
             return super().forward(x)
-        statistics = [s.repeat(self.groups, 1) for s in (self.running_mean, self.running_var)]
-        options = dict(training=True, momentum=self.momentum, eps=self.eps)
+        means = self.running_mean.repeat(self.groups, 1)  # [groups, C], one row a group
+        variances = self.running_var.repeat(self.groups, 1)
         small, more = divmod(len(x), self.groups)
+        sizes = [small + (group < more) for group in range(self.groups)]
+        parts = []
         # `split`, not `tensor_split`: its backward writes the gradient once, not once per group.
-        blocks = x.split([small + (group < more) for group in range(self.groups)])
-        parts = [
-            F.batch_norm(block, mean, var, self.weight, self.bias, **options)
-            for block, mean, var in zip(blocks, *statistics, strict=True)
-        ]
+        for block, mean, variance in zip(x.split(sizes), means, variances, strict=True):
+            part = F.batch_norm(
+                block,
+                mean,  # and variance: moved in place
+                variance,
+                self.weight,
+                self.bias,
+                training=True,
+                momentum=self.momentum or 0.0,
+                eps=self.eps,
+            )
+            parts.append(part)
         with torch.no_grad():
-            self.running_mean.copy_(statistics[0].mean(0))
-            self.running_var.copy_(statistics[1].mean(0))
+            self.running_mean.copy_(means.mean(0))
+            self.running_var.copy_(variances.mean(0))
             self.num_batches_tracked += 1
         return torch.cat(parts)
 
@@ -42,6 +54,7 @@ def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
     """Let every 2-D batch norm of `module` work in groups; changes it in place, keeps its state."""
 
     def split(norm: nn.Module) -> nn.Module:
+        assert isinstance(norm, nn.BatchNorm2d)
         own = SplitBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
         own.to(norm.weight)  # its device and its type
         own.load_state_dict(norm.state_dict())

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.grad import conv2d_input
 
 
 class Conv(nn.Conv2d):
@@ -29,9 +31,11 @@ class Conv(nn.Conv2d):
         if self.kernel_size == (1, 1):
             places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
             # Flat first: else PyTorch makes a product per image of it where no gradient is wanted.
-            outputs = nn.functional.linear(places.flatten(0, 2), self.weight[:, :, 0, 0])
-            return outputs.unflatten(0, places.shape[:3]).permute(0, 3, 1, 2)
-        weight, tiny = self.weight, height == width <= 2 * stride <= 4
+            flat: Tensor = nn.functional.linear(places.flatten(0, 2), self.weight[:, :, 0, 0])
+            outputs: Tensor = flat.unflatten(0, places.shape[:3]).permute(0, 3, 1, 2)
+            return outputs
+        weight: Tensor = self.weight
+        tiny = height == width <= 2 * stride <= 4
         if not tiny and (height * width > 16 * stride**2 or not weight.requires_grad):
             return super().forward(x)
         if torch.is_autocast_enabled("cpu"):
@@ -39,7 +43,8 @@ class Conv(nn.Conv2d):
             x, weight = x.to(dtype), weight.to(dtype)
         if tiny:
             return _one_product(x, weight, _taps(height, stride, self.kernel_size[0]))
-        return _PatchGradient.apply(x, weight, self.stride, self.padding)
+        result: Tensor = _PatchGradient.apply(x, weight, self.stride, self.padding)
+        return result
 
 
 @cache
@@ -66,15 +71,17 @@ class _PatchGradient(torch.autograd.Function):
     """conv2d; in its backward the weight gradient is a matrix product."""
 
     @staticmethod
-    def forward(ctx, x, weight, stride, padding):
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]
+    ) -> Tensor:
         ctx.save_for_backward(x, weight)
         ctx.options = stride, padding
         return nn.functional.conv2d(x, weight, None, stride, padding)
 
     @staticmethod
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
         (x, weight), (stride, padding) = ctx.saved_tensors, ctx.options
-        of_x = nn.grad.conv2d_input(x.shape, weight, gradient, stride, padding)
+        of_x = conv2d_input(x.shape, weight, gradient, stride, padding)
         (step, _), (edge, _), side = stride, padding, weight.shape[2]
         x = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
         patches = x.unfold(1, side, step).unfold(2, side, step)  # [B, h, w, inputs, side, side]

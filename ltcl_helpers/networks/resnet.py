@@ -13,6 +13,12 @@ from .convolution import Conv
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
 
 
+class Encoder(nn.Module):
+    """What every method needs of a network: images float [B, 3, H, W] to features [B, dim]."""
+
+    dim: int  # length of a feature
+
+
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2016, the basic block)."""
 
@@ -32,10 +38,11 @@ class Block(nn.Module):
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.bn1(self.conv1(x)).relu_()  # in place: batch norm's backward reads its input only
-        return self.bn2(self.conv2(x)).add_(shortcut).relu_()
+        y: Tensor = self.bn2(self.conv2(x))
+        return y.add_(shortcut).relu_()
 
 
-class ResNet(nn.Module):
+class ResNet(Encoder):
     """A ResNet for small images, named as torchvision names its parts.
 
     Args:
@@ -45,6 +52,9 @@ class ResNet(nn.Module):
 
     The first operation normalises the input with ImageNet's statistics, in training and after.
     """
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(
         self, blocks: Sequence[int] = (2, 2, 2, 2), width: int = 64, stem_stride: int = 1
@@ -73,7 +83,8 @@ class ResNet(nn.Module):
         x = self.bn1(self.conv1(x)).relu_()
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
-        return x.mean((2, 3))
+        features: Tensor = x.mean((2, 3))
+        return features
 
 
 class ProjectionHead(nn.Module):

@@ -80,8 +80,7 @@ def _train_in(
         every = training.checkpoint_seconds
         keeper = Keeper(training.identity(), training.machine, folder, deadline, every)
         run = _train(training, keeper)
-        run.folder = folder
-        runs.save(run, keeper.machines)
+        runs.save(run, folder, keeper.machines)
         return run
 
 

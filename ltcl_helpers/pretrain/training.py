@@ -54,7 +54,7 @@ class Training:
         self.machine = describe_machine(self.device, precision)
         self.method = method or make_method(config, torch.from_numpy(inputs.class_counts))
         self.method.autocast = precision
-        self.method.to(self.device, memory_format=torch.channels_last)
+        self.method.to(self.device).to(memory_format=torch.channels_last)
 
         self.optimizer = make_optimizer(self.method, config)
         self.memory = MomentumLoss(len(self.labels), config.momentum_beta, self.device)
@@ -90,7 +90,7 @@ class Training:
         def step(index: Tensor) -> Tensor:
             drawn = views(self.images[index], self.scores[index])
             batch = Batch(index, self.labels[index], drawn)
-            loss = self.method(batch)  # [B], one value per sample
+            loss: Tensor = self.method(batch)  # [B], one value per sample
             self.memory.update(index, loss)
             self.optimizer.zero_grad(set_to_none=True)
             loss.mean().backward()
@@ -182,7 +182,8 @@ def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # module constructors know no generator argument
         encoder = networks.build(config)
-        return load_method(config.method)(encoder, config, class_counts)
+        method: SimCLR = load_method(config.method)(encoder, config, class_counts)
+    return method
 
 
 def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.Optimizer:

@@ -26,7 +26,7 @@ class ProbeResult(NamedTuple):
 @torch.no_grad()
 def features(encoder: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
     """Features float32 [N, D] of uint8 images [N, 3, H, W]: no augmentation, eval mode."""
-    encoder = encoder.eval().to(device, memory_format=torch.channels_last)
+    encoder = encoder.eval().to(device).to(memory_format=torch.channels_last)
     parts = [
         encoder(part.to(device, memory_format=torch.channels_last) / 255).cpu()
         for part in images.split(1000)

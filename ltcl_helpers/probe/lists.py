@@ -22,7 +22,7 @@ class LabelledList(NamedTuple):
     """The labelled images of one probe: name, positions int64 [n], "published" or "drawn"."""
 
     name: str
-    index: np.ndarray
+    index: np.ndarray  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
     source: str
 
 

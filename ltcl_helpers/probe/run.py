@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -186,5 +187,5 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     kinds = pruned.map({True: "pruned", False: "encoder"})
     kinds = kinds.mask(rows["method"] == "pixels", "pixels")
     usual = {"test": rows["data"], "features": kinds, "groups": "thirds"}
-    missing = {name: values for name, values in usual.items() if name not in rows}
+    missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
     return rows.assign(**missing)

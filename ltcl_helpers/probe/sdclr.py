@@ -32,7 +32,9 @@ class Schedule(NamedTuple):
 # The published code moves its schedule before the epoch instead of after it, so that epoch 10 has
 # the second rate already: 9 epochs of the first. Kept, since its numbers come from there.
 SCHEDULES = {"full": Schedule(30, (10, 20), 1), "1%": Schedule(100, (40, 60), 5)}
-RATE, MOMENTUM, BATCH = 30.0, 0.9, 128
+RATE = 30.0  # of the first epochs
+MOMENTUM = 0.9
+BATCH = 128
 PADDING = 4  # of the crop, pixels of a 32x32 image
 # What the published analysis prints of five splits, and the groups of our rows.
 SUMMARY = {
@@ -47,7 +49,8 @@ SUMMARY = {
 
 def rate(epoch: int, schedule: Schedule) -> float:
     """The learning rate of epoch 1, 2, ..."""
-    return RATE * 0.1 ** sum(epoch >= drop for drop in schedule.drops)
+    fallen = sum(epoch >= drop for drop in schedule.drops)
+    return RATE * 0.1**fallen
 
 
 def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
@@ -56,17 +59,21 @@ def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
     The padding is 4 pixels of 32, and an eighth of other sizes. `draw` is on the CPU, so that every
     device crops alike.
     """
+    device = images.device
     count, _, height, width = images.shape
     border = max(1, height * PADDING // 32)
     corner = torch.randint(2 * border + 1, (count, 2), generator=draw)
     flip = torch.rand(count, generator=draw) < 0.5
-    rows = corner[:, :1] + torch.arange(height)  # [N, H]
-    columns = torch.arange(width).expand(count, width)
-    columns = corner[:, 1:] + torch.where(flip[:, None], width - 1 - columns, columns)  # [N, W]
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    each = torch.arange(count, device=images.device)[:, None, None]
+
+    rows = corner[:, :1] + torch.arange(height)  # [N, H], of the padded image
+    column = torch.arange(width).expand(count, width)
+    column = torch.where(flip[:, None], width - 1 - column, column)
+    columns = corner[:, 1:] + column  # [N, W]
+
+    each = torch.arange(count, device=device)[:, None, None]
     padded = pad(images, [border] * 4).permute(0, 2, 3, 1)
-    return padded[each, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    cropped = padded[each, rows.to(device)[:, :, None], columns.to(device)[:, None]]
+    return cropped.permute(0, 3, 1, 2)
 
 
 def fit_sdclr(
@@ -89,12 +96,14 @@ def fit_sdclr(
         schedule: one of `SCHEDULES`.
         seed: of the first weights (normal, sd 0.01), the order and the crops.
     """
-    device, (held_x, held_y) = images.device, validation
+    device = images.device
+    held_x, held_y = validation
     first = torch.randn(classes, held_x.shape[1], generator=generator(seed, "probe weights", 0))
     weight = (0.01 * first).to(device).requires_grad_()
     bias = torch.zeros(classes, device=device, requires_grad=True)
     sgd = torch.optim.SGD([weight, bias], RATE, MOMENTUM)
-    best, kept = -1, (weight.detach().clone(), bias.detach().clone())
+    best = -1
+    kept = weight.detach().clone(), bias.detach().clone()
     for epoch in range(1, schedule.epochs + 1):
         sgd.param_groups[0]["lr"] = rate(epoch, schedule)
         x = embed(crop_and_flip(images, generator(seed, "probe crops", epoch))).to(device)
@@ -109,7 +118,8 @@ def fit_sdclr(
             right = int((F.linear(held_x, weight, bias).argmax(1) == held_y).sum())
         log.info("probe epoch %d of %d: %d right in validation", epoch, schedule.epochs, right)
         if right > best:  # the first of equals stays, as published
-            best, kept = right, (weight.detach().clone(), bias.detach().clone())
+            best = right
+            kept = weight.detach().clone(), bias.detach().clone()
     return kept
 
 

@@ -47,7 +47,7 @@ PAGE = """<!DOCTYPE html>
 {body}
 </body></html>
 """
-to_html = mistune.create_markdown(escape=True, plugins=["table"])
+_convert = mistune.create_markdown(escape=True, plugins=["table"])
 
 
 def write(
@@ -96,6 +96,11 @@ def render(one: Study, name: str) -> str:
     return PAGE.format(title=title, safe=SAFE, style=STYLE, body=body)
 
 
+def to_html(text: str) -> str:
+    """Markdown as HTML; HTML in it is shown as text."""
+    return str(_convert(text))
+
+
 # --- sections: what a page holds, from top to bottom ------------------------------------------
 
 
@@ -113,10 +118,10 @@ def _head(one: Study) -> Iterator[str]:
 def _results(one: Study) -> Iterator[str]:
     yield to_html("## Accuracy")
     theirs = tables.published(one)
-    for keys, part in tables.table(one).groupby(tables.BLOCK, sort=False):
+    for keys, part in tables.by_block(tables.table(one)):
         beside = theirs
         if len(theirs):
-            beside = theirs[(theirs[tables.BLOCK] == list(keys)).all(axis=1)]
+            beside = theirs[(theirs[tables.BLOCK] == keys).all(axis=1)]
         cells = part.drop(columns=tables.BLOCK).dropna(axis=1, how="all")
         shown = tables.of_frame(_with_published(cells, beside))
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{shown}")
@@ -141,7 +146,7 @@ def _compared(one: Study) -> Iterator[str]:
     if found.empty:
         return
     yield to_html("## Paired comparisons")
-    for keys, part in found.groupby(tables.BLOCK, sort=False):
+    for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{tables.comparison(part)}")
         words = "Dots are paired runs, bars the 95 % interval of the mean; none for one unit."
         figure = plots.paired_strips(_runs(one, *keys), one.pairs, one.labels)
@@ -168,7 +173,8 @@ def _signal(one: Study) -> Iterator[str]:
         yield to_html("No run here kept a momentum loss over classes of different sizes.")
         return
     controls = found["split"].eq("balanced") | found["split"].str.contains("_D_b")
-    for section, part in found.groupby("section", sort=False):
+    for key, part in found.groupby("section", sort=False):
+        section = str(key)
         words = "AUROC for images of the few classes, mean over seeds (bands: sd, over mirrored "
         words += "pairs where there are any; of many curves without); 0.5 is chance. "
         if controls[part.index].any():
@@ -188,7 +194,7 @@ def _classes(one: Study) -> Iterator[str]:
     if found.empty:
         yield to_html("Not recorded: these probes kept groups of classes only.")
         return
-    for keys, part in found.groupby(tables.BLOCK, sort=False):
+    for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}")
         words = "Classes put together by size; mean and sd over runs."
         yield picture(plots.class_curve(part), "accuracy by class size", words)
@@ -213,6 +219,7 @@ def _runs(one: Study, section: str, protocol: str, shots: str) -> pd.DataFrame:
 def picture(drawn: Figure | Axes, name: str, words: str) -> str:
     """A figure inside the page, and what it shows."""
     figure = drawn.figure if isinstance(drawn, Axes) else drawn
+    assert isinstance(figure, Figure)  # no plot here draws on a part of one
     address = plots.inline(figure)
     return (
         f'<figure><div class="wide"><img src="{address}" alt="{html.escape(name)}"></div>'

@@ -9,6 +9,7 @@ import base64
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -26,7 +27,7 @@ COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "all": "#00
 MARKERS = {"many": "o", "medium": "s", "few": "^", "all": "D"}
 LINES = {"many": "-", "medium": "--", "few": ":", "all": "-."}
 PALETTE = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000", "#7F7F7F"]
-STYLE = {
+STYLE: dict[Any, Any] = {  # matplotlib's own type lists every name
     "axes.prop_cycle": plt.cycler(color=PALETTE),
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -91,7 +92,7 @@ def group_curves(
     ax = plt.subplots(figsize=(6, 3))[1]
     for name, members in splits.groups(group_counts).items():
         mean = np.asarray(values, np.float32)[:, np.isin(labels, members)].mean(1)
-        style = dict(marker=MARKERS[name], markevery=5, ms=4, color=COLOURS[name])
+        style: dict[str, Any] = dict(marker=MARKERS[name], markevery=5, ms=4, color=COLOURS[name])
         ax.plot(epochs, mean, LINES[name], label=name, **style)
     ax.set(xlabel="epoch", ylabel="momentum loss")
     ax.legend(frameon=False)
@@ -119,8 +120,8 @@ def group_strips(
     names = [name for name in labels if name in runs.index.unique(0)]
     ax = ax or plt.subplots(figsize=(7, 0.6 + 0.42 * len(names)))[1]
     groups = [group for group in groups if group in runs]
-    tidy = (100 * runs[groups]).rename_axis(columns="group").stack().rename("accuracy")
-    tidy = tidy.reset_index()
+    stacked: Any = (100 * runs[groups]).rename_axis(columns="group").stack()
+    tidy: pd.DataFrame = stacked.rename("accuracy").reset_index()
     tidy["features"] = tidy.iloc[:, 0].map(labels)
     style = dict(
         data=tidy,
@@ -162,7 +163,8 @@ def paired_strips(
         axes = plt.subplots(
             1, len(groups), figsize=size, sharex=True, sharey=True, layout="constrained"
         )[1]
-    for ax, group in zip(np.ravel(axes), groups, strict=True):
+    panels = np.asarray(axes).ravel()
+    for ax, group in zip(panels, groups, strict=True):
         here = table[table["group"] == group]
         for k, row in enumerate(here.to_dict("records")):
             apart = paired(runs.xs(row["first"]), runs.xs(row["second"]))[group]
@@ -173,7 +175,7 @@ def paired_strips(
         ax.axvline(0, color="black", lw=0.8)
         ax.set(title=group, xlabel="points", ylim=(len(names) - 0.5, -0.5))
         ax.set_yticks(range(len(names)), [name.replace(" minus ", "\nminus ") for name in names])
-    return np.ravel(axes)[0].figure
+    return panels[0].figure
 
 
 def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "auroc") -> Axes:
@@ -188,7 +190,8 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
     spread = {"errorbar": "sd", "err_kws": {"alpha": 0.12}} if len(colours) <= 4 else {}
     style = dict(hue="label", style="label", palette=colours, dashes=dashes, ax=ax)
     sns.lineplot(signal, x="epoch", y=value, **{"errorbar": None, **style, **spread})
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    locator = ax.xaxis.get_major_locator()
+    locator.set_params(integer=True)  # type: ignore[call-arg]  # a linear axis has a MaxNLocator
     ax.axhline(0.5, color="black", lw=0.8)
     ax.set(xlabel="epoch", ylabel="AUROC for few classes")
     ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
@@ -229,7 +232,7 @@ def length_curves(
     """Accuracy against the length of training, and what is gained over `base`, seed by seed."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     colours, dashes = look(labels.values())
-    parts = {"accuracy": [], "apart": []}
+    parts: dict[str, list[pd.DataFrame]] = {"accuracy": [], "apart": []}
     for epochs, runs in lengths.items():
         for name in (name for name in labels if name in runs.index.unique(0)):
             here, apart = runs.xs(name)["all"], paired(runs.xs(name), runs.xs(base))["all"]

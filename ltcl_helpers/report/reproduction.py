@@ -33,14 +33,14 @@ def reproduction_table(results: Path = RESULTS) -> str:
     for column, value in TABLE.items():
         theirs = theirs[theirs[column] == value]
     sources = theirs["source"].unique()
-    theirs = theirs.set_index(["method", "shots"])["accuracy"]
-    rows = {name: recipe.label for name, recipe in RECIPES.items() if name in theirs.index}
+    known = theirs.set_index(["method", "shots"])["accuracy"]
+    rows = {name: recipe.label for name, recipe in RECIPES.items() if name in known.index}
     rows |= {config.name: config.label for config in CONTROLS}
     body = []
     for name, label in rows.items():
         for shots in SHOTS:
             cell = ours[(ours["name"] == name) & (ours["shots"] == shots)]
-            body.append([label, shots, *_line(theirs.get((name, shots)), cell)])
+            body.append([label, shots, *_line(known.get((name, shots)), cell)])
     head = ["method", "shots", "published", "ours", "difference", "n"]
     table = markdown([*head, "seconds per epoch", "device"], body)
     done = sum("not run" not in line for line in body)

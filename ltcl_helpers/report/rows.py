@@ -153,7 +153,8 @@ def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
     for column in ("folder", "shots", "protocol"):
         mixed = rows.groupby(keys)[column].nunique()
         if (mixed > 1).any():
-            line = rows.set_index(keys).loc[mixed.idxmax()]
+            worst: Any = mixed.idxmax()
+            line = rows.set_index(keys).loc[worst]
             found = ", ".join(sorted(set(line[column])))
             raise ConfigError(f"one line of {keys} has several of {column}: {found}; choose one")
     return rows.groupby([*keys, "group"], sort=False)["accuracy"].mean().unstack()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from ..data import splits
 
 SHOWN = (*splits.GROUPS, "std", "all")
 COMPARED = (*splits.GROUPS, "all")
+Columns = TypeVar("Columns", pd.Series, pd.DataFrame)  # one, or several side by side
 
 
 # --- statistics -----------------------------------------------------------------------------
@@ -38,7 +39,7 @@ def paired(first: pd.DataFrame | pd.Series, second: pd.DataFrame | pd.Series) ->
     return (first - second).dropna(how="all")
 
 
-def units(values: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
+def units(values: Columns) -> Columns:
     """One line per independent unit of values that are indexed by draw, mirrored and seed.
 
     Two runs whose class orders mirror each other share their images, and what is due to easy
@@ -140,7 +141,9 @@ def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) ->
     return ", ".join(f"{scale * v:.{digits}f}" for v in values)
 
 
-def ends(found: Interval | Mapping[str, float], scale: float = 100, digits: int = 1) -> str:
+def ends(
+    found: Interval | Mapping[str, float] | pd.Series, scale: float = 100, digits: int = 1
+) -> str:
     """Mean and ends of an interval, in points: "1.2 (-0.3 to 2.7)"."""
     if isinstance(found, Interval):
         found = found._asdict()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,7 +40,7 @@ class Study:
         for column, value in only.items():
             rows = rows[rows[column] == value]
         for (section, *_), part in rows.groupby(["section", "protocol", "shots"], sort=False):
-            yield section, part, by_run(part, "row")
+            yield str(section), part, by_run(part, "row")
 
     def part(self, *rows: str) -> Study:
         """Some rows, in the order of the grid, and the pairs among them."""
@@ -125,7 +126,7 @@ def _of_runs(there: list[Path]) -> Study:
     parts = {"data": rows["data"], "preset": rows["preset"] + " preset"}
     if trained["epochs"].nunique() > 1:
         parts["epochs"] = rows["epochs"].astype(str) + " epochs"
-    told = [part for part in parts.values() if part.nunique() > 1]
+    told: list[Any] = [part for part in parts.values() if part.nunique() > 1]
     section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
     rows = rows.assign(section=section)
     labels = dict(zip(rows["row"], rows["label"], strict=True))
@@ -139,8 +140,9 @@ def pairs_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
     Plain methods are compared with SimCLR.
     """
     there = rows[rows["features"] == "encoder"].drop_duplicates("row").set_index("row")["folder"]
-    pairs = []
-    for row, folder in there.items():
+    pairs: list[tuple[str, str]] = []
+    for key, folder in there.items():
+        row = str(key)
         others = _partners(row, runs.read_config(Path(folder)))
         pairs += [(row, other) for other in others if other in there.index]
     return pairs

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from scipy import stats
@@ -48,11 +49,11 @@ def comparison(table: pd.DataFrame, title: str = "first minus second, points") -
 def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]]]:
     """Header and lines of a table from `compare`; what is told from zero is **bold**."""
     groups = list(table["group"].unique())
-    body = []
+    body: list[list[str]] = []
     for name, part in table.groupby("difference", sort=False):
         cells = part.set_index("group")
         shown = [_bold(cells.loc[g]) if g in cells.index else "" for g in groups]
-        body.append([name, count(cells.iloc[0]), *shown])
+        body.append([str(name), count(cells.iloc[0]), *shown])
     return [title, "n", *groups], body
 
 
@@ -69,9 +70,9 @@ def readings(table: pd.DataFrame) -> list[str]:
         named = "; ".join(f"{name} ({', '.join(found)})" for name, found in part)
         lines.append(f"Told from zero, {says.split()[0]}: {named or 'none'}.")
     told = table.groupby("difference", sort=False)["verdict"].agg(set)
-    open_ = [name for name, says in told.items() if says == {"not told from zero"}]
+    open_ = [str(name) for name, says in told.items() if says == {"not told from zero"}]
     lines.append(f"Not told from zero in any group: {'; '.join(open_) or 'none'}.")
-    if alone := [name for name, says in told.items() if any("no interval" in s for s in says)]:
+    if alone := [str(name) for name, says in told.items() if any("no interval" in s for s in says)]:
         lines.append(f"One unit, so no interval: {'; '.join(alone)}.")
     return [*lines, *_limits(table[~table["low"].isna()])]
 
@@ -97,10 +98,13 @@ def _limits(table: pd.DataFrame) -> list[str]:
 
 def probe_table(rows: pd.DataFrame) -> str:
     """Accuracies in percent by shots and group of one run, averaged over its lists, as Markdown."""
-    means = rows.groupby(["shots", "group"], sort=False)["accuracy"].mean().unstack()
+    means: Any = rows.groupby(["shots", "group"], sort=False)["accuracy"].mean().unstack()
     lists = rows.groupby("shots", sort=False)["list"].nunique()
     shown = [group for group in (*SHOWN, "top5") if group in means]
-    body = [[s, str(n), *(f"{100 * means.loc[s, g]:.1f}" for g in shown)] for s, n in lists.items()]
+    body = []
+    for key, n in lists.items():
+        shots = str(key)
+        body.append([shots, str(n), *(f"{100 * means.loc[shots, g]:.1f}" for g in shown)])
     return markdown(["shots", "lists", *shown], body)
 
 
@@ -146,6 +150,12 @@ def comparisons(one: Study, **only: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def by_block(found: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Section, protocol and shots of each block, and its lines."""
+    for keys, part in found.groupby(BLOCK, sort=False):
+        yield [str(key) for key in keys], part
+
+
 def name_of_block(section: str, protocol: str, shots: str) -> str:
     """What is the same in one table, in words: 'shapes, 100-shot, protocol "bcl"'."""
     supervision = shots if shots == OWN_LABELS else f"{shots}-shot"
@@ -160,7 +170,7 @@ def compared(one: Study, **only: str) -> str:
         return comparison(found)
     texts = []
     several = found["protocol"].nunique() > 1
-    for (section, protocol, shots), part in found.groupby(BLOCK, sort=False):
+    for (section, protocol, shots), part in by_block(found):
         named = name_of_block(section, protocol if several else "", shots)
         texts.append(comparison(part, f"first minus second, {named}, points"))
     return "\n\n".join(texts)

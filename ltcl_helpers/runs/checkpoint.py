@@ -32,7 +32,10 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     for path in found:
         content = path.read_bytes()
         if sha256(content)[:16] == path.stem.split("-")[-1]:
-            return torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+            state: dict[str, Any] = torch.load(
+                io.BytesIO(content), weights_only=True, map_location="cpu"
+            )
+            return state
         log.warning("%s is damaged (its digest is not the one in its name); trying older", path)
     if found:
         raise DamagedFile(f"every checkpoint in {folder} is damaged; start the run again")

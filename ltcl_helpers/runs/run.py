@@ -47,10 +47,11 @@ class Run:
         folder = Path(folder)
         done = verify(folder)
         config = read_config(folder)
-        arrays = {n: torch.from_numpy(a) for n, a in files.read_npz(folder / "memory.npz").items()}
-        arrays["epochs_kept"] = arrays["epochs_kept"].tolist()
         history = files.read_parquet(folder / "history.parquet")
-        return cls(folder, config, history=history, done=done, **arrays)
+        arrays = files.read_npz(folder / "memory.npz")
+        epochs_kept = arrays.pop("epochs_kept").tolist()
+        tensors: dict[str, Any] = {name: torch.from_numpy(a) for name, a in arrays.items()}
+        return cls(folder, config, history, epochs_kept=epochs_kept, done=done, **tensors)
 
     @property
     def encoder(self) -> nn.Module:
@@ -99,14 +100,15 @@ def begin(folder: Path, config: RunConfig) -> Path:
     return folder
 
 
-def save(run: Run, machines: list[dict[str, Any]]) -> None:
-    """Write the files of a run that is over into its folder, DONE.json last.
+def save(run: Run, folder: Path, machines: list[dict[str, Any]]) -> None:
+    """Write the files of a run that is over into a folder, DONE.json last; it is the run's now.
 
     Args:
-        run: with a folder, which holds its config.json.
-        machines: that it was made on, one after the other.
+        run: as it left the training.
+        folder: begun by `begin`, so it holds the config.json.
+        machines: that the run was made on, one after the other.
     """
-    folder = run.folder
+    run.folder = folder
     files.write_parquet(folder / "history.parquet", run.history)
     arrays = {
         name: getattr(run, name).numpy()

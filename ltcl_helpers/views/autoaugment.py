@@ -46,7 +46,8 @@ def autoaugment_view(images: Tensor, generator: torch.Generator) -> Tensor:
     of 16x16.
     """
     check_images(images)
-    parameters = draw_autoaugment(len(images), *images.shape[2:], generator)
+    count, _, height, width = images.shape
+    parameters = draw_autoaugment(count, height, width, generator)
     return apply_autoaugment_view(images, parameters)
 
 

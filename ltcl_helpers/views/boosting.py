@@ -14,7 +14,8 @@ from .randaugment import MOST, rand_augment
 from .simclr import simclr_view
 
 Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]  # images and scores [B] to their views
-KINDS = {  # how a view is made of (images, generator), by its kind
+MakeView = Callable[[Tensor, torch.Generator], Tensor]
+KINDS: dict[str, MakeView] = {  # how a view is made of (images, generator), by its kind
     "simclr": simclr_view,
     "crop": partial(simclr_view, colour=False),
     "autoaugment": autoaugment_view,
@@ -39,16 +40,22 @@ def make_views(
         kinds: of the views that the method wants, by `KINDS`.
     """
     draw, boost = generators
-    k, rule = config.boost_k or 1, config.boost_rule
+    k = config.boost_k or 1
+    rule = config.boost_rule
 
     def plain_views(images: Tensor, _: Tensor) -> tuple[Tensor, ...]:
         return tuple(KINDS[kind](images, draw) for kind in kinds)
 
     def boosted_views(images: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
-        times = 1 if rule == "code" else len(kinds)  # the code draws once for all views
-        drawn = [boost_strength(scores, k, rule, boost) for _ in range(times)]
-        views = zip(plain_views(images, scores), drawn * (len(kinds) // times), strict=True)
-        return tuple(rand_augment(view, *given, k, boost) for view, given in views)
+        views = plain_views(images, scores)
+        if rule == "code":  # the code draws once for all views
+            drawn = [boost_strength(scores, k, rule, boost)] * len(views)
+        else:
+            drawn = [boost_strength(scores, k, rule, boost) for _ in views]
+        boosted = []
+        for view, (strength, probability) in zip(views, drawn, strict=True):
+            boosted.append(rand_augment(view, strength, probability, k, boost))
+        return tuple(boosted)
 
     if config.boost == "none":
         return plain_views, scores

@@ -78,17 +78,20 @@ def apply_rand_augment(
     The operations work on whole grey levels, as PIL's do. On a GPU nothing here waits for a value
     or has a shape that depends on one, so that the function can be compiled or graph-captured.
     """
-    low, high = (
-        torch.stack([images.new_full((), ends[side]) for ends in OPERATIONS.values()])
-        for side in (0, 1)
-    )
-    levels, touched = (images * 255).round_(), torch.zeros_like(probability, dtype=torch.bool)
+    # Values at strength 0 and 30, filled on the device: a copy could not be captured in a graph.
+    low = torch.stack([images.new_full((), least) for least, _ in OPERATIONS.values()])
+    high = torch.stack([images.new_full((), most) for _, most in OPERATIONS.values()])
+    levels = (images * 255).round_()
+    touched = torch.zeros_like(probability, dtype=torch.bool)  # [B]
     if strength.ndim == 1:
-        strength = strength[:, None].expand_as(parameters.chance)
-    drawn = zip(strength.unbind(1), *(p.unbind(1) for p in parameters), strict=True)
-    for force, operation, chance, sign, centre in drawn:
-        done = chance < probability
-        value = low[operation] + force / MOST * (high - low)[operation]
+        strength = strength[:, None].expand_as(parameters.chance)  # [B, k]
+
+    for step in range(strength.shape[1]):
+        operation = parameters.operation[:, step]
+        sign = parameters.sign[:, step]
+        centre = parameters.centre[:, step]
+        done = parameters.chance[:, step] < probability
+        value = low[operation] + strength[:, step] / MOST * (high - low)[operation]
         levels = apply_operation(levels, done, operation, value, sign, centre)
         touched |= done
     return torch.where(touched[:, None, None, None], levels / 255, images)
@@ -127,32 +130,47 @@ def _change_chosen(
 def _move(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
     """Shear, shift or rotate [B, 3, H, W]: nearest neighbour, black where nothing comes from."""
     height, width = levels.shape[2:]
-    shear_x, shear_y, shift_x, shift_y, angle = (
-        (value * (operation == code))[:, None, None] for code in range(5)
-    )
-    x = torch.arange(width, device=levels.device) + 0.5  # [W]
+    # An image's own value, and 0 for the four operations that are not its own: [B, 1, 1] each.
+    own = [(value * (operation == code))[:, None, None] for code in range(5)]
+    shear_x, shear_y, shift_x, shift_y, angle = own
+    x = torch.arange(width, device=levels.device) + 0.5  # [W], the middle of each pixel
     y = (torch.arange(height, device=levels.device) + 0.5)[:, None]  # [H, 1]
-    cos, sin = angle.deg2rad().cos(), angle.deg2rad().sin()
-    across, down = x - width / 2, y - height / 2
-    from_x = cos * across - sin * down + width / 2 + shear_x * y + shift_x * width
+
+    # Where each pixel comes from: rotated about the centre, sheared, shifted.
+    cos = angle.deg2rad().cos()
+    sin = angle.deg2rad().sin()
+    across = x - width / 2
+    down = y - height / 2
+    from_x = cos * across - sin * down + width / 2 + shear_x * y + shift_x * width  # [B, H, W]
     from_y = sin * across + cos * down + height / 2 + shear_y * x + shift_y * height
-    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)  # [B, H, W]
-    source = from_y.clamp(0, height - 1).long() * width + from_x.clamp(0, width - 1).long()
-    source = source[:, None].expand_as(levels).flatten(2)
-    return levels.flatten(2).gather(2, source).view_as(levels) * inside[:, None]
+    inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
+
+    row = from_y.clamp(0, height - 1).long()
+    column = from_x.clamp(0, width - 1).long()
+    source = (row * width + column)[:, None].expand_as(levels).flatten(2)  # [B, 3, H * W]
+    moved = levels.flatten(2).gather(2, source).view_as(levels)
+    return moved * inside[:, None]
 
 
 def _look_up(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:
     """The operations that replace each grey level of a channel by another."""
     pixels = levels.flatten(2).long()  # [B, 3, H * W]
     level = torch.arange(256, device=levels.device, dtype=torch.float64)  # PIL counts in doubles
-    lowest, highest = (f(pixels, dim=2, keepdim=True).double() for f in (torch.amin, torch.amax))
-    scale = 255 / (highest - lowest)  # infinite in a channel of one level, which stays as it is
-    stretched = (level * scale - lowest * scale).trunc().clamp(0, 255)
-    counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, pixels * 0 + 1)
+    lowest = pixels.amin(dim=2, keepdim=True).double()  # [B, 3, 1]
+    highest = pixels.amax(dim=2, keepdim=True).double()
+
+    # AutoContrast: infinite in a channel of one level, which stays as it is.
+    scale = 255 / (highest - lowest)
+    stretched = (level * scale - lowest * scale).trunc().clamp(0, 255)  # [B, 3, 256]
+
+    # Equalize: the histogram, and how many pixels lie below each level.
+    ones = torch.ones_like(pixels)
+    counts = pixels.new_zeros(*pixels.shape[:2], 256).scatter_add_(2, pixels, ones)
     step = (pixels.shape[2] - counts.gather(2, highest.long())) // 255
     before = counts.cumsum(2) - counts + step // 2
-    threshold, bits = value[:, None, None], (8 - value.trunc())[:, None, None]
+
+    threshold = value[:, None, None]
+    bits = (8 - value.trunc())[:, None, None]
     tables = {
         "AutoContrast": torch.where(highest > lowest, stretched, level),
         "Invert": 255 - level,

@@ -14,10 +14,14 @@ from torch.nn.functional import pad
 
 from .randaugment import check_images
 
-AREA, RATIO = (0.1, 1.0), (3 / 4, 4 / 3)  # of a crop: share of the image; width / height
+AREA = (0.1, 1.0)  # of a crop, as a share of the image
+RATIO = (3 / 4, 4 / 3)  # of a crop, width over height
 ATTEMPTS = 10  # boxes tried before the fallback
-FACTOR_REACH, HUE_REACH = 0.4, 0.1  # of the jitter: factors 1 +- 0.4, hue +- 0.1 turns
-FLIP_CHANCE, JITTER_CHANCE, GRAY_CHANCE = 0.5, 0.8, 0.2
+FACTOR_REACH = 0.4  # of the jitter: factors 1 +- 0.4
+HUE_REACH = 0.1  # turns, to either side
+FLIP_CHANCE = 0.5
+JITTER_CHANCE = 0.8
+GRAY_CHANCE = 0.2
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R 601), as in PIL
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the numbers in `ViewParameters.order`
 
@@ -46,7 +50,8 @@ def simclr_view(
     check_images(images)
     if generator.device.type != images.device.type:
         raise ValueError(f"generator is on {generator.device}, not {images.device} as the images")
-    parameters = draw_view_parameters(len(images), *images.shape[2:], generator)
+    count, _, height, width = images.shape
+    parameters = draw_view_parameters(count, height, width, generator)
     return apply_view(images, parameters, crop=crop, colour=colour)
 
 
@@ -59,27 +64,45 @@ def draw_view_parameters(
     sizes = [ATTEMPTS, ATTEMPTS, 2, 3, 4, 4]
     uniform = torch.rand(count, sum(sizes), generator=generator, device=generator.device)
     area, ratio, place, chance, jitter, order = uniform.split(sizes, dim=1)
-    jitter = (2 * jitter - 1) * (chance[:, 1:2] < JITTER_CHANCE)  # [B, 4] in [-1, 1)
-    box = _choose_boxes(area, ratio, place, height, width)
-    flip, gray = chance[:, 0] < FLIP_CHANCE, chance[:, 2] < GRAY_CHANCE
-    factors, hue = 1 + FACTOR_REACH * jitter[:, :3], HUE_REACH * jitter[:, 3]
-    return ViewParameters(box, flip, factors, hue, order.argsort(dim=1), gray)
+    jittered = chance[:, 1:2] < JITTER_CHANCE  # [B, 1]
+    jitter = (2 * jitter - 1) * jittered  # [B, 4] in [-1, 1)
+    return ViewParameters(
+        box=_choose_boxes(area, ratio, place, height, width),
+        flip=chance[:, 0] < FLIP_CHANCE,
+        factors=1 + FACTOR_REACH * jitter[:, :3],
+        hue=HUE_REACH * jitter[:, 3],
+        order=order.argsort(dim=1),
+        gray=chance[:, 2] < GRAY_CHANCE,
+    )
 
 
 def _choose_boxes(area: Tensor, ratio: Tensor, place: Tensor, height: int, width: int) -> Tensor:
     """Boxes [B, 4] as RandomResizedCrop's, the first attempt that fits, from uniform numbers."""
-    pixels = height * width * (AREA[0] + (AREA[1] - AREA[0]) * area)  # [B, ATTEMPTS]
+    share = AREA[0] + (AREA[1] - AREA[0]) * area  # [B, ATTEMPTS]
+    pixels = height * width * share
     ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** ratio  # its logarithm is uniform
+    heights = (pixels / ratio).sqrt().round().long()
+    widths = (pixels * ratio).sqrt().round().long()
+
     # One more box, which always fits, for when no other does: the largest of an allowed ratio.
-    tallest, widest = min(height, round(width / RATIO[0])), min(width, round(height * RATIO[1]))
-    heights = pad((pixels / ratio).sqrt().round().long(), (0, 1), value=tallest)
-    widths = pad((pixels * ratio).sqrt().round().long(), (0, 1), value=widest)
-    fits = (heights > 0) & (heights <= height) & (widths > 0) & (widths <= width)
-    first = fits.int().argmax(dim=1, keepdim=True)  # [B, 1], argmax gives the first of equals
-    heights, widths = heights.gather(1, first), widths.gather(1, first)
-    room = torch.cat([height - heights, width - widths], dim=1)  # [B, 2]
-    corner = torch.where(first == ATTEMPTS, room // 2, (place * (room + 1)).long())
-    return torch.cat([corner, heights, widths], dim=1)
+    tallest = min(height, round(width / RATIO[0]))
+    widest = min(width, round(height * RATIO[1]))
+    heights = pad(heights, (0, 1), value=tallest)  # [B, ATTEMPTS + 1]
+    widths = pad(widths, (0, 1), value=widest)
+
+    # The first box that fits; argmax gives the first of equals.
+    high_enough = (heights > 0) & (heights <= height)
+    wide_enough = (widths > 0) & (widths <= width)
+    fits = high_enough & wide_enough
+    first = fits.int().argmax(dim=1, keepdim=True)  # [B, 1]
+    box_height = heights.gather(1, first)
+    box_width = widths.gather(1, first)
+
+    # Its place is uniform; the fallback lies in the middle.
+    room = torch.cat([height - box_height, width - box_width], dim=1)  # [B, 2]
+    anywhere = (place * (room + 1)).long()
+    corner = torch.where(first == ATTEMPTS, room // 2, anywhere)
+    return torch.cat([corner, box_height, box_width], dim=1)
 
 
 def apply_view(
@@ -92,11 +115,13 @@ def apply_view(
         raise ValueError(f"parameters are for {len(parameters.box)} images, there are {count}")
     scale = 1 / 255 if images.dtype == torch.uint8 else 1.0
     if crop:
-        top, left, box_height, box_width = parameters.box[:, :, None].unbind(1)  # [B, 1]
-        rows = _bicubic_weights(top, box_height, torch.zeros_like(top, dtype=torch.bool), height)
+        top, left, box_height, box_width = parameters.box[:, :, None].unbind(1)  # [B, 1] each
+        upright = torch.zeros_like(top, dtype=torch.bool)
+        rows = _bicubic_weights(top, box_height, upright, height)  # [B, H, H]
         columns = _bicubic_weights(left, box_width, parameters.flip[:, None], width) * scale
         # Bicubic overshoots at edges; PIL, too, clips after each of the two passes.
-        view = (images.to(columns.dtype).flatten(1, 2) @ columns.mT).clamp_(0, 1)  # [B, 3 * H, W]
+        lines = images.to(columns.dtype).flatten(1, 2)  # [B, 3 * H, W]
+        view = (lines @ columns.mT).clamp_(0, 1)
         view = (rows[:, None] @ view.view(images.shape)).clamp_(0, 1)
     else:
         view = images.contiguous() * scale
@@ -118,7 +143,8 @@ def _bicubic_weights(start: Tensor, length: Tensor, flip: Tensor, size: int) -> 
     pixel = pixel.to(centre.dtype).masked_fill(outside, torch.inf)  # out of the kernel's reach
     near = 1 - (pixel[:, None] - centre[:, :, None]).abs_()  # [B, size, size], 1 - distance
     # Twice the kernel: its outer piece (distance < 2), and what the inner one (< 1) has more.
-    near, core = near.clamp_(min=-1), near.clamp(min=0)
+    near.clamp_(min=-1)
+    core = near.clamp(min=0)
     weight = (near + 1).square_().mul_(near).addcmul_(core.square(), 2 - 4 * core)
     return weight.div_(weight.sum(dim=2, keepdim=True))
 
@@ -130,14 +156,21 @@ def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     (saturation, grayscale) the luminance, as PIL's ImageEnhance. There are three places for them
     before the hue shift, three after it, one for grayscale; the factor is 1 where one is not used.
     """
-    order = parameters.order
-    factors = pad(parameters.factors, (0, 1), value=1.0).gather(1, order)  # [B, 4], as applied
-    late = (order == HUE).cumsum(dim=1) > 0  # from the hue shift on
-    early, late = factors.masked_fill(late, 1)[:, :3], factors.masked_fill(~late, 1)[:, 1:]
+    order = parameters.order  # [B, 4]
+    drawn = pad(parameters.factors, (0, 1), value=1.0)  # [B, 4], 1 for the hue shift
+    factors = drawn.gather(1, order)  # in the order in which they are applied
+    is_late = (order == HUE).cumsum(dim=1) > 0  # from the hue shift on
+
+    # The factor and the kind of each of the seven blends.
+    early = factors.masked_fill(is_late, 1)[:, :3]
+    late = factors.masked_fill(~is_late, 1)[:, 1:]
     gray = parameters.gray[:, None].to(factors.dtype)
     factors = torch.cat([early, late, 1 - gray], dim=1)  # [B, 7]
-    kinds = torch.cat([order[:, :3], order[:, 1:], torch.full_like(order[:, :1], SATURATION)], 1)
-    to_mean, to_luminance = ((1 - factors) * (kinds == kind) for kind in (CONTRAST, SATURATION))
+    last = torch.full_like(order[:, :1], SATURATION)
+    kinds = torch.cat([order[:, :3], order[:, 1:], last], dim=1)  # [B, 7]
+    to_mean = (1 - factors) * (kinds == CONTRAST)
+    to_luminance = (1 - factors) * (kinds == SATURATION)
+
     # Filled on the device: a copy from the host could not be captured in a CUDA graph.
     weights = torch.cat([view.new_full((1,), weight) for weight in LUMINANCE])
     for k in range(7):
@@ -159,10 +192,17 @@ def _shift_hue(view: Tensor, turns: Tensor) -> Tensor:
     the range, for the other two, as the middle one has to go before they move.
     """
     red, green, blue = view.unbind(1)  # [B, H * W]
-    low, high = torch.minimum(red, green), torch.maximum(red, green)
-    smallest, largest = torch.minimum(low, blue), torch.maximum(high, blue)
+    low = torch.minimum(red, green)
+    high = torch.maximum(red, green)
+    smallest = torch.minimum(low, blue)
+    largest = torch.maximum(high, blue)
     middle = torch.maximum(low, torch.minimum(high, blue))
+
     step = (largest - smallest).mul_(-6 * turns[:, None])
     circle = ((red, green, blue), (green, blue, red), (blue, red, green))
-    moved = [(b - c).sign_().mul_(step).sub_(middle).add_(a, alpha=2) for a, b, c in circle]
-    return torch.stack([value.clamp_(smallest, largest) for value in moved], dim=1)
+    moved = []
+    for value, after, before in circle:
+        way = (after - before).sign_()  # -1, 0 or 1
+        shifted = way.mul_(step).sub_(middle).add_(value, alpha=2)
+        moved.append(shifted.clamp_(smallest, largest))
+    return torch.stack(moved, dim=1)
