@@ -46,7 +46,7 @@ GRID = {
 GATE = """
 import time
 from pathlib import Path
-from ltcl_helpers.simclr import SimCLR
+from ltcl_helpers.methods import SimCLR
 
 class Gate(SimCLR):
     def __init__(self, encoder, config, class_counts=None):
@@ -63,7 +63,7 @@ class Gate(SimCLR):
 GATED = {"simclr": {"method": "gate:Gate"}}
 METHOD = """
 import os
-from ltcl_helpers.simclr import SimCLR
+from ltcl_helpers.methods import SimCLR
 
 class Method(SimCLR):
     def forward(self, batch):
@@ -278,7 +278,9 @@ class Batch:
     def under_way(self, seed=0):
         """Wait until a run is held, which one process of it says once."""
         said = self.folder / f"held-{seed}"
-        wait_for(said.exists, self.log(f"simclr-{seed}"))
+        driver = self.started[-1]
+        wait_for(lambda: said.exists() or driver.poll() is not None, self.log(f"simclr-{seed}"))
+        assert driver.poll() is None, self.words.read_text()
         said.unlink()
         assert runs.checkpoints(self.path(f"simclr-{seed}"))[0].name.startswith(
             "checkpoint-000002-"
