@@ -181,19 +181,19 @@ def _tasks(
             epoch()
         return epoch
 
-    x, y = torch.rand(PROBED, generator=generator(0, "probe", 0)), torch.arange(PROBED[0]) % 100
-    return {
-        **{
-            f"reference {name} epoch, {count} workers": reference(name, count)
-            for name in NAMES[:2]
-            for count in workers
-        },
-        **{f"{name} epoch": kit(name) for name in NAMES},
-        "simclr views alone": lambda: [simclr_view(images[i], draw) for i in batches * 2],
-        "simclr step alone": kit("simclr", ready),
-        "plain probe epoch": lambda: plain_probe(x, y, 100),
-        "probe epoch": lambda: probe.fit_bcl(x, y, 100, epochs=1),
-    }
+    x = torch.rand(PROBED, generator=generator(0, "probe", 0))
+    y = torch.arange(PROBED[0]) % 100
+    tasks: dict[str, Callable] = {}
+    for name in NAMES[:2]:
+        for count in workers:
+            tasks[f"reference {name} epoch, {count} workers"] = reference(name, count)
+    for name in NAMES:
+        tasks[f"{name} epoch"] = kit(name)
+    tasks["simclr views alone"] = lambda: [simclr_view(images[i], draw) for i in batches * 2]
+    tasks["simclr step alone"] = kit("simclr", ready)
+    tasks["plain probe epoch"] = lambda: plain_probe(x, y, 100)
+    tasks["probe epoch"] = lambda: probe.fit_bcl(x, y, 100, epochs=1)
+    return tasks
 
 
 def _time(tasks: dict[str, Callable], repeats: int, on_gpu: bool) -> tuple[dict, dict]:
@@ -292,8 +292,10 @@ def table(result: dict) -> str:
             "{1:.2f} ({0:.2f}-{2:.2f})".format(*np.quantile(times, [0, 0.5, 1]))
             for times in (values, result["processor seconds"][name])
         ]
-        done = 0 if "/" in name else PROBED[0] if "probe" in name else 2 * result["images"]
-        rows.append([name, *cells, f"{done / np.median(values):,.0f}" if done else ""])
+        done = PROBED[0] if "probe" in name else 2 * result["images"]
+        is_ratio = "/" in name
+        speed = "" if is_ratio else f"{done / np.median(values):,.0f}"
+        rows.append([name, *cells, speed])
     what = f"{result['data']}: {result['images']:,} of {result['split']:,} images"
     what = f"preset {result['preset']}, {what}"
     head = [what, "seconds", "processor seconds", "views or features/s"]

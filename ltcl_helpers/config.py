@@ -300,11 +300,18 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
     own = recipe_of(config.method)
     k = own.boost_k if config.boost_k is None else config.boost_k
     name = published.get((config.method, config.boost, k))
-    plain = name or config.boost == "none"
-    boost = "" if plain else config.boost + (f" k{k}" if k != own.boost_k else "")
-    digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
-    decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
-    return name or config.method, boost, "" if config.weight_decay == own.weight_decay else decay
+
+    boost = ""
+    if not name and config.boost != "none":
+        boost = config.boost
+        if k != own.boost_k:
+            boost += f" k{k}"
+
+    decay = ""
+    if config.weight_decay != own.weight_decay:
+        digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
+        decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
+    return name or config.method, boost, decay
 
 
 def _options(config: RunConfig) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def run(
     """Run every cell that is not done, and return those that failed.
 
     Args:
-        plan: of the grid.
+        plan: the grid, and what is there of its runs.
         workers: worker processes of the local cluster; each has its share of the threads.
         gpus: one worker for each of these GPUs instead.
         scheduler: address of a running scheduler, whose workers share the folders.

@@ -25,7 +25,7 @@ def get(name: str, root: Path | None = None, source: str | None = None) -> None:
     """Download `cifar10`, `cifar100` (torchvision, checksummed) or the published `splits`.
 
     Args:
-        name: of the data.
+        name: what is downloaded.
         root: folder to put it in; `data/` (lists: `data/splits/`) when None.
         source: for splits, a folder or address to take them from instead of their repositories.
     """

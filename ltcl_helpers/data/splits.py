@@ -73,7 +73,7 @@ def long_tail(
     Args:
         labels: [N], the class of every image.
         sizes: images per rank, largest first; which class has which rank is drawn from `seed`.
-        seed: of the class order and of every class's list.
+        seed: decides the class order and every class's list.
         mirrored: reverse the class order, so that class difficulty cancels within the pair.
     """
     order = np.random.default_rng([seed, 0]).permutation(len(sizes))

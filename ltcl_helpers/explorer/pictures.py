@@ -52,9 +52,9 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
     They are made as the run's own method makes them, and boosted as the run boosts them.
 
     Args:
-        history: of a run, with images.
+        history: what is known of a run, with images.
         samples: [S], 0 to N - 1.
-        row: of the kept epochs, whose scores steer the boost.
+        row: number of the kept epoch whose scores steer the boost.
 
     Returns:
         VIEWS views of each sample, uint8 [S * VIEWS, side, side, 3], and the scores [S] that

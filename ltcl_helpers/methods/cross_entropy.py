@@ -68,7 +68,8 @@ class CrossEntropy(SimCLR):
 
     def classify(self, features: Tensor, labels: Tensor) -> Tensor:
         """Cross-entropy [B] of features [B, dim]."""
-        logits = compensate_logits(self.head(features), self.counts, self.options.compensation)
+        logits = self.head(features)  # [B, C]
+        logits = compensate_logits(logits, self.counts, self.options.compensation)
         return F.cross_entropy(logits, labels, reduction="none")
 
     def forward(self, batch: Batch) -> Tensor:

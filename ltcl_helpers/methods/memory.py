@@ -18,7 +18,8 @@ def memorization_score(momentum_loss: Tensor) -> Tensor:
     seen = ~momentum_loss.isnan()
     if not seen.any():
         return torch.full_like(momentum_loss, 0.5)
-    offset = momentum_loss - momentum_loss[seen].mean()
+    # The distance from the mean, relative to the largest one, then from [-1, 1] to [0, 1].
+    offset = momentum_loss - momentum_loss[seen].mean()  # [N]
     farthest = offset[seen].abs().max()
     if not farthest > 0:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
@@ -32,7 +33,7 @@ class MomentumLoss:
     Args:
         samples: N, the size of the training set.
         beta: weight of the past in [0, 1); the first value of a sample is its first loss.
-        dtype: of the momentum loss; None is torch's default type, float32.
+        dtype: type of the momentum loss; None is torch's default, float32.
 
     Attributes:
         value: [N], the momentum loss; NaN for a sample that was not seen yet.
@@ -60,8 +61,9 @@ class MomentumLoss:
     def update(self, index: Tensor, loss: Tensor) -> None:
         """Take in the losses [B] of the samples `index` [B], each of them once an epoch."""
         loss = loss.detach().to(self.value.dtype)
-        past = self.value[index]
+        past = self.value[index]  # [B]
         average = self.beta * past + (1 - self.beta) * loss
+        # A sample that was not seen yet begins with its first loss, as published.
         self.value[index] = torch.where(past.isnan(), loss, average)
 
     def end_epoch(self, keep: bool = True) -> Tensor:
@@ -69,7 +71,7 @@ class MomentumLoss:
         self.epoch += 1
         if keep:
             self.epochs.append(self.epoch)
-            self._kept.append(self.value.half().cpu())
+            self._kept.append(self.value.half().cpu())  # float16: they are for looking
         self.scores = memorization_score(self.value)
         return self.scores
 

@@ -28,7 +28,7 @@ def magnitude_masks(
         weights: any shapes, by name.
         fraction: share to prune, in [0, 1].
         random_fraction: the part of it that is drawn by chance instead of by size.
-        generator: of those draws, on the weights' device.
+        generator: draws that part, on the weights' device.
 
     Returns one bool tensor per name, laid out in memory as its weight. Raises ValueError for a
     share that is not allowed.
@@ -37,21 +37,28 @@ def magnitude_masks(
         raise ValueError(f"fraction is {fraction}; allowed is 0 <= fraction <= 1")
     if not 0 <= random_fraction <= fraction:
         raise ValueError(f"random_fraction is {random_fraction}; allowed is 0 to {fraction}")
-    flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
+    if random_fraction and generator is None:
+        raise ValueError("random_fraction needs a generator")
+
+    # By size: one threshold for all layers.
+    flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])  # [P]
     total = len(flat)
     pruned = math.ceil((fraction - random_fraction) * total)
-    keep = flat >= _smallest(flat, min(pruned, total - 1), by_sorting=flat.is_cuda)
+    threshold = _smallest(flat, min(pruned, total - 1), by_sorting=flat.is_cuda)
+    keep = flat >= threshold
+
+    # By chance: a share of those that are left.
     if random_fraction:
-        if generator is None:
-            raise ValueError("random_fraction needs a generator")
         share = math.ceil(random_fraction * total) / (total - pruned)
         keep &= torch.rand(total, generator=generator, device=flat.device) >= share
+
+    masks = {}
     sizes = [weight.numel() for weight in weights.values()]
-    parts = zip(weights.items(), keep.split(sizes), strict=True)
-    return {  # another layout than the weight's would cost a slow product in every step
-        name: torch.empty_like(weight, dtype=torch.bool).copy_(part.view(weight.shape))
-        for (name, weight), part in parts
-    }
+    for (name, weight), part in zip(weights.items(), keep.split(sizes), strict=True):
+        # Another layout than the weight's would cost a slow product in every step.
+        mask = torch.empty_like(weight, dtype=torch.bool)
+        masks[name] = mask.copy_(part.view(weight.shape))
+    return masks
 
 
 def _smallest(values: Tensor, position: int, by_sorting: bool) -> Tensor:
@@ -66,7 +73,8 @@ class DualBatchNorm(nn.Module):
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
-        self.dense, self.pruned = norm, copy.deepcopy(norm)
+        self.dense = norm
+        self.pruned = copy.deepcopy(norm)
         self.use_pruned = False
 
     def forward(self, x: Tensor) -> Tensor:

@@ -54,6 +54,7 @@ class SDCLR(SimCLR):
         self, epoch: int, epochs: int, generator: torch.Generator | None = None
     ) -> None:
         """Draw the epoch's masks from the dense weights of this moment."""
+        # The masks of one epoch stay as they are while its weights move.
         drawn = pruning.magnitude_masks(
             pruning.prunable(self.encoder), self.fraction, self.random_fraction, generator
         )

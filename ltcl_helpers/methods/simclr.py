@@ -30,7 +30,7 @@ class SimCLR(nn.Module):
 
     Args:
         encoder: images [B, 3, H, W] to features [B, dim].
-        config: of the run; the method takes what it needs from it.
+        config: the run's; the method takes what it needs from it.
         class_counts: int64 [C], for methods that read labels.
 
     Attributes:

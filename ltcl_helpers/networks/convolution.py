@@ -27,44 +27,65 @@ class Conv(nn.Conv2d):
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
         if x.device.type != "cpu":
             return super().forward(x)
-        (_, _, height, width), stride = x.shape, self.stride[0]
+        height, width = x.shape[2:]
+        stride = self.stride[0]
         if self.kernel_size == (1, 1):
-            places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]
-            # Flat first: else PyTorch makes a product per image of it where no gradient is wanted.
-            flat: Tensor = nn.functional.linear(places.flatten(0, 2), self.weight[:, :, 0, 0])
-            outputs: Tensor = flat.unflatten(0, places.shape[:3]).permute(0, 3, 1, 2)
-            return outputs
+            return _pointwise(x, self.weight, stride)
+
+        # Larger maps, and small ones that want no weight gradient, are the library's.
         weight: Tensor = self.weight
         tiny = height == width <= 2 * stride <= 4
-        if not tiny and (height * width > 16 * stride**2 or not weight.requires_grad):
+        large = height * width > 16 * stride**2
+        if not tiny and (large or not weight.requires_grad):
             return super().forward(x)
+
         if torch.is_autocast_enabled("cpu"):
             dtype = torch.get_autocast_dtype("cpu")
-            x, weight = x.to(dtype), weight.to(dtype)
+            x = x.to(dtype)
+            weight = weight.to(dtype)
         if tiny:
-            return _one_product(x, weight, _taps(height, stride, self.kernel_size[0]))
-        result: Tensor = _PatchGradient.apply(x, weight, self.stride, self.padding)
-        return result
+            taps = _taps(height, stride, self.kernel_size[0])
+            return _one_product(x, weight, taps)
+        outputs: Tensor = _PatchGradient.apply(x, weight, self.stride, self.padding)
+        return outputs
+
+
+def _pointwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
+    """A 1x1 convolution [B, I, H, W] to [B, O, H / stride, W / stride] as a matrix product."""
+    places = x.permute(0, 2, 3, 1)[:, ::stride, ::stride]  # [B, h, w, I]
+    # Flat first: else PyTorch makes a product per image of it where no gradient is wanted.
+    flat: Tensor = nn.functional.linear(places.flatten(0, 2), weight[:, :, 0, 0])  # [B h w, O]
+    outputs: Tensor = flat.unflatten(0, places.shape[:3])  # [B, h, w, O]
+    return outputs.permute(0, 3, 1, 2)
 
 
 @cache
 def _taps(size: int, stride: int, kernel: int) -> Tensor:
     """Which of k*k weights, int64 [h*h, size*size], joins two places; k*k where none does."""
     # Along one axis first: the kernel's index for each output and input.
-    apart = kernel // 2 + torch.arange(size) - torch.arange(0, size, stride)[:, None]
-    rows, columns = apart[:, None, :, None], apart[None, :, None, :]
-    near = (rows >= 0) & (rows < kernel) & (columns >= 0) & (columns < kernel)
-    return torch.where(near, kernel * rows + columns, kernel**2).flatten(2).flatten(0, 1)
+    inputs = torch.arange(size)
+    outputs = torch.arange(0, size, stride)[:, None]
+    apart = kernel // 2 + inputs - outputs  # [h, size]
+    is_near = (apart >= 0) & (apart < kernel)
+    # Then both axes: [h, h, size, size].
+    rows = apart[:, None, :, None]
+    columns = apart[None, :, None, :]
+    near = is_near[:, None, :, None] & is_near[None, :, None, :]
+    taps = torch.where(near, kernel * rows + columns, kernel**2)
+    return taps.flatten(2).flatten(0, 1)
 
 
 def _one_product(x: Tensor, weight: Tensor, taps: Tensor) -> Tensor:
     """conv2d [B, I, H, W] to [B, O, h, h]; `weight` [O, I, k, k] is spread by `taps` [h*h, H*W]."""
-    outputs, side = len(weight), math.isqrt(len(taps))
-    kernel = nn.functional.pad(weight.permute(2, 3, 0, 1).flatten(0, 1), (0, 0, 0, 0, 0, 1))
+    outputs = len(weight)
+    side = math.isqrt(len(taps))
+    kernel = weight.permute(2, 3, 0, 1).flatten(0, 1)  # [k*k, O, I]
+    kernel = nn.functional.pad(kernel, (0, 0, 0, 0, 0, 1))  # and zeros, where none joins
     matrix = kernel.index_select(0, taps.flatten()).unflatten(0, taps.shape)  # [h*h, H*W, O, I]
     matrix = matrix.transpose(1, 2).flatten(2).flatten(0, 1)  # [h*h*O, H*W*I]
-    x = nn.functional.linear(x.permute(0, 2, 3, 1).flatten(1), matrix)
-    return x.view(-1, side, side, outputs).permute(0, 3, 1, 2)
+    inputs = x.permute(0, 2, 3, 1).flatten(1)  # [B, H*W*I]
+    y = nn.functional.linear(inputs, matrix)  # [B, h*h*O]
+    return y.view(-1, side, side, outputs).permute(0, 3, 1, 2)
 
 
 class _PatchGradient(torch.autograd.Function):
@@ -80,12 +101,17 @@ class _PatchGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        (x, weight), (stride, padding) = ctx.saved_tensors, ctx.options
+        x, weight = ctx.saved_tensors
+        stride, padding = ctx.options
         of_x = conv2d_input(x.shape, weight, gradient, stride, padding)
-        (step, _), (edge, _), side = stride, padding, weight.shape[2]
+
+        step = stride[0]
+        edge = padding[0]
+        side = weight.shape[2]
         x = nn.functional.pad(x.permute(0, 2, 3, 1), (0, 0, edge, edge, edge, edge))
-        patches = x.unfold(1, side, step).unfold(2, side, step)  # [B, h, w, inputs, side, side]
-        patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)
-        outputs = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B h w, outputs]
-        of_weight = (outputs.T @ patches).view(-1, side, side, x.shape[3]).permute(0, 3, 1, 2)
+        patches = x.unfold(1, side, step).unfold(2, side, step)  # [B, h, w, I, k, k]
+        patches = patches.permute(0, 1, 2, 4, 5, 3).flatten(0, 2).flatten(1)  # [B h w, k k I]
+        outputs = gradient.permute(0, 2, 3, 1).flatten(0, 2)  # [B h w, O]
+        flat = outputs.T @ patches  # [O, k k I]
+        of_weight = flat.view(-1, side, side, x.shape[3]).permute(0, 3, 1, 2)
         return of_x, of_weight, None, None

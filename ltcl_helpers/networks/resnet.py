@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ..config import RunConfig
 from .convolution import Conv
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, for CIFAR too, as published
+MEAN = (0.485, 0.456, 0.406)  # ImageNet's, for CIFAR too, as published
+STD = (0.229, 0.224, 0.225)
 
 
 class Encoder(nn.Module):
@@ -36,7 +37,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs, H, W] to [B, outputs, H / stride, W / stride]."""
-        shortcut = x if self.downsample is None else self.downsample(x)
+        shortcut = x
+        if self.downsample is not None:
+            shortcut = self.downsample(x)
         x = self.bn1(self.conv1(x)).relu_()  # in place: batch norm's backward reads its input only
         y: Tensor = self.bn2(self.conv2(x))
         return y.add_(shortcut).relu_()
@@ -48,7 +51,7 @@ class ResNet(Encoder):
     Args:
         blocks: residual blocks per stage; (2, 2, 2, 2) is ResNet-18, (1, 1, 1, 1) ResNet-10.
         width: channels of the first stage; every further stage doubles them and halves the size.
-        stem_stride: of the first convolution; 1 as published, 2 sees everything at half the size.
+        stem_stride: stride of the first convolution; 1 as published, 2 halves the size.
 
     The first operation normalises the input with ImageNet's statistics, in training and after.
     """
@@ -68,9 +71,11 @@ class ResNet(Encoder):
         self.bn1 = nn.BatchNorm2d(width)
         inputs = width
         for stage, count in enumerate(blocks):
-            outputs, stride = width * 2**stage, 1 if stage == 0 else 2
+            outputs = width * 2**stage
+            stride = 1 if stage == 0 else 2
             layers = [Block(inputs, outputs, stride)]
-            layers += [Block(outputs, outputs, 1) for _ in range(count - 1)]
+            for _ in range(count - 1):
+                layers.append(Block(outputs, outputs, 1))
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
             inputs = outputs
         for module in self.modules():
@@ -79,11 +84,12 @@ class ResNet(Encoder):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
-        x = (images - self.mean).div_(self.std)
-        x = self.bn1(self.conv1(x)).relu_()
+        x = (images - self.mean).div_(self.std)  # [B, 3, H, W]
+        x = self.bn1(self.conv1(x)).relu_()  # [B, width, H / stem_stride, W / stem_stride]
         for stage in range(self.stages):
-            x = getattr(self, f"layer{stage + 1}")(x)
-        features: Tensor = x.mean((2, 3))
+            layer = getattr(self, f"layer{stage + 1}")
+            x = layer(x)  # after the first, half as high and wide, with twice the channels
+        features: Tensor = x.mean((2, 3))  # [B, dim], the mean over all places
         return features
 
 
@@ -105,8 +111,11 @@ class ProjectionHead(nn.Module):
         """Features [B, dim] to projections [B, outputs], not normalised."""
         x = features
         for k in range(1, self.layers + 1):
-            x = getattr(self, f"bn{k}")(getattr(self, f"fc{k}")(x))
-            x = x.relu_() if k < self.layers else x
+            linear = getattr(self, f"fc{k}")
+            norm = getattr(self, f"bn{k}")
+            x = norm(linear(x))  # [B, dim], at the end [B, outputs]
+            if k < self.layers:
+                x = x.relu_()
         return x
 
 

@@ -19,7 +19,7 @@ class GraphedSteps:
     changed in place. The learning rate becomes such a tensor here.
 
     Args:
-        optimizer: of the steps.
+        optimizer: makes the updates of the steps.
         generators: all that the steps draw from, on the GPU.
     """
 

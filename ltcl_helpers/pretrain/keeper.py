@@ -36,7 +36,7 @@ class Keeper:
         identity: digests of the run's data and of its parameters, by these names; a checkpoint
             with other ones is refused.
         machine: that the run is on now.
-        folder: of the run, or None to keep nothing on the disk.
+        folder: the run's, or None to keep nothing on the disk.
         deadline: on the monotonic clock.
         every: seconds between checkpoints.
 
@@ -90,8 +90,10 @@ class Keeper:
         seconds = now - self.started
         self.rows.append([epoch, float(loss), lr, seconds])
         log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, self.epochs, loss, seconds)
+        # The next epoch takes as long as this one did, most likely.
         over = epoch < self.epochs and now + seconds > self.deadline
-        if self.folder and (over or now - self.saved >= self.every):
+        due = now - self.saved >= self.every
+        if self.folder and (over or due):
             self._save(epoch, state())
         if over:
             raise TimeUp(

@@ -58,7 +58,7 @@ def resume(folder: str | Path, minutes: float | None = None) -> Run:
     """Go on with a run that was stopped; a finished one is checked and loaded.
 
     Args:
-        folder: of the run.
+        folder: where the run lies.
         minutes: as for `pretrain`, whose errors are raised here, too.
     """
     folder = Path(folder)
@@ -90,11 +90,17 @@ def _train(training: Training, keeper: Keeper) -> Run:
     method = training.method
     memory = training.memory
     for epoch in keeper.remaining_epochs(config.epochs, training.load_state_dict):
+        # SDCLR draws its pruning mask anew, MoCo the order of its keys.
         method.start_epoch(epoch, config.epochs, training.generator(METHOD, epoch))
+
+        # Boosted: how strongly views differ follows each sample's score of the last epoch.
         draws = training.draws_of(epoch)
         views, scores = make_views(config, memory.scores, draws, method.VIEWS)
         loss = training.epoch(training.steps(epoch), views, scores)
-        memory.end_epoch(keep=epoch % config.keep_every == 0 or epoch == config.epochs)
+
+        # The momentum losses give the scores of the next epoch; some epochs' are kept for good.
+        is_kept = epoch % config.keep_every == 0 or epoch == config.epochs
+        memory.end_epoch(keep=is_kept)
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
     if config.epochs == 0:
         training.set_batch_norm()

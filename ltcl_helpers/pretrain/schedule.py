@@ -54,6 +54,7 @@ def updates(
     order = torch.cat(parts).to(device)  # one transfer an epoch
     sizes = [len(part) for part in parts]
 
+    # Updates count from 1 over the whole run.
     total = config.epochs * len(parts)
     warmup = round(config.warmup * len(parts))
     floor = LAST_LR / config.lr

@@ -16,6 +16,7 @@ from ..methods.memory import MomentumLoss
 from ..methods.simclr import Batch, SimCLR
 from ..recipes import load_method
 from ..runs import Run
+from ..runs.run import HEAD
 from ..views import Views
 from .cuda_graphs import GraphedSteps, Step, set_lr
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
@@ -43,18 +44,19 @@ class Training:
     def __init__(
         self, config: RunConfig, inputs: splits.Inputs, method: SimCLR | None = None
     ) -> None:
-        use_full_float32()
+        use_full_float32()  # a GPU's default would round products to 10 bits
         self.config = config
         self.inputs = inputs
         self.device = pick_device(config.device)
         self.images = torch.from_numpy(inputs.images).to(self.device)
         self.labels = torch.from_numpy(inputs.labels).to(self.device)
 
+        # Networks may compute in bf16, the loss never does.
         precision = pick_precision(config.precision, self.device)
         self.machine = describe_machine(self.device, precision)
         self.method = method or make_method(config, torch.from_numpy(inputs.class_counts))
         self.method.autocast = precision
-        self.method.to(self.device).to(memory_format=torch.channels_last)
+        self.method.to(self.device).to(memory_format=torch.channels_last)  # faster convolutions
 
         self.optimizer = make_optimizer(self.method, config)
         self.memory = MomentumLoss(len(self.labels), config.momentum_beta, self.device)
@@ -92,6 +94,7 @@ class Training:
             batch = Batch(index, self.labels[index], drawn)
             loss: Tensor = self.method(batch)  # [B], one value per sample
             self.memory.update(index, loss)
+            # The published loss is the mean over the batch.
             self.optimizer.zero_grad(set_to_none=True)
             loss.mean().backward()
             self.optimizer.step()
@@ -137,7 +140,7 @@ class Training:
             "optimizer": self.optimizer.state_dict(),
             "memory": self.memory.state_dict(),
         }
-        for group in state["optimizer"]["param_groups"]:
+        for group in state["optimizer"]["param_groups"]:  # on a GPU it is a tensor
             group["lr"] = float(group["lr"])
         return state
 
@@ -158,7 +161,8 @@ class Training:
     def finished(self, rows: list[list[float]]) -> Run:
         """The run that this training made; `rows` are its epochs as the keeper wrote them down."""
         inputs = self.inputs
-        trained = {name: part.cpu().eval() for name, part in self.method.trained().items()}
+        parts = self.method.trained() | {HEAD: self.method.head}
+        trained = {name: part.cpu().eval() for name, part in parts.items()}
         return Run(
             folder=None,
             config=self.config,

@@ -21,7 +21,7 @@ def classifier_rows(
     """Test a finished supervised run with the classifier it trained; rows as `probe_run` gives.
 
     Args:
-        folder: of the run.
+        folder: where the run lies.
         test: name of another test set (as for `load_images`).
         groups: who is many, medium and few, as for `probe_run`.
 

@@ -20,7 +20,7 @@ def group_report(
         per_class: [C] accuracies.
         class_counts: [C] images per class in the long-tail set; where all are equal nobody is many
             or few and only "all" is reported, as where the rule leaves one of the groups empty.
-        rule: of `splits.groups`: "thirds" (CIFAR) or "counts" (ImageNet, Places).
+        rule: who is in which group: "thirds" (CIFAR) or "counts" (ImageNet, Places).
 
     Returns:
         many, medium, few: means of per-class accuracies; std: population standard deviation of
@@ -40,7 +40,7 @@ def result_rows(
     """The rows of one probe, one for each number of its report, as probe.parquet keeps them.
 
     Args:
-        result: of the probe.
+        result: what the probe gave.
         class_counts: [C], as for `group_report`.
         about: what all rows say; its "groups" is the rule.
         class_std: also give the standard deviation over the classes, as the SDCLR paper does.

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from .choices import ON_FEATURES, check_choice
 
+FIRST_LR = 1e-2  # of protocol "bcl"
 NEIGHBOURS = 200  # that vote in protocol "knn"
 KNN_TEMPERATURE = 0.1  # the smaller, the more the nearest neighbour decides
 
@@ -52,7 +53,7 @@ def linear_probe(
         protocol: "bcl", the probe behind the published table (Adam, 500 epochs, batch 1000,
             learning rate 1e-2 to 1e-6), "logistic" (scikit-learn, standardised; fast), or "knn"
             (the nearest 200 vote; nothing is trained).
-        seed: of the initial weights and the order of the "bcl" probe.
+        seed: decides the first weights and the order of the "bcl" probe.
     """
     check_choice("protocol", protocol, ON_FEATURES)
     classes = int(max(train_labels.max(), test_labels.max())) + 1
@@ -63,11 +64,15 @@ def linear_probe(
 def measure(logits: Tensor, labels: Tensor) -> ProbeResult:
     """Accuracies of logits [M, C] for labels [M]."""
     classes = logits.shape[1]
-    hit = logits.argmax(1) == labels
-    top5 = (logits.topk(min(5, classes), 1).indices == labels[:, None]).any(1)
-    count = torch.bincount(labels, minlength=classes)
-    per_class = torch.bincount(labels[hit], minlength=classes).double() / count
-    return ProbeResult(float(hit.double().mean()), float(top5.double().mean()), per_class.numpy())
+    hit = logits.argmax(dim=1) == labels  # [M]
+    best = logits.topk(min(5, classes), dim=1).indices  # [M, 5]
+    among_best = (best == labels[:, None]).any(dim=1)  # [M]
+    count = torch.bincount(labels, minlength=classes)  # [C]
+    right = torch.bincount(labels[hit], minlength=classes)
+    per_class = right.double() / count
+    top1 = float(hit.double().mean())
+    top5 = float(among_best.double().mean())
+    return ProbeResult(top1, top5, per_class.numpy())
 
 
 def _bcl(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
@@ -84,12 +89,14 @@ def fit_bcl(
     weight = torch.empty(classes, x.shape[1]).uniform_(-bound, bound, generator=draw)
     bias = torch.empty(classes).uniform_(-bound, bound, generator=draw)
     parameters = [weight.requires_grad_(), bias.requires_grad_()]
-    adam = torch.optim.Adam(parameters, lr=1e-2, weight_decay=5e-6, fused=True)
+    adam = torch.optim.Adam(parameters, lr=FIRST_LR, weight_decay=5e-6, fused=True)
     for epoch in range(epochs):
-        adam.param_groups[0]["lr"] = 1e-2 * 1e-4 ** (epoch / epochs)
-        for index in torch.randperm(len(x), generator=draw).split(1000):
+        adam.param_groups[0]["lr"] = FIRST_LR * 1e-4 ** (epoch / epochs)  # down to 1e-6
+        order = torch.randperm(len(x), generator=draw)
+        for index in order.split(1000):
             adam.zero_grad()
-            F.cross_entropy(F.linear(x[index], weight, bias), y[index]).backward()
+            logits = F.linear(x[index], weight, bias)  # [B, C]
+            F.cross_entropy(logits, y[index]).backward()
             adam.step()
     return weight, bias
 

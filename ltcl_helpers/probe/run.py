@@ -40,11 +40,11 @@ def probe_run(
     """Probe a finished run; one row per list and group, as stored in probe.parquet.
 
     Args:
-        folder: of the run.
+        folder: where the run lies.
         shots: "full", "1%", or numbers of labelled images per class.
         lists: where the list files are, if not beside the split.
         test: name of another test set (as for `load_images`).
-        protocol: of `linear_probe`, or "sdclr", the one of that paper, for "full" and "1%".
+        protocol: one of `linear_probe`, or "sdclr", as in that paper, for "full" and "1%".
         kind: "encoder"; "pruned" for SDCLR's pruned branch; "pixels" for the raw images, a baseline
             that has learned nothing.
         groups: who is many, medium and few, a rule of `splits.groups`: "thirds" or "counts".
@@ -57,16 +57,19 @@ def probe_run(
     held_out = load_images(test, "test", config.root)
     check_classes(train.class_names, held_out.class_names, test)
 
+    # The labelled lists of every number of shots, and a probe of each.
     where = Path(lists) if lists else None
     found = [(s, each) for s in shots for each in labelled_lists(run, train.labels, s, where)]
     embed = _embedding(run, kind)
     if protocol == "sdclr":
+        # Images that choose the epoch must not teach.
         held = validation_list(run, train.labels, where).index
         found = [(s, x._replace(index=np.setdiff1d(x.index, held))) for s, x in found]
         results = _sdclr_results(embed, train, held_out, found, held, pick_device(config.device))
     else:
         results = _feature_results(embed, train, held_out, [x for _, x in found], protocol)
 
+    # Rows: a line for each list and group.
     about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
     counts = run.group_counts.numpy()
     rows = []
@@ -132,7 +135,7 @@ def _feature_results(
     embed: Embed, train: ImageArrays, test: ImageSet, lists: list[LabelledList], protocol: str
 ) -> Iterator[ProbeResult]:
     """Each list's probe on features that are computed once for all lists."""
-    used = np.unique(np.concatenate([each.index for each in lists]))
+    used = np.unique(np.concatenate([each.index for each in lists]))  # sorted positions
     train_x = embed(torch.from_numpy(train.images[used]))
     test_x = embed(test.images)
     for each in lists:

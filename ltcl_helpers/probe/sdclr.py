@@ -94,7 +94,7 @@ def fit_sdclr(
         validation: features [M, D] of images that are not augmented, and labels [M].
         classes: C.
         schedule: one of `SCHEDULES`.
-        seed: of the first weights (normal, sd 0.01), the order and the crops.
+        seed: decides the first weights (normal, sd 0.01), the order and the crops.
     """
     device = images.device
     held_x, held_y = validation
@@ -127,7 +127,7 @@ def split_summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean and sd (ddof 0) over splits, as the published analysis of five splits prints them.
 
     Args:
-        rows: of `probe.probe_run` with this protocol, of one run for each split.
+        rows: what `probe_run` gave with this protocol, for one run of each split.
 
     Returns a table by shots and statistic ("mean", "sd") with columns accuracy, class std,
     balancedness, major, moderate, minor, all fractions, and n, the number of splits. Balancedness

@@ -18,9 +18,9 @@ from matplotlib.figure import Figure
 
 from .. import files
 from ..errors import ConfigError
-from . import plots, study, tables
+from . import plots, tables
 from .rows import caution
-from .study import Study
+from .study import Study, machines, per_class, read, signal
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
@@ -66,31 +66,31 @@ def write(
     """
     out = Path(out)
     if out.suffix != ".html":
-        raise ConfigError(f"--out is {out}; the page is one file, e.g. --out html")
-    one = study.read(where, runs, lists)
+        raise ConfigError(f"--out is {out}; the page is one file, e.g. --out report.html")
+    study = read(where, runs, lists)
     out.parent.mkdir(parents=True, exist_ok=True)
-    rows = tidy(one)
+    rows = tidy(study)
     files.write_parquet(out.with_suffix(".parquet"), rows)
     files.write_bytes(out.with_suffix(".csv"), rows.to_csv(index=False).encode())
-    files.write_bytes(out, render(one, out.stem).encode())
-    return one
+    files.write_bytes(out, render(study, out.stem).encode())
+    return study
 
 
-def tidy(one: Study) -> pd.DataFrame:
+def tidy(study: Study) -> pd.DataFrame:
     """The study's rows, what is asked of them first, then everything that their runs were."""
     first = ["section", "row", "label", "protocol", "shots", "list", "group", "accuracy", "seed"]
-    return one.rows[[*first, *one.rows.columns.drop([*first, "folder", "root"])]]
+    return study.rows[[*first, *study.rows.columns.drop([*first, "folder", "root"])]]
 
 
-def render(one: Study, name: str) -> str:
+def render(study: Study, name: str) -> str:
     """The page as text; it names `name`.csv and `name`.parquet beside it."""
     backend = matplotlib.get_backend()
     matplotlib.use("Agg")  # a page is drawn without a screen
     try:
-        body = "\n".join(part for section in SECTIONS for part in section(one))
+        body = "\n".join(part for section in SECTIONS for part in section(study))
     finally:
         matplotlib.use(backend)
-    title = html.escape(one.title)
+    title = html.escape(study.title)
     beside = to_html(f"All rows behind this page: [csv]({name}.csv) [parquet]({name}.parquet)")
     body = f"<h1>{title}</h1>\n{body}\n{beside}"
     return PAGE.format(title=title, safe=SAFE, style=STYLE, body=body)
@@ -104,31 +104,31 @@ def to_html(text: str) -> str:
 # --- sections: what a page holds, from top to bottom ------------------------------------------
 
 
-def _head(one: Study) -> Iterator[str]:
-    if one.note:
-        yield to_html(one.note)
-    if words := caution(one.rows):
+def _head(study: Study) -> Iterator[str]:
+    if study.note:
+        yield to_html(study.note)
+    if words := caution(study.rows):
         yield to_html(f"> {tables.sentence(words)}")
-    yield to_html(tables.bullets(tables.facts(one)))
-    if one.missing:
-        count = len(one.missing)
-        yield to_html(f"**{count} cells of the grid are missing:** {', '.join(one.missing)}")
+    yield to_html(tables.bullets(tables.facts(study)))
+    if study.missing:
+        count = len(study.missing)
+        yield to_html(f"**{count} cells of the grid are missing:** {', '.join(study.missing)}")
 
 
-def _results(one: Study) -> Iterator[str]:
+def _results(study: Study) -> Iterator[str]:
     yield to_html("## Accuracy")
-    theirs = tables.published(one)
-    for keys, part in tables.by_block(tables.table(one)):
+    theirs = tables.published(study)
+    for keys, part in tables.by_block(tables.table(study)):
         beside = theirs
         if len(theirs):
             beside = theirs[(theirs[tables.BLOCK] == keys).all(axis=1)]
         cells = part.drop(columns=tables.BLOCK).dropna(axis=1, how="all")
         shown = tables.of_frame(_with_published(cells, beside))
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{shown}")
-        runs = _runs(one, *keys)
+        runs = _runs(study, *keys)
         if "all" in runs:
             words = "Small marks are runs, large ones their mean."
-            yield picture(plots.group_strips(runs, one.labels), "accuracy by group", words)
+            yield picture(plots.group_strips(runs, study.labels), "accuracy by group", words)
 
 
 def _with_published(cells: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
@@ -141,23 +141,23 @@ def _with_published(cells: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
     return cells
 
 
-def _compared(one: Study) -> Iterator[str]:
-    found = tables.comparisons(one)
+def _compared(study: Study) -> Iterator[str]:
+    found = tables.comparisons(study)
     if found.empty:
         return
     yield to_html("## Paired comparisons")
     for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{tables.comparison(part)}")
         words = "Dots are paired runs, bars the 95 % interval of the mean; none for one unit."
-        figure = plots.paired_strips(_runs(one, *keys), one.pairs, one.labels)
+        figure = plots.paired_strips(_runs(study, *keys), study.pairs, study.labels)
         yield picture(figure, "paired differences", words)
 
 
-def _published(one: Study) -> Iterator[str]:
+def _published(study: Study) -> Iterator[str]:
     yield to_html("## Beside published numbers")
-    found = tables.published(one)
+    found = tables.published(study)
     if found.empty:
-        yield to_html(tables.no_published(one))
+        yield to_html(tables.no_published(study))
         return
     found = found if found["section"].any() else found.drop(columns="section")
     yield to_html(tables.of_frame(found.rename(columns={"within": "within our spread"})))
@@ -166,9 +166,9 @@ def _published(one: Study) -> Iterator[str]:
     )
 
 
-def _signal(one: Study) -> Iterator[str]:
+def _signal(study: Study) -> Iterator[str]:
     yield to_html("## Does the momentum loss know the tail?")
-    found = study.signal(one)
+    found = signal(study)
     if found.empty:
         yield to_html("No run here kept a momentum loss over classes of different sizes.")
         return
@@ -188,9 +188,9 @@ def _signal(one: Study) -> Iterator[str]:
         yield to_html(tables.of_frame(tables.last_auroc(part)))
 
 
-def _classes(one: Study) -> Iterator[str]:
+def _classes(study: Study) -> Iterator[str]:
     yield to_html("## Accuracy against class size")
-    found = study.per_class(one)
+    found = per_class(study)
     if found.empty:
         yield to_html("Not recorded: these probes kept groups of classes only.")
         return
@@ -200,8 +200,8 @@ def _classes(one: Study) -> Iterator[str]:
         yield picture(plots.class_curve(part), "accuracy by class size", words)
 
 
-def _machines(one: Study) -> Iterator[str]:
-    yield to_html(f"## Time and device\n\n{tables.of_frame(study.machines(one))}")
+def _machines(study: Study) -> Iterator[str]:
+    yield to_html(f"## Time and device\n\n{tables.of_frame(machines(study))}")
 
 
 SECTIONS = (_head, _results, _compared, _published, _signal, _classes, _machines)
@@ -210,9 +210,9 @@ SECTIONS = (_head, _results, _compared, _published, _signal, _classes, _machines
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _runs(one: Study, section: str, protocol: str, shots: str) -> pd.DataFrame:
+def _runs(study: Study, section: str, protocol: str, shots: str) -> pd.DataFrame:
     """The accuracies by run of one block."""
-    blocks = one.blocks(section=section, protocol=protocol, shots=shots)
+    blocks = study.blocks(section=section, protocol=protocol, shots=shots)
     return next(runs for _, _, runs in blocks)
 
 

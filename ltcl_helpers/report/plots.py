@@ -199,7 +199,7 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
 
 
 def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
-    """Accuracy of the classes against their size, mean and sd over runs, from `tables.per_class`.
+    """Accuracy of the classes against their size, mean and sd over runs, from `study.per_class`.
 
     Classes are put together by size, into at most a dozen bins of about equally many.
     """

@@ -70,9 +70,11 @@ def verdict(found: Interval) -> str:
     """Above zero, below zero, not told from zero; or that one unit has no interval."""
     if np.isnan(found.low):
         return f"{found.n} {found.unit}: no interval"
-    return (
-        "above zero" if found.low > 0 else "below zero" if found.high < 0 else "not told from zero"
-    )
+    if found.low > 0:
+        return "above zero"
+    if found.high < 0:
+        return "below zero"
+    return "not told from zero"
 
 
 def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.95) -> float:
@@ -82,7 +84,7 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.
         sd: standard deviation of the paired differences, one value a unit.
         n: units, at least 2.
         power: how often it is found when it is there.
-        level: of the interval.
+        level: how often such an interval holds the true mean.
     """
     edge = stats.t.ppf((1 + level) / 2, n - 1)
     middles = (np.arange(5000) + 0.5) / 5000
@@ -104,9 +106,9 @@ def compare(
     """Paired differences of the pairs that are there, each group with interval and verdict.
 
     Args:
-        runs: from `by_run`, first level: names.
+        runs: what `by_run` gave; its first level is the names.
         pairs: (first, second) is first minus second.
-        labels: of the names, for the column "difference".
+        labels: what the column "difference" calls each name.
         groups: columns to compare.
 
     Returns:

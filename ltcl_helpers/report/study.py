@@ -157,9 +157,9 @@ def _partners(row: str, run: RunConfig) -> list[str]:
     return [name for name in (f"{row}-balanced", *others) if name and name != row]
 
 
-def machines(one: Study) -> pd.DataFrame:
+def machines(study: Study) -> pd.DataFrame:
     """Time and device of every run: one line each."""
-    runs = one.rows.drop_duplicates("folder")
+    runs = study.rows.drop_duplicates("folder")
     lines = {
         "run": runs["run"],
         "features": runs["label"],
@@ -176,25 +176,25 @@ def _seconds(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.1f}"
 
 
-def signal(one: Study) -> pd.DataFrame:
+def signal(study: Study) -> pd.DataFrame:
     """AUROC by run and epoch as by `load_signal`, with the study's rows and labels."""
-    runs = one.rows.drop_duplicates("folder").set_index("folder")
+    runs = study.rows.drop_duplicates("folder").set_index("folder")
     found = []
-    for folder in one.folders:
+    for folder in study.folders:
         here = runs.loc[str(folder)]
         curve = load_signal([folder])
         found.append(curve.assign(row=here["row"], label=here["label"], section=here["section"]))
     return pd.concat([curve for curve in found if len(curve)] or found, ignore_index=True)
 
 
-def per_class(one: Study) -> pd.DataFrame:
+def per_class(study: Study) -> pd.DataFrame:
     """Accuracy of every class against its size, where probes recorded it; else empty.
 
     Returns:
         Columns section, protocol, shots, row, label, folder, class, images, accuracy (mean over
         the lists).
     """
-    found = one.rows[one.rows["group"].str.fullmatch(r"class \d+")]
+    found = study.rows[study.rows["group"].str.fullmatch(r"class \d+")]
     if found.empty:
         return pd.DataFrame()
     keys = ["section", "protocol", "shots", "row", "label", "folder", "group"]

@@ -118,33 +118,33 @@ def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
     return re.sub(r"<!-- generated: (\S+) -->.*?<!-- end -->", table, page, flags=re.S)
 
 
-def results(one: Study, **only: str) -> str:
+def results(study: Study, **only: str) -> str:
     """Mean ± sd over runs of every row, section, protocol and shots, in percent."""
-    lines = table(one, **only)
+    lines = table(study, **only)
     told = [c for c in ("section", "protocol", "shots") if lines[c].nunique() > 1]
     body = lines[[*told, "features", "n", *(g for g in SHOWN if g in lines)]]
     return of_frame(body.rename(columns={"section": "runs of"}))
 
 
-def table(one: Study, **only: str) -> pd.DataFrame:
+def table(study: Study, **only: str) -> pd.DataFrame:
     """One line per section, protocol, shots and row: n runs, and mean ± sd of every group."""
     lines = []
-    for section, part, runs in one.blocks(**only):
+    for section, part, runs in study.blocks(**only):
         about = {"section": section, "protocol": part["protocol"].iloc[0]}
         about["shots"] = part["shots"].iloc[0]
-        for row in (row for row in one.labels if row in runs.index.unique(0)):
+        for row in (row for row in study.labels if row in runs.index.unique(0)):
             here = runs.xs(row)
             cells = {group: spread(here[group]) for group in SHOWN if group in here}
-            lines.append({**about, "features": one.labels[row], "n": len(here), **cells})
+            lines.append({**about, "features": study.labels[row], "n": len(here), **cells})
     return pd.DataFrame(lines)
 
 
-def comparisons(one: Study, **only: str) -> pd.DataFrame:
+def comparisons(study: Study, **only: str) -> pd.DataFrame:
     """Paired differences of every section, protocol and shots, as by `compare`."""
     found = []
-    for section, part, runs in one.blocks(**only):
+    for section, part, runs in study.blocks(**only):
         groups = [group for group in COMPARED if group in runs]
-        here = compare(runs, one.pairs, one.labels, groups)
+        here = compare(runs, study.pairs, study.labels, groups)
         about = {"protocol": part["protocol"].iloc[0], "shots": part["shots"].iloc[0]}
         found.append(here.assign(section=section, **about))
     return pd.concat(found, ignore_index=True)
@@ -163,9 +163,9 @@ def name_of_block(section: str, protocol: str, shots: str) -> str:
     return ", ".join(word for word in words if word)
 
 
-def compared(one: Study, **only: str) -> str:
+def compared(study: Study, **only: str) -> str:
     """Paired differences in Markdown, a table with its sentences for each section."""
-    found = comparisons(one, **only)
+    found = comparisons(study, **only)
     if found.empty:
         return comparison(found)
     texts = []
@@ -176,9 +176,9 @@ def compared(one: Study, **only: str) -> str:
     return "\n\n".join(texts)
 
 
-def facts(one: Study) -> list[str]:
+def facts(study: Study) -> list[str]:
     """What must be said beside a table: what its numbers are, and on which machines."""
-    rows = one.rows
+    rows = study.rows
     machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
     sources = " and ".join(sorted(set(rows["list_source"])))
     mirrored = ", in mirrored pairs" if rows["mirrored"].any() else ""
@@ -189,12 +189,12 @@ def facts(one: Study) -> list[str]:
     ]
 
 
-def about(one: Study, *where: str) -> str:
+def about(study: Study, *where: str) -> str:
     """The same in Markdown, with what is not the published recipe, where the rows lie, gaps."""
-    lines = [*facts(one), sentence(caution(one.rows))]
+    lines = [*facts(study), sentence(caution(study.rows))]
     lines.append(f"Rows: {' and '.join(f'`{place}`' for place in where)}.")
-    if one.missing:
-        lines.append(f"Missing: {', '.join(one.missing)}.")
+    if study.missing:
+        lines.append(f"Missing: {', '.join(study.missing)}.")
     return bullets(line for line in lines if line)
 
 
@@ -226,7 +226,7 @@ def read_published() -> pd.DataFrame:
     return pd.read_csv(PUBLISHED_NUMBERS, dtype={"shots": str}).fillna({"shots": ""})
 
 
-def published(one: Study) -> pd.DataFrame:
+def published(study: Study) -> pd.DataFrame:
     """Each published number that one of the study's cells stands beside.
 
     Only runs of a published split, probed with published lists by the same protocol, count.
@@ -236,8 +236,8 @@ def published(one: Study) -> pd.DataFrame:
         difference, within (whether it lies within our spread: yes, no, or "one run"), source.
     """
     theirs, found = read_published(), []
-    for section, part, _ in one.blocks(list_source="published"):
-        for row in (row for row in one.labels if row in RECIPES):
+    for section, part, _ in study.blocks(list_source="published"):
+        for row in (row for row in study.labels if row in RECIPES):
             ours = part[(part["row"] == row) & (part["name"] == row)]
             for _, number in theirs[theirs["method"] == row].iterrows():
                 lists = _named_splits(number["split"])
@@ -252,7 +252,7 @@ def published(one: Study) -> pd.DataFrame:
                     continue
                 values = here.groupby("folder")["accuracy"].mean()
                 found.append(
-                    {"section": section, "features": one.labels[row], **_beside(values, number)}
+                    {"section": section, "features": study.labels[row], **_beside(values, number)}
                 )
     return pd.DataFrame(found)
 
@@ -268,7 +268,9 @@ def _named_splits(text: str) -> list[str]:
 
 def _beside(values: pd.Series, number: pd.Series) -> dict[str, object]:
     apart = values.mean() - number["accuracy"]
-    inside = "one run" if len(values) < 2 else "yes" if abs(apart) <= values.std() else "no"
+    inside = "one run"
+    if len(values) > 1:
+        inside = "yes" if abs(apart) <= values.std() else "no"
     about = {column: number[column] for column in ("protocol", "shots", "group")}
     return {
         **about,
@@ -281,20 +283,20 @@ def _beside(values: pd.Series, number: pd.Series) -> dict[str, object]:
     }
 
 
-def beside_published(one: Study) -> str:
+def beside_published(study: Study) -> str:
     """The same in Markdown, or why there is none."""
-    found = published(one)
+    found = published(study)
     if found.empty:
-        return no_published(one)
+        return no_published(study)
     told = found[["features", "shots", "group", "n", "ours", "published", "difference", "within"]]
     sources = "; ".join(found["source"].unique())
     head = [*told.columns[:-1], "within our spread"]
-    note = f"Published by {sources}. {sentence(caution(one.rows))}"
+    note = f"Published by {sources}. {sentence(caution(study.rows))}"
     return f"{markdown(head, told.astype(str).to_numpy().tolist())}\n\n{note}"
 
 
-def no_published(one: Study) -> str:
+def no_published(study: Study) -> str:
     """Why no published number stands beside these."""
-    drawn = one.rows["split"].isin(splits.DRAWN).all()
+    drawn = study.rows["split"].isin(splits.DRAWN).all()
     own = "splits of our own" if drawn else "lists, probes or methods that none was published for"
     return f"No published number belongs here: these runs use {own}."

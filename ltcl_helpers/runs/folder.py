@@ -80,9 +80,9 @@ def refuse_other(folder: Path, wanted: RunConfig, option: str, elsewhere: bool =
     """Raise a ConfigError where a folder holds a run with another result than the wanted one's.
 
     Args:
-        folder: of a run.
+        folder: where a run lies.
         wanted: its configuration, if it is the right one.
-        option: of the command, by which another folder can be named.
+        option: how the command is told of another folder, for the error.
         elsewhere: as for `RunConfig.differences`.
     """
     apart = read_config(folder).differences(wanted, elsewhere)

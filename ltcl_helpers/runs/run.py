@@ -21,6 +21,8 @@ from ..errors import ConfigError
 from ..recipes import load_method
 from .folder import checkpoints, read_config, refuse_used, seal, verify
 
+HEAD = "head"  # the network that a run has while it is in memory, and no folder keeps
+
 
 @dataclasses.dataclass
 class Run:
@@ -117,6 +119,8 @@ def save(run: Run, folder: Path, machines: list[dict[str, Any]]) -> None:
     files.write_npz(folder / "memory.npz", epochs_kept=np.array(run.epochs_kept), **arrays)
     about = _about(run.config)
     for name, network in run.networks.items():
+        if name == HEAD:
+            continue
         weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
         files.write_bytes(folder / f"{name}.safetensors", save_tensors(weights, about))
     split = splits.split_digest(arrays["index"])

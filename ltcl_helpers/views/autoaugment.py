@@ -1,6 +1,6 @@
 """AutoAugment and Cutout for a whole batch: the view that a supervised classifier is trained on.
 
-Drawing is random, `apply_autoaugment_view` is a pure function of what was drawn, as in `augment`.
+Drawing is random, `apply_autoaugment_view` is a pure function of what was drawn, as in `simclr`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ PADDING = 8  # the crop moves by up to a side's 8th; Cutout's square has half a 
 class Policies(NamedTuple):
     """The learnt policies: two operations each."""
 
-    operation: Tensor  # [P, 2] int64, numbers of boost.OPERATIONS
+    operation: Tensor  # [P, 2] int64, numbers of randaugment.OPERATIONS
     probability: Tensor  # [P, 2]
-    value: Tensor  # [P, 2] in the units of boost.OPERATIONS
+    value: Tensor  # [P, 2] in the units of randaugment.OPERATIONS
     spread: Tensor  # [P, 2], added to the value, or taken from it, by the drawn sign
 
 
@@ -58,24 +58,40 @@ def draw_autoaugment(
     uniform = torch.rand(count, 10, generator=generator, device=generator.device)
     policy = (uniform[:, 0] * len(policies("cpu").operation)).long()
     sign = 1 - 2.0 * (uniform[:, 3:5] < 0.5)
-    room = [2 * (side // PADDING) + 1 for side in (height, width)]
-    corner = torch.stack([(uniform[:, 6 + k] * room[k]).long() for k in (0, 1)], 1)
-    hole = torch.stack([(uniform[:, 8 + k] * (height, width)[k]).long() for k in (0, 1)], 1)
-    return AutoAugmentParameters(policy, uniform[:, 1:3], sign, corner, uniform[:, 5] < 0.5, hole)
+    top = uniform[:, 6] * (2 * (height // PADDING) + 1)
+    left = uniform[:, 7] * (2 * (width // PADDING) + 1)
+    row = uniform[:, 8] * height
+    column = uniform[:, 9] * width
+    return AutoAugmentParameters(
+        policy=policy,
+        chance=uniform[:, 1:3],
+        sign=sign,
+        corner=torch.stack([top.long(), left.long()], dim=1),
+        flip=uniform[:, 5] < 0.5,
+        hole=torch.stack([row.long(), column.long()], dim=1),
+    )
 
 
 def apply_autoaugment_view(images: Tensor, parameters: AutoAugmentParameters) -> Tensor:
     """Apply drawn choices: images as for `autoaugment_view`, the same result and errors."""
     check_images(images)
-    whole = images.dtype == torch.uint8
-    levels = images.to(torch.get_default_dtype()) if whole else (images * 255).round()
+    if images.dtype == torch.uint8:
+        levels = images.to(torch.get_default_dtype())
+    else:
+        levels = (images * 255).round()
     levels = _crop(levels, parameters.corner, parameters.flip)
-    table, no_centre = policies(str(images.device)), levels.new_zeros(len(levels), 2)
+
+    # Each policy is two operations, one after the other.
+    table = policies(str(images.device))
+    height, width = levels.shape[2:]
+    no_centre = levels.new_zeros(len(levels), 2)  # no policy has a Cutout
     for k in (0, 1):
-        operation, probability, value, spread = (part[parameters.policy, k] for part in table)
+        operation = table.operation[parameters.policy, k]  # [B]
+        value = table.value[parameters.policy, k]
+        spread = table.spread[parameters.policy, k]
         sign = parameters.sign[:, k]
-        value = _whole_pixels(operation, value, *levels.shape[2:]) + spread * sign
-        done = parameters.chance[:, k] < probability
+        value = _whole_pixels(operation, value, height, width) + spread * sign
+        done = parameters.chance[:, k] < table.probability[parameters.policy, k]
         levels = apply_operation(levels, done, operation, value, sign, no_centre)
     return _cut_hole(levels, parameters.hole) / 255
 
@@ -121,10 +137,12 @@ def _whole_pixels(operation: Tensor, value: Tensor, height: int, width: int) -> 
 def _crop(levels: Tensor, corner: Tensor, flip: Tensor) -> Tensor:
     """Crops [B, 3, H, W] of the images with a black border, some mirrored."""
     height, width = levels.shape[2:]
-    top, left = height // PADDING, width // PADDING
-    padded = pad(levels, (left, left, top, top)).permute(0, 2, 3, 1)
+    top = height // PADDING
+    left = width // PADDING
+    padded = pad(levels, (left, left, top, top)).permute(0, 2, 3, 1)  # [B, H + ., W + ., 3]
     pixel = torch.arange(width, device=levels.device)
-    columns = corner[:, 1:] + torch.where(flip[:, None], width - 1 - pixel, pixel)  # [B, W]
+    column = torch.where(flip[:, None], width - 1 - pixel, pixel)
+    columns = corner[:, 1:] + column  # [B, W]
     rows = corner[:, :1] + torch.arange(height, device=levels.device)  # [B, H]
     image = torch.arange(len(levels), device=levels.device)
     cropped = padded[image[:, None, None], rows[:, :, None], columns[:, None]]  # [B, H, W, 3]
@@ -138,4 +156,6 @@ def _cut_hole(levels: Tensor, hole: Tensor) -> Tensor:
         pixel = torch.arange(side, device=levels.device)
         from_start = pixel - (centre[:, None] - side // 4)  # [B, side]
         inside.append((from_start >= 0) & (from_start < side // 2))
-    return levels * ~(inside[0][:, None, :, None] & inside[1][:, None, None, :])
+    rows, columns = inside
+    square = rows[:, None, :, None] & columns[:, None, None, :]  # [B, 1, H, W]
+    return levels * ~square

@@ -36,8 +36,8 @@ def make_views(
     Args:
         config: says the boost, its k and its rule.
         scores: memorization scores [N] after the last epoch.
-        generators: of the views, and of their boost.
-        kinds: of the views that the method wants, by `KINDS`.
+        generators: one that draws the views, one that draws their boost.
+        kinds: the views that the method wants, by their names in `KINDS`.
     """
     draw, boost = generators
     k = config.boost_k or 1

@@ -1,6 +1,6 @@
 """RandAugment with a strength and a probability per image, for boosted views (Zhou et al. 2022).
 
-Drawing is random, `apply_rand_augment` is a pure function of what was drawn, as in `augment`.
+Drawing is random, `apply_rand_augment` is a pure function of what was drawn, as in `simclr`.
 """
 
 from __future__ import annotations

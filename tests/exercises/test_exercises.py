@@ -1,10 +1,12 @@
 """Every check finds right answers right, and plausible wrong ones wrong, in a short line."""
 
 import copy
+import importlib
 import itertools
 import json
 import math
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -601,3 +603,28 @@ def test_splits_and_boost_are_what_the_checks_compare_with():
     """Two constants that no answer above shares with the package."""
     assert splits.class_sizes(450, 100, 100.0)[:3] == [450, 429, 410]
     assert randaugment.CODE["Posterize"] == 9
+
+
+OWN = """
+from ltcl_helpers.exercises.checking import compare, exercise
+
+@exercise("half of it, whatever it is", "the double")
+def check_half(answer):
+    compare("half of 3", answer(3), 1.5)
+"""
+
+
+def test_a_strangers_file_holds_an_exercise_of_its_own(tmp_path, monkeypatch, capsys):
+    """Nothing of the package is edited, or told of it."""
+    (tmp_path / "my_course.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(checking, "SEEN", {})
+    check = importlib.import_module("my_course").check_half
+    check(lambda x: x / 2)
+    check(lambda x: 2 * x)
+    right, wrong = capsys.readouterr().out.splitlines()
+    assert right.endswith("correct") and "got 6, expected 1.5 -- hint: half of it" in wrong
+    assert exercises.judge(check, lambda x: x / 2).status == checking.RIGHT
+    exercises.summary()
+    assert capsys.readouterr().out == "wrong: half\n"
+    sys.modules.pop("my_course")
