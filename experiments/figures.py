@@ -199,6 +199,44 @@ def processors_table() -> str:
     return f"{table}\n\n{note}Rows: `data/results/any-processor.json`."
 
 
+# What docs/evidence.md asks: a study with rows so far, its protocol, the number of units planned.
+EVIDENCE = {
+    "shapes-simclr": ({"shots": "100", "protocol": "logistic"}, 12),
+    "shapes-methods": ({"shots": "100", "protocol": "logistic"}, 12),
+    "cifar100-quick": ({"shots": "100", "protocol": "bcl"}, 12),
+    "shapes-moco": ({"shots": "100", "protocol": "logistic"}, 8),
+    "shapes-balanced": ({"shots": "100", "protocol": "logistic"}, 8),
+}
+MATTERS = {"few": 0.02, "all": 0.01}  # the smallest differences that matter, as fractions
+
+
+def power_table() -> str:
+    """For each comparison the spread known so far, and the units that would tell what matters."""
+    body = []
+    for name, (only, planned) in EVIDENCE.items():
+        for _, _, runs in recorded(name).blocks(**only):
+            for first, second in recorded(name).pairs:
+                if {first, second} <= set(runs.index.unique(0)):
+                    body.append(
+                        [name, f"{first} minus {second}", *_power(runs, first, second, planned)]
+                    )
+    head = ["study", "first minus second", "units so far", "sd few", "sd all", "planned"]
+    head += ["found by it: few", "all", "units needed: few", "all"]
+    return markdown(head, body)
+
+
+def _power(runs: pd.DataFrame, first: str, second: str, planned: int) -> list[str]:
+    """Columns of `power_table`; nothing is known where there are fewer than two units."""
+    apart = report.units(report.paired(runs.xs(first), runs.xs(second)))
+    if len(apart) < 2:
+        return [str(len(apart)), "", "", str(planned), "", "", "", ""]
+    sd = apart.std(ddof=1)
+    found = [f"{100 * report.smallest_difference(sd[g], planned):.1f}" for g in MATTERS]
+    needed = [str(report.units_needed(sd[g], size)) for g, size in MATTERS.items()]
+    spread = [f"{100 * sd[g]:.1f}" for g in MATTERS]
+    return [str(len(apart)), *spread, str(planned), *found, *needed]
+
+
 def tree_of_files() -> str:
     """Every file of the package with the first sentence of its own text."""
     package = ROOT / "ltcl_helpers"
@@ -218,7 +256,7 @@ def tree_of_files() -> str:
 
 
 TABLES = {
-    "tree": tree_of_files,
+    "tree": tree_of_files, "power": power_table,
     "any-processor": processors_table,
     "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,

@@ -15,7 +15,16 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
-from .recipes import CONTROL, PRESETS, RECIPES, Recipe, load_method, recipe_of, spell_out
+from .recipes import (
+    BY_LABELS,
+    CONTROLS,
+    PRESETS,
+    RECIPES,
+    Recipe,
+    load_method,
+    recipe_of,
+    spell_out,
+)
 
 
 class RunConfig(BaseModel):
@@ -34,7 +43,11 @@ class RunConfig(BaseModel):
     method: str = "simclr"  # a name of RECIPES (a shorthand is spelled out), or module:Class
     options: dict[str, Any] = {}  # of the method's own: by name, with its defaults
     # How the views follow each sample's memory
-    boost: Literal["none", "memory", "constant", "shuffled", "inverted"] = "none"
+    boost: Literal[
+        "none", "memory", "constant", "shuffled", "inverted", "oracle", "oracle-shuffled",
+        "oracle-values",
+    ] = "none"  # fmt: skip
+    boost_scale: float = Field(1.0, ge=0, le=2)  # a factor on all scores, which stay at most 1
     boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; None: the recipe's
     boost_rule: Literal["code", "paper"] = "code"  # how strength follows the score
     momentum_beta: float = Field(ge=0, lt=1)  # weight of the past in the momentum loss
@@ -117,8 +130,11 @@ class RunConfig(BaseModel):
             )
         if self.options and not recipe_of(self.method).has_options:
             raise ValueError(f"options are {self.options}, but method {self.method} has none")
-        if self.boost == "none" and (self.boost_k is not None or self.boost_rule != "code"):
-            raise ValueError("boost_k and boost_rule need a boost; give boost=memory, for example")
+        steered = self.boost_k is not None or self.boost_rule != "code" or self.boost_scale != 1
+        if self.boost == "none" and steered:
+            raise ValueError(
+                "boost_k, boost_rule and boost_scale need a boost; give boost=memory, for example"
+            )
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
             raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
         if any(count < 1 for count in self.blocks):
@@ -192,7 +208,9 @@ class RunConfig(BaseModel):
 
 IN_FILES = ("npz:", "folder:")  # data whose name is a place
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
-LATER = ("options", "drop_last", "optimizer", "lr_drops")  # the first recorded runs had none
+LATER = (  # the first recorded runs had none of these
+    "options", "drop_last", "optimizer", "lr_drops", "boost_scale",
+)  # fmt: skip
 
 
 def _said(config: RunConfig) -> dict[str, str]:
@@ -214,6 +232,7 @@ def _said(config: RunConfig) -> dict[str, str]:
         "momentum_beta": f"momentum beta {config.momentum_beta:g}",
         "boost_k": f"{config.boost_k} operations a boosted view",
         "boost_rule": steps[config.boost_rule],
+        "boost_scale": f"scores times {config.boost_scale:g}",
         "prune_fraction": f"pruned share {config.prune_fraction:g}",
         "prune_random": f"of it by chance {config.prune_random:g}",
     }
@@ -306,6 +325,8 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
         boost = config.boost
         if k != own.boost_k:
             boost += f" k{k}"
+    if config.boost_scale != 1:
+        boost = f"{boost} x{config.boost_scale:g}".strip()
 
     decay = ""
     if config.weight_decay != own.weight_decay:
@@ -342,12 +363,15 @@ def label_of(config: RunConfig) -> str:
         simclr = config.weight_decay == RECIPES["simclr"].weight_decay
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
     label += "".join(f", {name} {value}" for name, value in _options(config).items())
-    control = decay or config.boost not in ("none", "memory")
+    if config.boost in BY_LABELS:
+        label += ", reads labels"
+    control = decay or config.boost not in ("none", "memory", *BY_LABELS)
     return label + (" (control)" if control else "")
 
 
 def control_of(config: RunConfig) -> str | None:
     """The name of the run that a boosted one must be shown with; None for one that needs none."""
-    if config.boost != "memory":
+    control = CONTROLS.get(config.boost)
+    if control is None:
         return None
-    return name_of(config.model_copy(update={"boost": CONTROL}))
+    return name_of(config.model_copy(update={"boost": control}))

@@ -67,7 +67,9 @@ RECIPES = {
     "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
                             CROSS_ENTROPY, True, dict(compensation=0.0), CLASSIFY_SIZES),
 }  # fmt: skip
-CONTROL = "shuffled"  # the boost that a boosted method must be shown with
+# The boost that each aimed boost must be shown with: the same scores, handed to the wrong samples.
+CONTROLS = {"memory": "shuffled", "oracle": "oracle-shuffled", "oracle-values": "shuffled"}
+BY_LABELS = ("oracle", "oracle-values")  # aim by the size of a sample's class: for analysis only
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": dict(

@@ -99,6 +99,27 @@ def test_a_caution_says_what_differs_from_the_published_recipe_and_nothing_else(
         assert words in RunConfig(preset="paper", **{name: value}).caution
 
 
+def test_an_oracle_says_that_it_reads_labels_and_names_its_control():
+    oracle = RunConfig(method="simclr", boost="oracle")
+    assert (oracle.name, oracle.label) == ("simclr-oracle", "SimCLR, boost oracle, reads labels")
+    assert oracle.control == "simclr-oracle-shuffled"
+    control = RunConfig(method="simclr", boost="oracle-shuffled")
+    assert control.label == "SimCLR, boost oracle-shuffled (control)" and control.control is None
+    values = RunConfig(method="sdclr", boost="oracle-values")
+    assert values.control == "sdclr-shuffled" and values.label.endswith("reads labels")
+
+
+def test_a_scale_is_part_of_name_control_and_digest_and_1_of_none():
+    scaled = RunConfig(method="bcl-i", boost_scale=0.34)
+    assert scaled.name == "bcl-i-x0.34" and scaled.label == "BCL-I, boost x0.34"
+    assert scaled.control == "simclr-shuffled-x0.34"
+    assert "scores times 0.34" in scaled.caution
+    plain = RunConfig(method="bcl-i")
+    assert scaled.digest() != plain.digest() == RunConfig(method="bcl-i", boost_scale=1.0).digest()
+    with pytest.raises(ConfigError, match="boost_scale need a boost"):
+        RunConfig(boost_scale=0.5)
+
+
 def test_a_digest_covers_what_makes_a_result_and_not_where():
     base = RunConfig()
     for elsewhere in (dict(device="cpu"), dict(root="there"), dict(checkpoint_seconds=1.0)):

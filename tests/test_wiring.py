@@ -17,6 +17,7 @@ from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.methods import memory, pruning
 from ltcl_helpers.pretrain import keeper
 from ltcl_helpers.runs.run import Run
+from ltcl_helpers.views import boosting
 
 # The published recipes, as read from the code of MediaBrain-SJTU/BCL (a2342f8) for CIFAR-100-LT:
 # 2,000 epochs of 20 updates, batch 512 with a last one of 26, SGD at 0.5 with 10 epochs of warm-up,
@@ -24,8 +25,8 @@ from ltcl_helpers.runs.run import Run
 PAPER = dict(
     epochs=2000, batch_size=512, equal_batches=False, lr=0.5, warmup_epochs=10, temperature=0.2,
     momentum_beta=0.97, keep_every=10, width=64, stem_stride=1, blocks=(2, 2, 2, 2), head_layers=2,
-    prune_fraction=0.9, prune_random=0.0, boost_rule="code", optimizer="sgd", lr_drops=(),
-    drop_last=False,
+    prune_fraction=0.9, prune_random=0.0, boost_rule="code", boost_scale=1.0, optimizer="sgd",
+    lr_drops=(), drop_last=False,
 )  # fmt: skip
 # Weight decay differs between the names (BCL's README commands), so it is pinned by name.
 NAMES = {
@@ -66,6 +67,25 @@ def test_a_control_has_its_methods_operations_and_weight_decay(boost):
     for method, k, decay in (("simclr", 1, 5e-4), ("sdclr", 2, 1e-4)):
         config = RunConfig(method=method, boost=boost)
         assert (config.boost_k, config.weight_decay, config.boost) == (k, decay, boost)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_an_oracle_run_is_steered_by_class_size_from_its_second_epoch_on(scale, monkeypatch):
+    seen, real = [], boosting.boost_strength
+
+    def watch(scores, *more):
+        seen.append(scores)
+        return real(scores, *more)
+
+    monkeypatch.setattr(boosting, "boost_strength", watch)
+    given = dict(boost="oracle", boost_scale=scale, epochs=2, device="cpu")
+    run = pretrain.pretrain(RunConfig(preset="tiny", **given))
+    half = len(seen) // 2
+    assert not torch.cat(seen[:half]).any()
+    steered = torch.cat(seen[half:]).sort().values
+    rarity = splits.rarity(run.labels.numpy(), run.class_counts.numpy())
+    expected = torch.from_numpy(scale * rarity).float().sort().values
+    torch.testing.assert_close(steered, expected)
 
 
 def test_warm_up_is_a_twentieth_of_the_run_unless_given():

@@ -85,7 +85,7 @@ def dry_run(plan: Plan) -> str:
     left = {
         one: one.config.epochs - _epochs_done(one.folder(plan.study))
         for one, found in states.items()
-        if found.state in OPEN
+        if found.state in OPEN and one.config.epochs
     }
     return "\n".join([*lines, f"{len(states)} cells: {total}", *_hours(plan, left)])
 
@@ -118,6 +118,8 @@ def recorded_seconds(studies: Iterable[Path]) -> dict[tuple[str, str], float]:
         config = runs.read_config(done.parent)
         device = "{device}, threads: {threads}, {precision}".format(**machine)
         history = files.read_parquet(done.with_name("history.parquet"))
+        if history.empty:  # an untrained encoder
+            continue
         found.setdefault((device, _cost(config)), []).append(history["seconds"].median())
     return {key: statistics.median(values) for key, values in found.items()}
 

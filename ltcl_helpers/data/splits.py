@@ -123,6 +123,25 @@ def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarr
     return {"many": np.sort(many), "medium": np.sort(medium), "few": np.sort(few)}
 
 
+def rarity(labels: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
+    """How rare each sample's class is: 0 for the largest to 1 for the smallest, in equal steps.
+
+    Args:
+        labels: [N].
+        class_counts: [C] images per class; of equal ones the earlier counts as the larger.
+
+    Returns:
+        float64 [N]; zeros where all classes are of one size, since nobody is rare there.
+    """
+    if np.ptp(class_counts) == 0:
+        return np.zeros(len(labels))
+    of_class = np.empty(len(class_counts))
+    largest_first = np.argsort(-class_counts, kind="stable")
+    of_class[largest_first] = np.linspace(0, 1, len(class_counts))
+    of_sample: np.ndarray = of_class[labels]
+    return of_sample
+
+
 def read_split(path: str | Path) -> np.ndarray:
     """Read a list of positions (.npy, whole numbers), e.g. a published one; int64.
 

@@ -90,6 +90,9 @@ STEERS = {  # what steers a sample's boost, and how the page says it
     "memory": ("own", "the sample's own score"),
     "constant": ("mean", "the mean score, the same for all: a control"),
     "inverted": ("inverted", "1 - score: a control"),
+    "oracle": ("class", "how rare the sample's class is, read from the labels"),
+    "oracle-shuffled": ("other", "how rare another sample's class is: the oracle's control"),
+    "oracle-values": ("class", "a score handed out by how rare the sample's class is"),
     "shuffled": ("other", "another sample's score, drawn anew each epoch: a control"),
 }
 
@@ -104,7 +107,11 @@ def _about(history: History) -> dict[str, Any]:
     lowest = strength_of(scores, 0 * zeta, k, rule).flatten()
     highest = strength_of(scores, zeta, k, rule).flatten()
     strength = torch.stack([lowest, highest], dim=1).tolist()
-    return {"label": history.label, "steer": steer, "note": note, "strength": strength}
+    scale = config.boost_scale if config else 1.0
+    if scale != 1:
+        note += f"; all scores times {scale:g}"
+    about = {"label": history.label, "steer": steer, "scale": scale, "note": note}
+    return about | {"strength": strength}
 
 
 def _boost_of(config: RunConfig) -> tuple[str, int, str]:

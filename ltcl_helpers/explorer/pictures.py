@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data import splits
 from ..methods.memory import memorization_score
 from ..pretrain.randomness import generator
 from ..recipes import load_method
@@ -70,7 +71,7 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
     scores = memorization_score(loss)
     if config.boost == "none":
         scores = torch.zeros_like(scores)
-    views, steering = make_views(config, scores, draws, kinds)
+    views, steering = make_views(config, scores, draws, kinds, _rarity(history))
 
     used = steering[torch.from_numpy(samples)]
     times = -(-VIEWS // len(kinds))  # so often is a batch drawn, rounded up
@@ -80,6 +81,14 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
     chosen = by_sample[:, :VIEWS].flatten(0, 1)  # [S * VIEWS, 3, H, W]
     tiles = (chosen * 255).round().byte().numpy()
     return shrink(tiles, side(pictured)), used.numpy()
+
+
+def _rarity(history: History) -> torch.Tensor | None:
+    """How rare each sample's class is, [N], where labels are known: an oracle boosts by it."""
+    if history.labels is None:
+        return None
+    counts = np.bincount(history.labels, minlength=len(history.class_names))
+    return torch.from_numpy(splits.rarity(history.labels, counts)).float()
 
 
 def worth_seeing(history: History) -> np.ndarray:

@@ -95,7 +95,7 @@ def _train(training: Training, keeper: Keeper) -> Run:
 
         # Boosted: how strongly views differ follows each sample's score of the last epoch.
         draws = training.draws_of(epoch)
-        views, scores = make_views(config, memory.scores, draws, method.VIEWS)
+        views, scores = make_views(config, memory.scores, draws, method.VIEWS, training.rarity)
         loss = training.epoch(training.steps(epoch), views, scores)
 
         # The momentum losses give the scores of the next epoch; some epochs' are kept for good.

@@ -39,6 +39,7 @@ class Training:
         optimizer: updates the method's parameters.
         memory: takes in every sample's loss.
         scores: [N], what steers the views of this epoch.
+        rarity: [N], how rare each sample's class is; an oracle's boost reads it, nothing else.
     """
 
     def __init__(
@@ -61,6 +62,8 @@ class Training:
         self.optimizer = make_optimizer(self.method, config)
         self.memory = MomentumLoss(len(self.labels), config.momentum_beta, self.device)
         self.scores = torch.zeros_like(self.memory.scores)  # a CUDA graph reads them here
+        rarity = splits.rarity(inputs.labels, inputs.class_counts)
+        self.rarity = torch.from_numpy(rarity).to(self.scores)  # read by an oracle only
         self.draws = [torch.Generator(self.device) for _ in range(2)]  # of views, of their boost
         self._choose_steps()
 

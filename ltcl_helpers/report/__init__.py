@@ -48,6 +48,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "smallest_difference",
             "spread",
             "units",
+            "units_needed",
             "verdict",
         ],
         "tables": [

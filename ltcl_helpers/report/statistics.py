@@ -97,6 +97,21 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.
     return float(optimize.brentq(missing, 1e-6, 20 * edge) * sd / np.sqrt(n))
 
 
+def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95) -> int:
+    """How many units it takes to find a true mean difference of this size, this often.
+
+    Args:
+        sd: standard deviation of the paired differences, one value a unit.
+        size: the difference, in the units of `sd`.
+        power: how often it is found when it is there.
+        level: how often such an interval holds the true mean.
+    """
+    n = 2
+    while smallest_difference(sd, n, power, level) > size:
+        n += 1 if n < 50 else n // 10
+    return n
+
+
 def compare(
     runs: pd.DataFrame,
     pairs: Iterable[tuple[str, str]],

@@ -27,6 +27,7 @@ def make_views(
     scores: Tensor,
     generators: Sequence[torch.Generator],
     kinds: Sequence[str] = ("simclr", "simclr"),
+    rarity: Tensor | None = None,
 ) -> tuple[Views, Tensor]:
     """The view function of an epoch and the scores [N] that steer it.
 
@@ -38,6 +39,7 @@ def make_views(
         scores: memorization scores [N] after the last epoch.
         generators: one that draws the views, one that draws their boost.
         kinds: the views that the method wants, by their names in `KINDS`.
+        rarity: [N] in [0, 1], needed by an oracle only, as `data.splits.rarity` gives it.
     """
     draw, boost = generators
     k = config.boost_k or 1
@@ -59,22 +61,51 @@ def make_views(
 
     if config.boost == "none":
         return plain_views, scores
-    return boosted_views, boost_scores(scores, config.boost, boost)
+    steering = boost_scores(scores, config.boost, boost, rarity)
+    if config.boost_scale != 1:
+        steering = (steering * config.boost_scale).clamp(max=1)
+    return boosted_views, steering
 
 
-def boost_scores(scores: Tensor, boost: str, generator: torch.Generator) -> Tensor:
-    """The scores [N] that steer an epoch's views: "memory" keeps them, the rest are controls.
+def boost_scores(
+    scores: Tensor, boost: str, generator: torch.Generator, rarity: Tensor | None = None
+) -> Tensor:
+    """The scores [N] that steer an epoch's views. Before the first ones, all are 0.
 
-    "constant" gives every sample the mean, "shuffled" permutes the scores, "inverted" is 1 - score.
-    Before the first scores, when all are 0, every boost leaves them at 0.
+    "memory" keeps the memorization scores. Its controls: "constant" gives every sample their mean,
+    "shuffled" permutes them, "inverted" is 1 - score. An oracle reads labels, for analysis only:
+    "oracle" gives each sample the rarity of its class, "oracle-shuffled" permutes that, and
+    "oracle-values" hands the memorization scores out by rarity, the largest to the rarest.
     """
     if boost == "constant":
         return scores.mean().expand_as(scores)
     if boost == "shuffled":
-        return scores[torch.randperm(len(scores), generator=generator, device=scores.device)]
+        return _shuffled(scores, generator)
     if boost == "inverted":
         return torch.where(scores.any(), 1 - scores, scores)
+    if boost.startswith("oracle"):
+        if rarity is None:
+            raise ValueError(f"boost {boost!r} needs the rarity of every sample")
+        return _by_rarity(scores, boost, generator, rarity)
     return scores
+
+
+def _by_rarity(scores: Tensor, boost: str, generator: torch.Generator, rarity: Tensor) -> Tensor:
+    """What an oracle gives, [N]; zeros while the memorization scores are zero."""
+    if boost == "oracle-values":
+        # Within a class chance decides, anew in every epoch.
+        order = torch.randperm(len(scores), generator=generator, device=scores.device)
+        from_common_to_rare = order[rarity[order].argsort(stable=True)]
+        handed_out = torch.empty_like(scores)
+        handed_out[from_common_to_rare] = scores.sort().values
+        return handed_out
+    if boost == "oracle-shuffled":
+        rarity = _shuffled(rarity, generator)
+    return torch.where(scores.any(), rarity, scores)
+
+
+def _shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
+    return values[torch.randperm(len(values), generator=generator, device=values.device)]
 
 
 def boost_strength(

@@ -200,6 +200,9 @@ def test_a_dry_run_says_what_is_left_and_how_long_it_takes(tmp_path):
         "6 cells: 5 missing, 1 done",
         f"training left: {hours:.1f} hours on one {device}",
     ]
+    untrained = paths.RESULTS / "shapes-simclr" / "untrained-0"  # of no epoch, so of no time
+    shutil.copytree(untrained, tmp_path / "results" / "shapes-simclr" / "untrained-0")
+    assert plan.recorded_seconds([tmp_path / "results" / "shapes-simclr"]) == {}
     toy = grid.read(write(tmp_path))
     unknown = plan.dry_run(plan.Plan.of(toy, tmp_path / "toy", tmp_path / "results"))
     assert unknown == "missing   simclr-0\n1 cells: 1 missing\n" + (

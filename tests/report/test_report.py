@@ -281,6 +281,16 @@ def test_checks_of_lesson_08_know_right_from_wrong(check, right, wrong):
         assert exercises.judge(check, answer).status == "wrong"
 
 
+def test_units_needed_is_the_first_number_that_finds_the_difference():
+    for sd, size in ((1.0, 1.0), (2.0, 1.0), (0.3, 1.0), (3.6, 2.0)):
+        n = report.units_needed(sd, size)
+        assert report.smallest_difference(sd, n) <= size
+        assert n == 2 or report.smallest_difference(sd, n - 1) > size
+    assert report.units_needed(1.0, 1.0) == 10  # as tables of the paired t-test say
+    many = report.units_needed(6.0, 1.0)  # in steps of a tenth, where there are many
+    assert report.smallest_difference(6.0, many) <= 1 < report.smallest_difference(6.0, many * 0.85)
+
+
 # --- studies and published numbers ----------------------------------------------------------
 
 

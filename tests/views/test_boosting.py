@@ -3,10 +3,12 @@
 import pkgutil
 import re
 
+import numpy as np
 import pytest
 import torch
 
 from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
 from ltcl_helpers.paths import ROOT
 from ltcl_helpers.views import boosting
 from ltcl_helpers.views.boosting import make_views
@@ -45,6 +47,64 @@ def test_the_paper_draws_for_each_operation_of_each_view(monkeypatch, k):
     assert both.min() < 0.1 and 14.9 < both.max() <= 15  # 30 * score at most
     apart = torch.corrcoef(both.T) - torch.eye(2 * k)
     assert apart.abs().max() < 0.1
+
+
+# --- the oracle: where scores would go if they knew the class sizes -----------------------------
+
+
+SIZES = np.array([8, 2, 4])
+LABELS = np.repeat(np.arange(3), SIZES)
+RARITY = torch.from_numpy(splits.rarity(LABELS, SIZES)).float()
+
+
+def steering(boost, scores, seed=0, **parameters):
+    config = RunConfig(preset="tiny", boost=boost, **parameters)
+    draws = [torch.Generator().manual_seed(seed + k) for k in (1, 2)]
+    return make_views(config, scores, draws, rarity=RARITY)[1]
+
+
+def test_rarity_goes_from_the_largest_class_to_the_smallest_in_equal_steps():
+    assert splits.rarity(LABELS, SIZES).tolist() == [0.0] * 8 + [1.0] * 2 + [0.5] * 4
+    assert not splits.rarity(LABELS, np.array([3, 3, 3])).any()  # nobody is rare
+    tied = splits.rarity(np.array([0, 1, 2]), np.array([5, 5, 1]))
+    assert tied.tolist() == [0, 0.5, 1]
+
+
+def test_an_oracle_gives_the_rarity_and_its_control_the_same_values_to_others():
+    scores = torch.linspace(0.1, 0.9, 14)
+    assert torch.equal(steering("oracle", scores), RARITY)
+    shuffled = steering("oracle-shuffled", scores)
+    assert torch.equal(shuffled.sort().values, RARITY.sort().values)
+    assert not torch.equal(shuffled, RARITY)
+    assert not torch.equal(shuffled, steering("oracle-shuffled", scores, seed=5))
+
+
+def test_the_memorys_own_values_go_to_the_rarest_by_size_of_class():
+    scores = torch.linspace(0.9, 0.1, 14)
+    given = steering("oracle-values", scores)
+    assert torch.equal(given.sort().values, scores.sort().values)
+    large, small, middle = given.split([8, 2, 4])
+    assert large.max() < middle.min() and middle.max() < small.min()
+    again = steering("oracle-values", scores, seed=5)  # within a class chance decides
+    assert not torch.equal(given, again)
+    assert torch.equal(given[8:10].sort().values, again[8:10].sort().values)
+
+
+@pytest.mark.parametrize("boost", ["oracle", "oracle-shuffled", "oracle-values"])
+def test_an_oracle_is_silent_in_the_first_epoch_and_needs_to_know(boost):
+    assert not steering(boost, torch.zeros(14)).any()
+    with pytest.raises(ValueError, match="needs the rarity"):
+        boosting.boost_scores(torch.ones(14), boost, torch.Generator())
+
+
+def test_a_scale_multiplies_every_score_up_to_1():
+    scores = torch.linspace(0, 1, 14)
+    for boost in ("memory", "constant", "inverted"):
+        plain = steering(boost, scores)
+        torch.testing.assert_close(steering(boost, scores, boost_scale=0.34), 0.34 * plain)
+        doubled = steering(boost, scores, boost_scale=2.0)
+        torch.testing.assert_close(doubled, (2 * plain).clamp(max=1))
+    assert torch.equal(steering("oracle", scores, boost_scale=0.5), RARITY / 2)
 
 
 def test_every_name_in_the_page_of_differences_is_there():

@@ -142,9 +142,11 @@ function largest(pool, key, count) {
 }
 
 /** Strength and probability that a score means in a run, as text. */
-function boostWords({ steer, strength: [atZero, atOne] }, score) {
-  const w = { own: score, mean: 0.5, inverted: 1 - score }[steer];
+function boostWords({ steer, scale, strength: [atZero, atOne] }, score) {
+  const unscaled = { own: score, mean: 0.5, inverted: 1 - score }[steer];
+  const w = unscaled === undefined ? undefined : Math.min(1, scale * unscaled);
   if (steer === "other") return ["another sample's", "another sample's"];
+  if (steer === "class") return ["by class size", "by class size"];
   const ends = (at) => [...new Set(atZero.map((low, end) => round(low + (atOne[end] - low) * at, 1)))].join(" to ");
   return w === undefined ? [`none (BCL-I: ${ends(score)})`, `0 (BCL-I: ${round(score, 2)})`] : [ends(w), round(w, 2)];
 }
