@@ -27,7 +27,7 @@ from ltcl_helpers.data.images import load_images
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer.history import from_arrays, open_run
 from ltcl_helpers.explorer.page import export_html
-from ltcl_helpers.explorer.payload import SCRIPT, payload
+from ltcl_helpers.explorer.payload import payload
 from ltcl_helpers.explorer.widget import Explorer
 from ltcl_helpers.methods import memory
 from ltcl_helpers.report import plots
@@ -648,11 +648,7 @@ def test_a_click_in_jupyterlab_reaches_the_kernel(browser, lab, arrays, tmp_path
     page.context.close()
 
 
-# --- the files ------------------------------------------------------------------------------
-
-
-def test_the_front_end_is_short():
-    assert len(SCRIPT.read_text("utf-8").splitlines()) <= 900
+# --- the command ----------------------------------------------------------------------------
 
 
 def test_command_writes_a_page(tmp_path, capsys):
