@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import ConfigError
 from .recipes import (
-    BY_LABELS,
     CONTROLS,
+    ORACLES,
     PRESETS,
     RECIPES,
     Recipe,
@@ -363,9 +363,9 @@ def label_of(config: RunConfig) -> str:
         simclr = config.weight_decay == RECIPES["simclr"].weight_decay
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
     label += "".join(f", {name} {value}" for name, value in _options(config).items())
-    if config.boost in BY_LABELS:
+    if config.boost in ORACLES:
         label += ", reads labels"
-    control = decay or config.boost not in ("none", "memory", *BY_LABELS)
+    control = decay or config.boost not in ("none", *CONTROLS)
     return label + (" (control)" if control else "")
 
 

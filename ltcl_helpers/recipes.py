@@ -69,7 +69,7 @@ RECIPES = {
 }  # fmt: skip
 # The boost that each aimed boost must be shown with: the same scores, handed to the wrong samples.
 CONTROLS = {"memory": "shuffled", "oracle": "oracle-shuffled", "oracle-values": "shuffled"}
-BY_LABELS = ("oracle", "oracle-values")  # aim by the size of a sample's class: for analysis only
+ORACLES = ("oracle", "oracle-shuffled", "oracle-values")  # read labels: for analysis only
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": dict(

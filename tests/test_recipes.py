@@ -104,7 +104,10 @@ def test_an_oracle_says_that_it_reads_labels_and_names_its_control():
     assert (oracle.name, oracle.label) == ("simclr-oracle", "SimCLR, boost oracle, reads labels")
     assert oracle.control == "simclr-oracle-shuffled"
     control = RunConfig(method="simclr", boost="oracle-shuffled")
-    assert control.label == "SimCLR, boost oracle-shuffled (control)" and control.control is None
+    assert (
+        control.label == "SimCLR, boost oracle-shuffled, reads labels (control)"
+        and control.control is None
+    )
     values = RunConfig(method="sdclr", boost="oracle-values")
     assert values.control == "sdclr-shuffled" and values.label.endswith("reads labels")
 

@@ -56,7 +56,7 @@ def installed(tmp_path_factory):
             command, cwd=elsewhere, env=environment, capture_output=True, text=True
         )
 
-    call.folder, call.wheel, call.python, call.environment = elsewhere, wheel, python, environment
+    call.folder, call.wheel, call.python = elsewhere, wheel, python
     return call
 
 

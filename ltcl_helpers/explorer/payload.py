@@ -10,7 +10,7 @@ import torch
 
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..recipes import load_method
+from ..recipes import ORACLES, load_method
 from ..report import plots
 from ..views import strength_of
 from . import pictures
@@ -99,23 +99,20 @@ STEERS = {  # what steers a sample's boost, and how the page says it
 
 def _about(history: History) -> dict[str, Any]:
     """A run's name, and its boost: strengths [lowest, highest] at score 0 and at score 1."""
-    config = history.config
-    boost, k, rule = ("none", 1, "code") if config is None else _boost_of(config)
-    steer, note = STEERS[boost]
+    config = history.config or RunConfig()  # losses alone are shown as those of plain views
+    k = config.boost_k or 1
+    rule = config.boost_rule
+    steer, note = STEERS[config.boost]
     scores = torch.tensor([0.0, 1.0])
     zeta = torch.ones(2, 1) if rule == "paper" else torch.ones(2)
     lowest = strength_of(scores, 0 * zeta, k, rule).flatten()
     highest = strength_of(scores, zeta, k, rule).flatten()
     strength = torch.stack([lowest, highest], dim=1).tolist()
-    scale = config.boost_scale if config else 1.0
+    scale = config.boost_scale
     if scale != 1:
         note += f"; all scores times {scale:g}"
     about = {"label": history.label, "steer": steer, "scale": scale, "note": note}
     return about | {"strength": strength}
-
-
-def _boost_of(config: RunConfig) -> tuple[str, int, str]:
-    return config.boost, config.boost_k or 1, config.boost_rule
 
 
 def _notes(histories: list[History]) -> list[str]:
@@ -133,8 +130,14 @@ def _about_labels(histories: list[History]) -> str:
     if histories[0].labels is None:
         return "No labels were given: every sample is one mark of the same kind."
     text = "Labels are used here for looking only: colours, columns and search."
-    blind = all(h.config and not load_method(h.config.method).READS_LABELS for h in histories)
+    blind = all(h.config and not _reads_labels(h.config) for h in histories)
     return f"{text} Training never saw them." if blind else text
+
+
+def _reads_labels(config: RunConfig) -> bool:
+    """Whether training saw the labels: by its method, or by an oracle's boost."""
+    method = load_method(config.method)
+    return method.READS_LABELS or config.boost in ORACLES
 
 
 def _bands(loss: np.ndarray, member: np.ndarray) -> dict[str, list[list[float]]]:

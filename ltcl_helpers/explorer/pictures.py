@@ -87,8 +87,8 @@ def _rarity(history: History) -> torch.Tensor | None:
     """How rare each sample's class is, [N], where labels are known: an oracle boosts by it."""
     if history.labels is None:
         return None
-    counts = np.bincount(history.labels, minlength=len(history.class_names))
-    return torch.from_numpy(splits.rarity(history.labels, counts)).float()
+    _, labels, counts, _ = history.classes()
+    return torch.from_numpy(splits.rarity(labels, counts)).float()
 
 
 def worth_seeing(history: History) -> np.ndarray:

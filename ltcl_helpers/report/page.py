@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import matplotlib
 import mistune
@@ -91,7 +92,9 @@ def render(study: Study, name: str) -> str:
     finally:
         matplotlib.use(backend)
     title = html.escape(study.title)
-    beside = to_html(f"All rows behind this page: [csv]({name}.csv) [parquet]({name}.parquet)")
+    address = quote(name)  # a space would end the link
+    links = f"[csv]({address}.csv) [parquet]({address}.parquet)"
+    beside = to_html(f"All rows behind this page: {links}")
     body = f"<h1>{title}</h1>\n{body}\n{beside}"
     return PAGE.format(title=title, safe=SAFE, style=STYLE, body=body)
 

@@ -8,10 +8,11 @@ import pandas as pd
 
 from ..config import RunConfig
 from ..files import read_parquet
-from ..paths import PUBLISHED_NUMBERS, RESULTS
+from ..paths import RESULTS
 from ..recipes import RECIPES
 from ..runs.run import Run
-from .tables import markdown, spread
+from .statistics import spread
+from .tables import markdown, read_published
 
 STUDY = "cifar100-paper"
 TABLE = dict(data="cifar100", split="cifar100_split1_D_i", protocol="bcl", group="all")
@@ -29,7 +30,7 @@ MEASURED = ("accuracy", "seconds", "device")
 def reproduction_table(results: Path = RESULTS) -> str:
     """Published accuracy, ours, difference, n, seconds per epoch and device of every cell."""
     ours = pd.DataFrame(_cells(results / STUDY), columns=["name", "shots", *MEASURED])
-    theirs = pd.read_csv(PUBLISHED_NUMBERS, dtype={"shots": str})
+    theirs = read_published()
     for column, value in TABLE.items():
         theirs = theirs[theirs[column] == value]
     sources = theirs["source"].unique()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import RunConfig
+from ..recipes import ORACLES
 from .autoaugment import autoaugment_view
 from .randaugment import MOST, rand_augment
 from .simclr import simclr_view
@@ -83,7 +84,7 @@ def boost_scores(
         return _shuffled(scores, generator)
     if boost == "inverted":
         return torch.where(scores.any(), 1 - scores, scores)
-    if boost.startswith("oracle"):
+    if boost in ORACLES:
         if rarity is None:
             raise ValueError(f"boost {boost!r} needs the rarity of every sample")
         return _by_rarity(scores, boost, generator, rarity)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.explorer import History
+from ltcl_helpers.explorer import History, payload
 from ltcl_helpers.explorer.pictures import VIEWS, draw_views
 from ltcl_helpers.views import boosting
 
@@ -59,3 +59,20 @@ def test_a_boosted_run_is_shown_boosted_views_by_the_scores_of_that_epoch():
     boosted, used = draw_views(given, np.array([3, 0]), 1)
     assert used.tolist() == given.scores()[1][[3, 0]].tolist() == [1, pytest.approx(0.25)]
     assert not np.array_equal(plain[:VIEWS], boosted[:VIEWS])  # score 1: each is operated on
+
+
+@pytest.mark.parametrize(
+    ("given", "blind"),
+    [
+        (dict(boost="memory"), True),
+        (dict(boost="oracle"), False),
+        (dict(boost="oracle-shuffled"), False),
+        (dict(method="cross-entropy"), False),
+    ],
+)
+def test_training_never_saw_the_labels_is_said_where_it_is_true(given, blind):
+    run = history(**given)
+    run.labels, run.class_names = np.array([0, 0, 0, 1, 1]), ("a", "b")
+    run.group_counts = np.array([3, 2])
+    meta, _, _ = payload(run)
+    assert ("Training never saw them" in meta["aboutLabels"]) == blind

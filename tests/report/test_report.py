@@ -409,6 +409,11 @@ def test_missing_cells_are_named(tmp_path):
     assert all(name in text for name in one.missing)
 
 
+def test_the_rows_behind_a_page_with_a_space_in_its_name_are_linked():
+    one = study.read([DATA / "results" / "shapes-simclr" / "long-tail-0"])
+    assert 'href="my%20page.csv"' in page.render(one, "my page")
+
+
 def test_text_is_escaped_and_bold_is_bold():
     table = page.to_html(tables.markdown(["<a>"], [["**1** & 2"]]))
     assert "<th>&lt;a&gt;</th>" in table
