@@ -165,12 +165,8 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
-    choices.check_choice("protocol", options.protocol, choices.PROTOCOLS)
-    choices.check_choice("features", options.features, choices.FEATURES)
-    choices.check_choice("groups", options.groups, choices.RULES)
     shots = tuple(options.shots.split(","))
-    for number in shots:
-        choices.check_shots(number)
+    choices.check_probes([options.protocol], [options.features], shots, options.groups)
     runs.verify(options.run)
     from . import probe, report
 

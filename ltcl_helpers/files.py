@@ -91,10 +91,10 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
     write_bytes(path, buffer.getvalue())
 
 
-def read_bytes(path: Path) -> io.BytesIO:
-    """The content of a file, ready to be read."""
+def read_bytes(path: Path) -> bytes:
+    """The content of a file."""
     try:
-        return io.BytesIO(path.read_bytes())
+        return path.read_bytes()
     except OSError as error:
         raise DamagedFile(f"{path} does not exist or is not readable ({error.strerror})") from None
 
@@ -102,7 +102,7 @@ def read_bytes(path: Path) -> io.BytesIO:
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
     try:
-        return dict(json.load(read_bytes(path)))
+        return dict(json.loads(read_bytes(path)))
     except (ValueError, TypeError) as error:
         raise DamagedFile(f"{path} is not a JSON object ({error}); run it again") from None
 
@@ -110,7 +110,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npz; nothing in it can run code."""
     try:
-        with np.load(read_bytes(path), allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -19,7 +19,7 @@ import yaml
 
 from ..config import RunConfig, parse_setting
 from ..errors import ConfigError
-from ..probe.choices import FEATURES, PROTOCOLS, check_choice, check_shots
+from ..probe.choices import check_probes
 
 KEYS = {  # of a grid: the type it must have
     "title": str,
@@ -36,7 +36,6 @@ KEYS = {  # of a grid: the type it must have
     "record": bool,
 }
 PROBE = {"shots": "100", "protocol": "bcl", "features": "encoder", "lists": None}
-CHOICES = {"protocol": PROTOCOLS, "features": FEATURES}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -236,11 +235,11 @@ def _probe(grid: dict[str, Any], own: dict[str, Any]) -> dict[str, str | None]:
             f"probe: {', '.join(sorted(unknown))} is unknown; allowed are {', '.join(PROBE)}"
         )
     given = {name: _joined(value) for name, value in {**PROBE, **given}.items()}
-    for name, allowed in CHOICES.items():
-        for value in given[name].split(","):
-            check_choice(f"probe: {name}", value, allowed)
-    for shots in given["shots"].split(","):
-        check_shots(shots)
+    asked = [given[name].split(",") for name in ("protocol", "features", "shots")]
+    try:
+        check_probes(*asked)
+    except ConfigError as error:
+        raise ConfigError(f"probe: {error}") from None
     return given
 
 

@@ -1,7 +1,5 @@
 """The training loop: what a run trains with, its steps and epochs, how it stops and goes on."""
 
-from ..errors import TimeUp
-from ..runs import Run
 from .cuda_graphs import GraphedSteps
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
 from .loop import pretrain, resume
@@ -11,8 +9,6 @@ from .training import Training, make_method, make_optimizer
 
 __all__ = [
     "GraphedSteps",
-    "Run",
-    "TimeUp",
     "Training",
     "batches",
     "describe_machine",

@@ -51,7 +51,7 @@ class Keeper:
         machine: dict[str, object],
         folder: Path | None = None,
         deadline: float = math.inf,
-        every: float = 60,
+        every: float = math.inf,
     ) -> None:
         self.identity = identity
         self.machine = machine

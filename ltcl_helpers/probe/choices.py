@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from ..data import splits
 from ..errors import ConfigError
@@ -12,14 +12,13 @@ PROBES = (*ON_FEATURES, "sdclr")  # and the one that needs images, too
 CLASSIFIER = "classifier"  # the run's own, trained with labels: nothing is probed
 PROTOCOLS = (*PROBES, CLASSIFIER)
 FEATURES = ("encoder", "pruned", "pixels")
-NAMED_SHOTS = ("full", "1%")  # beside numbers of labelled images per class
+NAMED_SHOTS = ("full", "1%")  # beside numbers per class; all that protocol sdclr knows
 RULES = splits.RULES  # who is many, medium and few
 OWN_LABELS = "own labels"  # the shots of a classifier's rows
 
 
-def check_choice(name: str, value: str, allowed: Iterable[str]) -> None:
+def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise a ConfigError unless the value is allowed."""
-    allowed = tuple(allowed)
     if value not in allowed:
         raise ConfigError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
 
@@ -30,3 +29,21 @@ def check_shots(shots: str) -> None:
     if shots not in NAMED_SHOTS and not number:
         named = ", ".join(NAMED_SHOTS)
         raise ConfigError(f"shots is {shots!r}; allowed are {named} and a number per class")
+
+
+def check_probes(
+    protocols: Sequence[str], features: Sequence[str], shots: Sequence[str], groups: str = "thirds"
+) -> None:
+    """Raise a ConfigError unless every one of these probes can be made."""
+    for protocol in protocols:
+        check_choice("protocol", protocol, PROTOCOLS)
+    for kind in features:
+        check_choice("features", kind, FEATURES)
+    for number in shots:
+        check_shots(number)
+        if "sdclr" in protocols and number not in NAMED_SHOTS:
+            raise ConfigError(
+                f"shots is {number!r}, but protocol sdclr has rates for "
+                f"{' and '.join(NAMED_SHOTS)} only; for others use --protocol bcl"
+            )
+    check_choice("groups", groups, RULES)

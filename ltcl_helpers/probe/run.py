@@ -15,11 +15,10 @@ from torch.nn import functional as F
 from ..config import RunConfig
 from ..data import ImageArrays, ImageSet, load_images, read_arrays, splits
 from ..data.images import check_classes
-from ..errors import ConfigError
 from ..files import read_parquet
 from ..pretrain import pick_device, use_full_float32
 from ..runs import Run, add_table
-from .choices import FEATURES, PROBES, RULES, check_choice
+from .choices import PROBES, check_choice, check_probes
 from .groups import result_rows
 from .linear import ProbeResult, features, linear_probe, measure, pixels
 from .lists import LabelledList, labelled_lists, validation_list
@@ -49,7 +48,8 @@ def probe_run(
             that has learned nothing.
         groups: who is many, medium and few, a rule of `splits.groups`: "thirds" or "counts".
     """
-    _check_choices(kind, protocol, shots, groups)
+    check_choice("protocol", protocol, PROBES)
+    check_probes([protocol], [kind], shots, groups)
     run = Run.load(folder)
     config = run.config
     test = test or config.data
@@ -78,19 +78,6 @@ def probe_run(
         rows += result_rows(result, counts, listed, class_std=protocol == "sdclr")
         log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
     return pd.DataFrame(rows)
-
-
-def _check_choices(kind: str, protocol: str, shots: tuple[str, ...], groups: str) -> None:
-    """Refuse what is not known before a file is read."""
-    check_choice("features", kind, FEATURES)
-    check_choice("protocol", protocol, PROBES)
-    check_choice("groups", groups, RULES)
-    other = [number for number in shots if number not in SCHEDULES]
-    if protocol == "sdclr" and other:
-        raise ConfigError(
-            f"shots is {other[0]!r}, but protocol sdclr has rates for {' and '.join(SCHEDULES)} "
-            "only; for others use --protocol bcl"
-        )
 
 
 def _of_list(shots: str, each: LabelledList) -> dict[str, object]:

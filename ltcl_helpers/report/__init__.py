@@ -53,7 +53,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         ],
         "tables": [
             "comparison",
-            "lines_of",
             "markdown",
             "probe_table",
             "readings",

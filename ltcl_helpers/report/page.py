@@ -21,7 +21,7 @@ from .. import files
 from ..errors import ConfigError
 from . import plots, tables
 from .rows import caution
-from .study import Study, machines, per_class, read, signal
+from .study import BLOCK, Study, machines, per_class, read, signal
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 72rem; padding: 1rem;
@@ -124,8 +124,8 @@ def _results(study: Study) -> Iterator[str]:
     for keys, part in tables.by_block(tables.table(study)):
         beside = theirs
         if len(theirs):
-            beside = theirs[(theirs[tables.BLOCK] == keys).all(axis=1)]
-        cells = part.drop(columns=tables.BLOCK).dropna(axis=1, how="all")
+            beside = theirs[(theirs[BLOCK] == keys).all(axis=1)]
+        cells = part.drop(columns=BLOCK).dropna(axis=1, how="all")
         shown = tables.of_frame(_with_published(cells, beside))
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{shown}")
         runs = _runs(study, *keys)

@@ -21,6 +21,8 @@ from ..errors import ConfigError
 from ..paths import RESULTS
 from .rows import by_run, folders, group_counts, load_rows, load_signal, place
 
+BLOCK = ["section", "protocol", "shots"]  # what is the same in one table
+
 
 @dataclasses.dataclass(frozen=True)
 class Study:
@@ -39,7 +41,7 @@ class Study:
         rows = self.rows
         for column, value in only.items():
             rows = rows[rows[column] == value]
-        for (section, *_), part in rows.groupby(["section", "protocol", "shots"], sort=False):
+        for (section, *_), part in rows.groupby(BLOCK, sort=False):
             yield str(section), part, by_run(part, "row")
 
     def part(self, *rows: str) -> Study:

@@ -15,9 +15,7 @@ from ..probe.choices import OWN_LABELS
 from ..recipes import RECIPES
 from .rows import caution, last_signal
 from .statistics import COMPARED, SHOWN, compare, count, ends, spread
-from .study import Study
-
-BLOCK = ["section", "protocol", "shots"]  # what is shown in one table
+from .study import BLOCK, Study
 
 # --- pieces -----------------------------------------------------------------------------------
 
@@ -121,7 +119,7 @@ def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
 def results(study: Study, **only: str) -> str:
     """Mean ± sd over runs of every row, section, protocol and shots, in percent."""
     lines = table(study, **only)
-    told = [c for c in ("section", "protocol", "shots") if lines[c].nunique() > 1]
+    told = [c for c in BLOCK if lines[c].nunique() > 1]
     body = lines[[*told, "features", "n", *(g for g in SHOWN if g in lines)]]
     return of_frame(body.rename(columns={"section": "runs of"}))
 

@@ -119,7 +119,7 @@ def verify(folder: Path) -> dict[str, Any]:
         path = folder / name
         if not path.exists() and name in done.get("left_out", []):
             continue
-        found = sha256(read_bytes(path).getvalue())
+        found = sha256(read_bytes(path))
         if found != digest:
             raise DamagedFile(
                 f"{path} has sha256 {found[:12]}..., DONE.json says {digest[:12]}...; restore it"

@@ -178,6 +178,17 @@ def test_what_is_no_grid_is_refused(text, tmp_path):
             grid.read(path)
 
 
+def test_probes_that_cannot_be_made_are_refused_before_a_run(tmp_path):
+    for asked, says in (
+        ({"shots": [100, "1%"], "protocol": ["bcl", "sdclr"]}, "rates for full and 1% only"),
+        ({"protocol": "bcd"}, "probe: protocol is 'bcd'"),
+        ({"shots": 0}, "probe: shots is '0'"),
+        ({"features": "dense"}, "probe: features is 'dense'"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            grid.read(write(tmp_path, probe=asked))
+
+
 def test_a_dry_run_says_what_is_left_and_how_long_it_takes(tmp_path):
     """From the recorded runs' seconds, by device, or "unknown"."""
     length = next(path for path in EXPERIMENTS if path.stem == "cifar10-length")

@@ -160,7 +160,9 @@ def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
     assert not rows.duplicated(["shots", "list", "group"]).any()
 
     other = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny, seed=1)
-    assert other.returncode != 0 and "other parameters" in other.stderr
+    assert (
+        other.returncode != 0 and "holds a run with seed 0, not 1; name another out" in other.stderr
+    )
 
 
 def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path):
