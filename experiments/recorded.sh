@@ -27,10 +27,23 @@ prepare() { # what was packed, in its place; complains before the hours, not aft
     LTCL_GIT_COMMIT=$(cat packed/commit) && export LTCL_GIT_COMMIT
   fi
   "$python" - <<'PYTHON'
-import importlib.util as find
+import importlib
+import io
 import sys
-needed = ["numpy", "pandas", "pyarrow", "pydantic", "safetensors", "torch", "tqdm"]
-if absent := [name for name in needed if find.find_spec(name) is None]:
+needed = ["filelock", "lazy_loader", "numpy", "pandas", "pydantic", "safetensors", "torch", "tqdm"]
+absent = []
+for name in needed:
+    try:
+        importlib.import_module(name)
+    except ImportError:  # the package, or what it needs itself
+        absent.append(name)
+if "pandas" not in absent:
+    import pandas
+    try:
+        pandas.DataFrame().to_parquet(io.BytesIO())
+    except ImportError:
+        absent.append("fastparquet")  # or pyarrow, which is 50 MB more to carry
+if absent:
     sys.exit(f"recorded.sh: {', '.join(absent)} missing here; pack with WHEELS='{' '.join(absent)}'")
 PYTHON
 }
