@@ -10,14 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 from tqdm import tqdm
 
 from .. import runs
 from ..errors import ConfigError, TimeUp
+from ..files import write_json
+from .finite import Fault
 
 log = logging.getLogger(__name__)
 State = dict[str, Any]
+FAULT = "not-finite.json"  # what is known of a step whose numbers are none
 
 
 def deadline_of(minutes: float | None) -> float:
@@ -81,11 +85,8 @@ class Keeper:
         """Write the epoch down, and a checkpoint of `state()` when it is time for one.
 
         Raises:
-            FloatingPointError: for a loss that is not finite.
             TimeUp: when the next epoch would not end in time.
         """
-        if not math.isfinite(loss):
-            raise FloatingPointError(f"the loss of epoch {epoch} is {loss:g}; lower lr and rerun")
         now = time.monotonic()
         seconds = now - self.started
         self.rows.append([epoch, float(loss), lr, seconds])
@@ -100,6 +101,30 @@ class Keeper:
                 f"stopped after epoch {epoch} of {self.epochs}; "
                 f"`ltcl run --resume {self.folder}` goes on with it"
             )
+
+    def refuse(self, epoch: int, fault: Fault | None, index: np.ndarray) -> None:
+        """Stop where numbers are no longer finite, before the epoch is written down anywhere.
+
+        Args:
+            epoch: that has just been done.
+            fault: as `Training.fault` found it.
+            index: positions in the train part, of all samples.
+
+        Raises:
+            FloatingPointError: naming epoch, step and learning rate; a record is in the folder.
+        """
+        if fault is None:
+            return
+        positions = index[fault.samples].tolist()
+        words = f"{fault.what} not finite at step {fault.step} of epoch {epoch} (lr {fault.lr:g})"
+        kept = ""
+        if self.folder:
+            record = {"epoch": epoch} | fault._asdict() | {"samples": positions}
+            write_json(self.folder / FAULT, record)
+            kept = f"{self.folder / FAULT} names its samples; "
+        raise FloatingPointError(
+            f"{words}; {kept}start a new run with a lower lr, or look at these images first"
+        )
 
     def _save(self, epoch: int, state: State) -> None:
         kept = {"rows": self.rows, "machines": self.machines}

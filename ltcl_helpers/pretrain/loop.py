@@ -39,7 +39,7 @@ def pretrain(
 
     Raises:
         ConfigError: before anything is created.
-        FloatingPointError: when the loss is not finite.
+        FloatingPointError: when a loss or a weight is not finite; nothing of it is kept.
         TimeUp: when the minutes ended before the run.
     """
     deadline = deadline_of(minutes)
@@ -97,6 +97,7 @@ def _train(training: Training, keeper: Keeper) -> Run:
         draws = training.draws_of(epoch)
         views, scores = make_views(config, memory.scores, draws, method.VIEWS, training.rarity)
         loss = training.epoch(training.steps(epoch), views, scores)
+        keeper.refuse(epoch, training.fault(), training.inputs.index)
 
         # The momentum losses give the scores of the next epoch; some epochs' are kept for good.
         is_kept = epoch % config.keep_every == 0 or epoch == config.epochs
@@ -104,4 +105,5 @@ def _train(training: Training, keeper: Keeper) -> Run:
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
     if config.epochs == 0:
         training.set_batch_norm()
+        keeper.refuse(0, training.fault(), training.inputs.index)
     return training.finished(keeper.rows)

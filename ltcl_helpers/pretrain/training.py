@@ -18,8 +18,10 @@ from ..recipes import load_method
 from ..runs import Run
 from ..runs.run import HEAD
 from ..views import Views
+from . import finite
 from .cuda_graphs import GraphedSteps, Step, set_lr
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
+from .finite import Fault
 from .randomness import generator, seed_for
 from .schedule import batches, updates
 
@@ -40,6 +42,7 @@ class Training:
         memory: takes in every sample's loss.
         scores: [N], what steers the views of this epoch.
         rarity: [N], how rare each sample's class is; an oracle's boost reads it, nothing else.
+        trail: of this epoch's steps, the sum of the losses so far, the index and the learning rate.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class Training:
         rarity = splits.rarity(inputs.labels, inputs.class_counts)
         self.rarity = torch.from_numpy(rarity).to(self.scores)  # read by an oracle only
         self.draws = [torch.Generator(self.device) for _ in range(2)]  # of views, of their boost
+        self.trail: list[tuple[Tensor, Tensor, float]] = []
         self._choose_steps()
 
     def _choose_steps(self) -> None:
@@ -91,6 +95,7 @@ class Training:
         self.scores.copy_(scores)
         total = torch.zeros((), device=self.device, dtype=self.memory.value.dtype)
         seen = 0
+        self.trail = []
 
         def step(index: Tensor) -> Tensor:
             drawn = views(self.images[index], self.scores[index])
@@ -105,9 +110,15 @@ class Training:
 
         for index, lr in steps:
             set_lr(self.optimizer, lr)
-            total += self.run_step(step, index)
+            total = total + self.run_step(step, index)  # a new tensor: the trail keeps each
             seen += len(index)
+            self.trail.append((total, index, lr))
         return total / seen
+
+    def fault(self) -> Fault | None:
+        """The step of the last epoch that left the numbers, or that weights have left them."""
+        weights = (self.method.state_dict(), self.optimizer.state_dict()["state"])
+        return finite.find_fault(self.trail, self.memory.value, weights)
 
     @property
     def lr(self) -> float:

@@ -1,5 +1,6 @@
 """The loop against the published trainer's numbers, and what a run promises."""
 
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from ltcl_helpers import networks, pretrain, runs
+from ltcl_helpers import files, networks, pretrain, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError, TimeUp
@@ -18,6 +19,7 @@ from ltcl_helpers.methods.memory import MomentumLoss
 from ltcl_helpers.networks.convolution import Conv
 
 TINY = dict(preset="tiny", device="cpu")
+SMALL = dict(TINY, largest_class=16, batch_size=16)
 
 
 NAMES = {
@@ -272,10 +274,120 @@ def test_the_statistics_of_an_untrained_encoder_come_from_the_order_of_epoch_zer
     assert (found[mean] - expected[mean]).abs().max() > 1e-4  # another order, other statistics
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(monkeypatch):
-    monkeypatch.setattr(nn.BatchNorm1d, "forward", lambda self, x: x * float("nan"))
-    with pytest.raises(FloatingPointError, match="epoch 1"):
-        pretrain.pretrain(RunConfig(**TINY))
+def spoil(monkeypatch, when, how):
+    """Call `how(training, result)` after the step that `when` chooses by (epoch, step)."""
+    start, epoch_of = pretrain.Training.epoch, {}
+
+    def epoch(self, steps, views, scores):
+        epoch_of[self] = epoch_of.get(self, 0) + 1
+        run_step, number = self.run_step, itertools.count(1)
+
+        def spoiled(step, index):
+            at = epoch_of[self], next(number)
+            return run_step(step, index) if at != when else how(self, step, index)
+
+        self.run_step = spoiled
+        try:
+            return start(self, steps, views, scores)
+        finally:
+            self.run_step = run_step
+
+    monkeypatch.setattr(pretrain.Training, "epoch", epoch)
+
+
+def lose_a_sample(training, step, index):
+    """The loss of the second sample of the batch is none, as of an image that is all one colour."""
+    total = step(index)
+    training.memory.value[index[1]] = float("nan")
+    return total + float("nan")
+
+
+def spoil_gradient(training, step, index):
+    """The loss is a number, its gradient is not."""
+    [weight, *_] = training.method.parameters()
+    hook = weight.register_hook(lambda gradient: gradient * float("inf"))
+    total = step(index)
+    hook.remove()
+    return total
+
+
+def spoil_statistics(training, step, index):
+    """Weights are numbers, a batch norm's running mean is not."""
+    total = step(index)
+    statistics = dict(training.method.named_buffers())
+    next(s for name, s in statistics.items() if name.endswith("running_mean"))[0] = float("inf")
+    return total
+
+
+def spoil_momentum(training, step, index):
+    """Weights are numbers, what the optimizer adds to them next is not."""
+    total = step(index)
+    [weight, *_] = training.method.parameters()
+    training.optimizer.state[weight]["momentum_buffer"][0] = float("nan")
+    return total
+
+
+@pytest.mark.parametrize(
+    ("method", "how"),
+    [
+        ("simclr", lose_a_sample),
+        ("simclr", spoil_gradient),
+        ("sdclr", spoil_statistics),
+        ("moco-v2", spoil_momentum),
+    ],
+)
+def test_numbers_that_are_none_stop_a_run_and_the_good_checkpoint_stays(
+    method, how, tmp_path, monkeypatch
+):
+    config = RunConfig(**SMALL, method=method)
+    inputs = splits.select(config)
+    batches = pretrain.batches(len(inputs.index), config, 2)
+    at = 2 if how is lose_a_sample else len(batches)  # weights are looked at when it is over
+    with monkeypatch.context() as patch, pytest.raises(FloatingPointError) as raised:
+        spoil(patch, (2, at), how)
+        pretrain.pretrain(config, tmp_path / "run", inputs)
+    assert f"not finite at step {at} of epoch 2 (lr " in str(raised.value)
+    assert not (tmp_path / "run" / "DONE.json").exists()
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+    [good] = runs.checkpoints(tmp_path / "run")  # of epoch 1
+    record = files.read_json(tmp_path / "run" / "not-finite.json")
+    assert (record["epoch"], record["step"]) == (2, at) and record["lr"] > 0
+    lost = batches[at - 1][1:2] if how is lose_a_sample else batches[at - 1]
+    assert record["samples"] == inputs.index[lost.numpy()].tolist()
+    assert runs.load_checkpoint(tmp_path / "run")["rows"][-1][0] == 1
+    assert len(pretrain.resume(tmp_path / "run").history) == 2
+
+
+def test_every_step_is_looked_at_and_the_first_is_named(monkeypatch):
+    config = RunConfig(**SMALL)
+    inputs = splits.select(config)
+    for step in (1, len(pretrain.batches(len(inputs.index), config, 1))):
+        with monkeypatch.context() as patch:
+            spoil(patch, (1, step), lose_a_sample)
+            with pytest.raises(FloatingPointError, match=f"step {step} of epoch 1"):
+                pretrain.pretrain(config, inputs=inputs)
+
+
+def test_an_untrained_encoder_is_looked_at_too(tmp_path, monkeypatch):
+    def spoil_weights(training):
+        training.method.encoder.conv1.weight.data[0] = float("nan")
+
+    monkeypatch.setattr(pretrain.Training, "set_batch_norm", spoil_weights)
+    with pytest.raises(FloatingPointError, match="weights are not finite"):
+        pretrain.pretrain(RunConfig(**SMALL, epochs=0), tmp_path / "run")
+    assert not (tmp_path / "run" / "DONE.json").exists()
+
+
+def test_a_sum_of_losses_is_added_as_ever():
+    """The history's digits are published: one float32 after the other, in the batches' order."""
+    training = tiny_training(samples=9)
+    sums = iter([1.1, 2.3e-5, 7e4, 0.3])
+    training.run_step = lambda step, index: torch.tensor(next(sums))
+    parts = [(index, 0.1) for index in torch.arange(8).split(2)]
+    expected = torch.zeros(())
+    for value in (1.1, 2.3e-5, 7e4, 0.3):
+        expected += torch.tensor(value)
+    assert torch.equal(training.epoch(parts, None, torch.zeros(9)), expected / 8)
 
 
 @pytest.mark.parametrize(
