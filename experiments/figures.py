@@ -91,9 +91,9 @@ def shapes_table() -> str:
         tail, flat = tail_and_balanced(protocol=protocol, shots=shots)
         apart = report.paired(tail, flat)
         gap = apart["many"] - apart["few"]
-        body.append(quantity(f'many-few gap, {shots}-shot, protocol "{protocol}"', gap))
+        body.append(gap_line(f'many-few gap, {shots}-shot, protocol "{protocol}"', gap))
     tail, flat = tail_and_balanced(**LOGISTIC)
-    body.append(quantity("the first without its control", tail["many"] - tail["few"]))
+    body.append(gap_line("the first without its control", tail["many"] - tail["few"]))
     signal = report.last_signal(study.signal(one), "row")
     aurocs = report.paired(signal.xs("long-tail"), signal.xs("balanced"))
     body.append(quantity("AUROC", aurocs["auroc"], 1, 3))
@@ -107,11 +107,21 @@ def shapes_table() -> str:
     return "\n\n".join([*parts, tables.about(one, "data/results/shapes-simclr")])
 
 
-def quantity(name: str, values: pd.Series, scale: float = 100, digits: int = 1) -> list[str]:
-    """A line about a difference: n units, interval, verdict, the value of every run."""
+def gap_line(name: str, values: pd.Series) -> list[str]:
+    """A line about a difference between groups, in points."""
+    return quantity(name, values, size=report.matters("few"))
+
+
+def quantity(
+    name: str, values: pd.Series, scale: float = 100, digits: int = 1, size: float | None = None
+) -> list[str]:
+    """A line about a difference: n units, interval, verdict, the value of every run.
+
+    `size` is the smallest difference that matters, where somebody has said it.
+    """
     found = report.interval(values)
     ends, each = report.ends(found, scale, digits), report.each(values, scale, digits)
-    return [name, report.count(found._asdict()), ends, report.verdict(found), each]
+    return [name, report.count(found._asdict()), ends, report.verdict(found, size), each]
 
 
 def moco_table() -> str:
@@ -207,7 +217,7 @@ EVIDENCE = {
     "shapes-moco": ({"shots": "100", "protocol": "logistic"}, 8),
     "shapes-balanced": ({"shots": "100", "protocol": "logistic"}, 8),
 }
-MATTERS = {"few": 0.02, "all": 0.01}  # the smallest differences that matter, as fractions
+TOLD = ("few", "all")  # the columns of docs/evidence.md
 
 
 def power_table() -> str:
@@ -231,9 +241,9 @@ def _power(runs: pd.DataFrame, first: str, second: str, planned: int) -> list[st
     if len(apart) < 2:
         return [str(len(apart)), "", "", str(planned), "", "", "", ""]
     sd = apart.std(ddof=1)
-    found = [f"{100 * report.smallest_difference(sd[g], planned):.1f}" for g in MATTERS]
-    needed = [str(report.units_needed(sd[g], size)) for g, size in MATTERS.items()]
-    spread = [f"{100 * sd[g]:.1f}" for g in MATTERS]
+    found = [f"{100 * report.smallest_difference(sd[g], planned):.1f}" for g in TOLD]
+    needed = [str(report.units_needed(sd[g], report.matters(g))) for g in TOLD]
+    spread = [f"{100 * sd[g]:.1f}" for g in TOLD]
     return [str(len(apart)), *spread, str(planned), *found, *needed]
 
 

@@ -6,7 +6,7 @@ No result is typed by hand, and no folder's name is read: what a run is comes fr
     runs = report.by_run(rows)              # mean over the lists: a line a run, a column a group
     apart = report.paired(runs.xs("bcl-i"), runs.xs("simclr"))   # run by run, same split and seed
     report.interval(apart["few"])           # mean, low, high, n, unit: a mirrored pair is ONE unit
-    report.verdict(report.interval(apart["few"]))   # "above zero", ..., "not told from zero"
+    report.verdict(report.interval(apart["few"]), 0.02)   # "above zero", ..., or open
     report.compare(runs, [("bcl-i", "simclr")])     # all of that for pairs and groups, as a table
     report.comparison(table)                # the same as Markdown with its verdicts in sentences
     report.load_signal("shapes-simclr")     # AUROC of the momentum loss by run and epoch
@@ -43,7 +43,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "count",
             "each",
             "ends",
+            "further_units",
+            "holm",
             "interval",
+            "is_wide",
+            "matters",
             "paired",
             "smallest_difference",
             "spread",

@@ -21,6 +21,7 @@ from .. import files
 from ..errors import ConfigError
 from . import plots, tables
 from .rows import caution
+from .statistics import WIDEST
 from .study import BLOCK, Study, machines, per_class, read, signal
 
 STYLE = """
@@ -151,7 +152,8 @@ def _compared(study: Study) -> Iterator[str]:
     yield to_html("## Paired comparisons")
     for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{tables.comparison(part)}")
-        words = "Dots are paired runs, bars the 95 % interval of the mean; none for one unit."
+        words = "Dots are paired runs, bars the 95 % interval of the mean; there is none for one "
+        words += f"unit, and none beyond ±{100 * WIDEST:g} points."
         figure = plots.paired_strips(_runs(study, *keys), study.pairs, study.labels)
         yield picture(figure, "paired differences", words)
 

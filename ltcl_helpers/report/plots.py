@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 from .. import files
 from ..data import splits
-from .statistics import COMPARED, compare, paired
+from .statistics import COMPARED, compare, is_wide, paired
 
 # Okabe and Ito's colours for colour-blind readers, ordered so that they differ in lightness too.
 COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "all": "#000000"}
@@ -155,7 +155,10 @@ def paired_strips(
     groups: Sequence[str] = COMPARED,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Paired differences, a panel for each group: dots are runs, bars the mean's 95 % interval."""
+    """Paired differences, a panel for each group: dots are runs, bars the mean's 95 % interval.
+
+    Where that is too wide to be a result, the runs stand alone.
+    """
     table = compare(runs, pairs, labels, [group for group in groups if group in runs])
     names, groups = list(table["difference"].unique()), list(table["group"].unique())
     if axes is None:
@@ -169,6 +172,8 @@ def paired_strips(
         for k, row in enumerate(here.to_dict("records")):
             apart = paired(runs.xs(row["first"]), runs.xs(row["second"]))[group]
             ax.plot(100 * apart, np.full(len(apart), k), ".", color="0.55", ms=5)
+            if is_wide(row):
+                continue
             if np.isfinite(row["low"]):
                 ax.hlines(k, 100 * row["low"], 100 * row["high"], color=COLOURS[group], lw=1.5)
             ax.plot(100 * row["mean"], k, MARKERS[group], color=COLOURS[group], ms=5)

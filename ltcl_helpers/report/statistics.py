@@ -1,8 +1,14 @@
-"""What rows say in numbers: paired differences, intervals, verdicts; and numbers as text."""
+"""What rows say in numbers: paired differences, intervals, verdicts; and numbers as text.
+
+A comparison has one of three answers: a difference, no difference that matters, or it is open.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import bisect
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -14,6 +20,15 @@ from ..data import splits
 SHOWN = (*splits.GROUPS, "std", "all")
 COMPARED = (*splits.GROUPS, "all")
 Columns = TypeVar("Columns", pd.Series, pd.DataFrame)  # one, or several side by side
+
+# The smallest differences of accuracy that would change anybody's choice of a method.
+MATTERS = {"all": 0.01}
+MATTERS_IN_A_GROUP = 0.02
+WIDEST = 0.15  # an open interval that reaches farther to each side is no result
+
+ABOVE, BELOW = "above zero", "below zero"  # a difference
+NONE_THAT_MATTERS = "no difference that matters"
+OPEN = "no clear difference"
 
 
 # --- statistics -----------------------------------------------------------------------------
@@ -32,6 +47,31 @@ class Interval(NamedTuple):
     def reach(self) -> float:
         """Half its width."""
         return (self.high - self.low) / 2
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean."""
+        return float(self.reach / stats.t.ppf(0.975, self.n - 1))
+
+    @property
+    def p_value(self) -> float:
+        """How often chance alone gives a mean this far from zero: the two-sided t test."""
+        if self.error == 0:  # all units agree
+            return float(self.mean == 0)
+        return float(2 * stats.t.sf(abs(self.mean) / self.error, self.n - 1))
+
+    def lies_within(self, size: float) -> bool:
+        """Whether two one-sided tests at 5 % put the true mean within ± size.
+
+        That is so where the 90 % interval lies there (Schuirmann 1987).
+        """
+        reach = stats.t.ppf(0.95, self.n - 1) * self.error
+        return bool(abs(self.mean) + reach < size)
+
+
+def matters(group: str) -> float:
+    """The smallest difference that matters over "all" classes, or in a group, as a fraction."""
+    return MATTERS.get(group, MATTERS_IN_A_GROUP)
 
 
 def paired(first: pd.DataFrame | pd.Series, second: pd.DataFrame | pd.Series) -> Any:
@@ -52,8 +92,8 @@ def units(values: Columns) -> Columns:
     return halves[whole].groupby(level="draw").mean().dropna(how="all")
 
 
-def interval(values: pd.Series | np.ndarray | Sequence[float], level: float = 0.95) -> Interval:
-    """Mean and Student's t interval; a Series indexed as by `by_run` is taken unit by unit."""
+def interval(values: pd.Series | np.ndarray | Sequence[float]) -> Interval:
+    """Mean and 95 % interval; a Series indexed as by `by_run` is taken unit by unit."""
     unit = "value"
     if isinstance(values, pd.Series) and "mirrored" in values.index.names:
         mirrored = values.index.get_level_values("mirrored").any()
@@ -62,19 +102,47 @@ def interval(values: pd.Series | np.ndarray | Sequence[float], level: float = 0.
     n, mean = len(values), float(values.mean()) if len(values) else float("nan")
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), n, unit)
-    reach = stats.t.ppf((1 + level) / 2, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    reach = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
     return Interval(mean, float(mean - reach), float(mean + reach), n, unit)
 
 
-def verdict(found: Interval) -> str:
-    """Above zero, below zero, not told from zero; or that one unit has no interval."""
+def verdict(found: Interval, size: float | None = None) -> str:
+    """What an interval says about a difference, in words.
+
+    Args:
+        found: of the difference.
+        size: the smallest one that matters, in the units of the interval; None: nobody has said.
+
+    Returns:
+        "above zero" or "below zero", where the interval leaves zero out; "no difference that
+        matters", where the 90 % interval lies within ± size; else "no clear difference": the
+        question is open. One unit has no interval, and its words say so.
+    """
     if np.isnan(found.low):
         return f"{found.n} {found.unit}: no interval"
     if found.low > 0:
-        return "above zero"
+        return ABOVE
     if found.high < 0:
-        return "below zero"
-    return "not told from zero"
+        return BELOW
+    if size is not None and found.lies_within(size):
+        return NONE_THAT_MATTERS
+    return OPEN
+
+
+def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+    """Holm's correction (1979): p-values [M] as if each had been the only one looked at.
+
+    Where those below 0.05 are called a difference, the chance that any of M is called so wrongly is
+    5 % at most. NaN, of what was not tested, stays and counts for nothing.
+    """
+    given = np.asarray(p_values, float)
+    tested = np.flatnonzero(~np.isnan(given))
+    smallest_first = tested[given[tested].argsort(kind="stable")]
+    left = np.arange(len(tested), 0, -1)  # how many are not yet rejected, itself included
+    raised = np.maximum.accumulate(given[smallest_first] * left)
+    corrected = given.copy()
+    corrected[smallest_first] = raised.clip(max=1)
+    return corrected
 
 
 def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.95) -> float:
@@ -86,6 +154,12 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.
         power: how often it is found when it is there.
         level: how often such an interval holds the true mean.
     """
+    return _smallest_in_errors(n, power, level) * sd / float(np.sqrt(n))
+
+
+@cache
+def _smallest_in_errors(n: int, power: float, level: float) -> float:
+    """The same in standard errors of the mean."""
     edge = stats.t.ppf((1 + level) / 2, n - 1)
     middles = (np.arange(5000) + 0.5) / 5000
     errors = np.sqrt(stats.chi2.ppf(middles, n - 1) / (n - 1))  # estimated sd over the true one
@@ -94,7 +168,18 @@ def smallest_difference(sd: float, n: int, power: float = 0.8, level: float = 0.
         found = stats.norm.sf(edge * errors - size) + stats.norm.cdf(-edge * errors - size)
         return found.mean() - power
 
-    return float(optimize.brentq(missing, 1e-6, 20 * edge) * sd / np.sqrt(n))
+    return float(optimize.brentq(missing, 1e-6, 20 * edge))
+
+
+def _counts() -> Iterator[int]:
+    """Numbers of units to choose from: each up to 50, then in steps of a tenth."""
+    n = 2
+    while True:
+        yield n
+        n += 1 if n < 50 else n // 10
+
+
+COUNTS = list(itertools.takewhile(lambda n: n < 1_000_000, _counts()))
 
 
 def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95) -> int:
@@ -106,10 +191,30 @@ def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95
         power: how often it is found when it is there.
         level: how often such an interval holds the true mean.
     """
-    n = 2
-    while smallest_difference(sd, n, power, level) > size:
-        n += 1 if n < 50 else n // 10
-    return n
+
+    def is_enough(n: int) -> bool:
+        return smallest_difference(sd, n, power, level) <= size
+
+    place = bisect.bisect_left(COUNTS, True, key=is_enough)
+    return COUNTS[min(place, len(COUNTS) - 1)]
+
+
+def further_units(found: Interval, size: float) -> int:
+    """How many units more give an open comparison an answer in 80 % of all cases.
+
+    It is taken that the true difference is the mean so far, and that the spread stays. The answer
+    that needs fewer units counts: a difference, or none that matters.
+
+    Args:
+        found: of the difference, of two units or more.
+        size: the smallest difference that matters.
+    """
+    sd = found.error * float(np.sqrt(found.n))
+    mean = abs(found.mean)
+    needed = units_needed(sd, mean)
+    if mean < size:  # each of the two one-sided tests in 90 %, so both in 80 % of all cases
+        needed = min(needed, units_needed(sd, size - mean, power=0.9, level=0.9))
+    return max(needed - found.n, 1)
 
 
 def compare(
@@ -128,7 +233,9 @@ def compare(
 
     Returns:
         One row per pair and group: first, second, difference, group, mean, low, high, n, unit,
-        runs (how many were paired), verdict, each (value of every run, in percent, as text).
+        runs (how many were paired), verdict, each (value of every run, in percent, as text), p,
+        corrected (the same by Holm's rule over all rows), small (no difference that matters is
+        left, whatever the verdict), further (units that would answer it, 0 where it is not open).
     """
     labels, rows = labels or {}, []
     found = runs.index.unique(0)
@@ -138,9 +245,26 @@ def compare(
         about["difference"] = f"{labels.get(first, first)} minus {labels.get(second, second)}"
         for group in groups if len(apart) else ():
             here = interval(apart[group])
-            says = {"verdict": verdict(here), "each": each(apart[group])}
+            says = {"each": each(apart[group]), **_answer(here, matters(group))}
             rows.append({**about, "group": group, **here._asdict(), **says})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(corrected=holm(table["p"])) if rows else table
+
+
+def _answer(found: Interval, size: float) -> dict[str, Any]:
+    """The columns of `compare` that answer a question."""
+    says = verdict(found, size)
+    return {
+        "verdict": says,
+        "p": found.p_value,
+        "small": found.lies_within(size),
+        "further": further_units(found, size) if says == OPEN else 0,
+    }
+
+
+def is_wide(row: Mapping[Any, Any] | pd.Series) -> bool:
+    """Whether a row of `compare` is open and so wide that it is no result."""
+    return bool(row["verdict"] == OPEN and row["high"] - row["low"] > 2 * WIDEST)
 
 
 # --- numbers as text ---------------------------------------------------------------------------

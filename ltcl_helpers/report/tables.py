@@ -14,8 +14,24 @@ from ..paths import PUBLISHED_NUMBERS
 from ..probe.choices import OWN_LABELS
 from ..recipes import RECIPES
 from .rows import caution, last_signal
-from .statistics import COMPARED, SHOWN, compare, count, ends, spread
+from .statistics import (
+    ABOVE,
+    BELOW,
+    COMPARED,
+    NONE_THAT_MATTERS,
+    OPEN,
+    SHOWN,
+    WIDEST,
+    compare,
+    count,
+    ends,
+    is_wide,
+    matters,
+    spread,
+)
 from .study import BLOCK, Study
+
+DIFFERENCE = (ABOVE, BELOW)
 
 # --- pieces -----------------------------------------------------------------------------------
 
@@ -45,51 +61,93 @@ def comparison(table: pd.DataFrame, title: str = "first minus second, points") -
 
 
 def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table from `compare`; what is told from zero is **bold**."""
+    """Header and lines of a table from `compare`; a difference is **bold**."""
     groups = list(table["group"].unique())
     body: list[list[str]] = []
     for name, part in table.groupby("difference", sort=False):
         cells = part.set_index("group")
-        shown = [_bold(cells.loc[g]) if g in cells.index else "" for g in groups]
+        shown = [_cell(cells.loc[g]) if g in cells.index else "" for g in groups]
         body.append([str(name), count(cells.iloc[0]), *shown])
     return [title, "n", *groups], body
 
 
-def _bold(row: pd.Series) -> str:
-    told = row["verdict"] in ("above zero", "below zero")
-    return f"**{ends(row)}**" if told else ends(row)
+def _cell(row: pd.Series) -> str:
+    """Mean and ends, with a sign of the answer: bold, †, = or none."""
+    if row["verdict"] in DIFFERENCE:
+        stays = " †" if row["corrected"] < 0.05 else ""
+        return f"**{ends(row)}**{stays}"
+    if row["verdict"] == NONE_THAT_MATTERS:
+        return f"{ends(row)} ="
+    if is_wide(row):
+        return "too wide"
+    return ends(row)
 
 
 def readings(table: pd.DataFrame) -> list[str]:
-    """What a table from `compare` says, in sentences: every pair, every group, both signs."""
+    """What a table from `compare` says, in sentences: every pair, every group, all answers."""
     lines = []
-    for says in ("above zero", "below zero"):
-        part = table[table["verdict"] == says].groupby("difference", sort=False)["group"]
-        named = "; ".join(f"{name} ({', '.join(found)})" for name, found in part)
-        lines.append(f"Told from zero, {says.split()[0]}: {named or 'none'}.")
-    told = table.groupby("difference", sort=False)["verdict"].agg(set)
-    open_ = [str(name) for name, says in told.items() if says == {"not told from zero"}]
-    lines.append(f"Not told from zero in any group: {'; '.join(open_) or 'none'}.")
-    if alone := [str(name) for name, says in told.items() if any("no interval" in s for s in says)]:
-        lines.append(f"One unit, so no interval: {'; '.join(alone)}.")
+    for says in DIFFERENCE:
+        found = table[table["verdict"] == says]
+        lines.append(f"A difference, {says}: {_named(found)}.")
+    small = table[table["verdict"].isin(DIFFERENCE) & table["small"]]
+    if len(small):
+        lines.append(f"Of these, smaller than what matters: {_named(small)}.")
+    found = table[table["verdict"] == NONE_THAT_MATTERS]
+    lines.append(f"No difference that matters (=): {_named(found)}.")
+    lines += _open(table[table["verdict"] == OPEN])
+    alone = table[table["low"].isna()]
+    if len(alone):
+        lines.append(f"One unit, so no interval: {'; '.join(alone['difference'].unique())}.")
     return [*lines, *_limits(table[~table["low"].isna()])]
 
 
+def _named(rows: pd.DataFrame, column: str = "group") -> str:
+    """Comparisons with their groups: "B minus A (many, few); C minus A (all)"."""
+    parts = rows.groupby("difference", sort=False)[column]
+    return "; ".join(f"{name} ({', '.join(found)})" for name, found in parts) or "none"
+
+
+def _open(rows: pd.DataFrame) -> list[str]:
+    """What has no answer yet, and what it would take."""
+    if rows.empty:
+        return ["Open: none."]
+    units = rows["unit"].iloc[0]
+    further = rows.assign(words=rows["group"] + " " + rows["further"].astype(str))
+    lines = [
+        f"Open, no clear difference; beside each group, how many {units}s more would answer it in "
+        f"80 % of all cases, if mean and spread stay: {_named(further, 'words')}."
+    ]
+    wide = rows[rows.apply(is_wide, axis=1)]
+    if len(wide):
+        beyond = f"their intervals reach more than {100 * WIDEST:g} points to each side"
+        lines.append(f"Of these, too wide to be shown, since {beyond}: {len(wide)}.")
+    return lines
+
+
 def _limits(table: pd.DataFrame) -> list[str]:
-    """What intervals of so few units cannot say."""
+    """What intervals of so few units cannot say, and what many of them say by chance."""
     if table.empty:
         return []
-    reach = 100 * (table["high"] - table["low"]) / 2
+    shown = table[~table.apply(is_wide, axis=1)]
+    reach = 100 * (shown["high"] - shown["low"]) / 2
+    found = table[table["verdict"].isin(DIFFERENCE)]
+    stays = found[found["corrected"] < 0.05]
     lines = [
-        f"95 % intervals of the mean (Student's t); they reach {reach.min():.1f} to "
-        f"{reach.max():.1f} points to each side. Of {len(table)} such intervals about "
-        f"{0.05 * len(table):.1f} leave zero out by chance alone."
+        f"A difference: the 95 % interval (Student's t) leaves zero out. No difference that "
+        f"matters: the 90 % interval lies within ±{100 * matters('all'):.1f} point over all, "
+        f"±{100 * matters('few'):.1f} in a group (two one-sided tests).",
+        f"Of {len(table)} comparisons, chance alone would call about {0.05 * len(table):.1f} a "
+        f"difference. Called so here: {len(found)}; left of them by Holm's correction over this "
+        f"table (†): {len(stays)}.",
     ]
+    if len(shown):
+        words = f"Intervals reach {reach.min():.1f} to {reach.max():.1f} points to each side."
+        lines.append(words)
     if (table["n"] == 2).any():
         lines.append(
             f"Two units tell little: the interval of two reaches {stats.t.ppf(0.975, 1):.1f} "
-            "standard errors to each side, so even a difference that all runs share may not be "
-            "told from zero."
+            "standard errors to each side, so even a difference that all runs share may stay open, "
+            "and how many more are needed is hardly known."
         )
     return lines
 

@@ -180,10 +180,68 @@ def test_several_seeds_of_one_class_order_count_as_one_half():
 @pytest.mark.parametrize(
     ("values", "says"),
     [([1.0, 1.1, 0.9], "above zero"), ([-1.0, -1.1, -0.9], "below zero"),
-     ([1.0, -1.1, 0.9], "not told from zero"), ([1.0], "1 value: no interval")],
+      ([1.0, -1.1, 0.9], "no clear difference"), ([1.0], "1 value: no interval")],
 )  # fmt: skip
 def test_a_verdict_knows_both_signs(values, says):
     assert report.verdict(report.interval(values)) == says
+
+
+def test_there_are_three_answers():
+    """By hand: of 5 units the 90 % interval reaches 2.1318 errors, the 95 % interval 2.7764."""
+    values = np.array([0.004, -0.004, 0.002, -0.002, 0.0])  # mean 0, error 0.001414
+    found = report.interval(values)
+    assert found.error == pytest.approx(math.sqrt(10e-6 / 5))
+    edge = 2.13185 * math.sqrt(2e-6)
+    assert report.verdict(found, edge + 1e-6) == "no difference that matters"
+    assert report.verdict(found, edge - 1e-6) == report.verdict(found) == "no clear difference"
+    # Two one-sided tests, each against one end of what matters, say the same.
+    for size in (edge - 1e-6, edge + 1e-6):
+        below = scipy.stats.ttest_1samp(values, size, alternative="less").pvalue
+        above = scipy.stats.ttest_1samp(values, -size, alternative="greater").pvalue
+        assert (max(below, above) < 0.05) == found.lies_within(size)
+    # A difference is one, however small; that it does not matter is said beside it.
+    small = report.interval(values / 10 + 0.003)
+    assert report.verdict(small, 0.01) == "above zero" and small.lies_within(0.01)
+    assert report.matters("all") == 0.01 and report.matters("few") == report.matters("std") == 0.02
+
+
+def test_the_p_value_is_that_of_the_t_test():
+    values = [0.1, 0.3, -0.2, 0.6, 0.2]
+    found = report.interval(values)
+    assert found.p_value == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
+    assert report.interval([0.5, 0.5]).p_value == 0 and report.interval([0.0, 0.0]).p_value == 1
+    assert math.isnan(report.interval([0.5]).p_value)
+
+
+def test_holms_correction():
+    """Holm's own steps: the smallest times m, the next times m - 1, never falling, at most 1."""
+    given = [0.01, 0.04, float("nan"), 0.03, 0.005]
+    corrected = report.holm(given)
+    assert list(corrected[[4, 0, 3, 1]]) == pytest.approx([0.02, 0.03, 0.06, 0.06])
+    assert math.isnan(corrected[2])
+    assert list(report.holm([0.4, 0.6, 0.5])) == [1, 1, 1] and len(report.holm([])) == 0
+
+
+def test_an_open_comparison_says_what_would_answer_it():
+    values = np.array([2.0, 0.0, 1.0, -1.0])  # mean 0.5, sd 1.29: open
+    found = report.interval(values)
+    sd = values.std(ddof=1)
+    assert report.verdict(found, 1.0) == "no clear difference"
+    # As a difference of 0.5, or as one below 1.0, from which it is 0.5 away: the test of that is
+    # one-sided, and both of its sides must hold.
+    first = report.units_needed(sd, 0.5)
+    second = report.units_needed(sd, 0.5, power=0.9, level=0.9)
+    assert report.further_units(found, 1.0) == min(first, second) - 4
+    # Where the mean is larger than what matters, only a difference can be the answer.
+    assert report.further_units(found, 0.4) == first - 4
+    # With so many units the answers come as often as they should.
+    n = report.units_needed(1.0, 1.0, power=0.9, level=0.9)
+    draws = np.random.default_rng(0).normal(0, 1, (4000, n))
+    reach = scipy.stats.t.ppf(0.95, n - 1) * draws.std(1, ddof=1) / np.sqrt(n)
+    assert (abs(draws.mean(1)) + reach < 1).mean() > 0.79
+    # It never asks for none, and a mean of zero is no division by it.
+    assert report.further_units(report.interval([1.0, 1.0, 1.01]), 0.1) == 1
+    assert report.further_units(report.interval([1.0, -1.0]), 1.0) > 1
 
 
 def test_differences_pair_split_class_order_and_seed():
@@ -211,19 +269,50 @@ def made_runs():
     return pd.concat({"b": other, "a": plain}, names=["name"])
 
 
-def test_the_sentences_name_every_group_and_both_signs():
+def test_the_sentences_name_every_group_and_all_answers():
     table = report.compare(made_runs(), [("b", "a"), ("b", "c")], {"b": "B", "a": "A"})
     assert list(table["group"]) == ["many", "medium", "few", "all"]
     lines = report.readings(table)
-    assert lines[0] == "Told from zero, above: B minus A (many)."
-    assert lines[1] == "Told from zero, below: B minus A (few)."
-    assert lines[2] == "Not told from zero in any group: none."
-    assert any("Of 4 such intervals about 0.2 leave zero out" in line for line in lines)
+    assert lines[0] == "A difference, above zero: B minus A (many)."
+    assert lines[1] == "A difference, below zero: B minus A (few)."
+    assert lines[2] == "No difference that matters (=): none."
+    further = dict(zip(table["group"], table["further"], strict=True))
+    assert further["many"] == further["few"] == 0 < further["all"]
+    assert f"B minus A (medium {further['medium']}, all {further['all']})" in lines[3]
+    assert any("Of 4 comparisons, chance alone would call about 0.2" in line for line in lines)
+    assert any("Called so here: 2; left of them by Holm's" in line for line in lines)
     assert any("Two units tell little" in line and "12.7" in line for line in lines)
     text = report.comparison(table)
-    assert "**-4.0 (-4.0 to -4.0)**" in text and "2 mirrored pairs" in text
+    assert "**-4.0 (-4.0 to -4.0)** †" in text and "2 mirrored pairs" in text
     one = report.compare(made_runs().iloc[[0, 1, 4, 5]], [("b", "a")])
     assert "One unit, so no interval: b minus a." in report.readings(one)
+
+
+def rows_of(**differences):
+    """A table of `compare`: runs b and a of four seeds that differ so in these groups."""
+    apart = pd.DataFrame({g: runs_of(v, mirrored=False) for g, v in differences.items()})
+    both = pd.concat({"b": apart + 0.5, "a": apart * 0 + 0.5}, names=["name"])
+    return report.compare(both, [("b", "a")], groups=list(differences))
+
+
+def test_every_answer_has_its_sign_in_the_table():
+    table = rows_of(
+        many=[0.3, -0.3, 0.2, 0.0],  # reaches 42 points to each side
+        medium=[0.02, 0.022, 0.024, 0.03],  # a difference, p = 0.003
+        few=[0.001, -0.001, 0.002, 0.0],  # none that matters
+        all=[0.01, 0.03, 0.02, -0.02],
+    )
+    _, ((_, n, many, medium, few, whole),) = tables.lines_of(table, "t")
+    assert (n, many) == ("4 seeds", "too wide") and medium.startswith("**+2.4 (")
+    assert medium.endswith("** †") and few.endswith(" =") and whole == "+1.0 (-2.4 to +4.4)"
+    lines = report.readings(table)
+    assert any("15 points to each side: 1." in line for line in lines)
+    # Two comparisons with p = 0.034 are differences, and none is left by the correction.
+    twice = rows_of(few=[0.02, 0.03, 0.04, 0.07], all=[0.02, 0.03, 0.04, 0.07])
+    assert 0.025 < twice["p"].max() < 0.05 < twice["corrected"].min()
+    assert "†" not in report.comparison(twice).split("\n\n")[0]
+    small = rows_of(few=[0.004, 0.005, 0.006, 0.005])
+    assert "Of these, smaller than what matters: b minus a (few)." in report.readings(small)
 
 
 def test_spread_and_probe_table():
