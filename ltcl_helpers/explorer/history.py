@@ -140,7 +140,8 @@ def open_run(run: Any, images: bool = True) -> History:
         list(run.epochs_kept),
         run.labels.numpy(),
         run.index.numpy(),
-        group_counts=run.group_counts.numpy(),
+        tuple(f"class {number}" for number in range(len(run.group_counts))),
+        run.group_counts.numpy(),
         config=run.config,
     )
     if not len(history.momentum_loss):
@@ -156,11 +157,8 @@ def open_run(run: Any, images: bool = True) -> History:
 
 def _find_images(history: History) -> None:
     """The images and class names of a run's data set, or a note that says how to point to them."""
-    config, counts = history.config, history.group_counts
-    index, labels = history.index, history.labels
-    assert config is not None and counts is not None  # a run has all four
-    assert index is not None and labels is not None
-    history.class_names = tuple(f"class {number}" for number in range(len(counts)))
+    config, index, labels = history.config, history.index, history.labels
+    assert config is not None and index is not None and labels is not None  # a run has all three
     try:
         data = read_arrays(config.data, "train", config.root)
         if index.max() >= len(data.labels):

@@ -31,9 +31,11 @@ def export_html(run: Any, path: str | Path, compare: Any = None) -> Path:
     """Write the explorer as one page that needs no network and no Python; returns its path."""
     meta, data, histories = payload(run, compare, views=True)
     title = html.escape(" and ".join(history.label for history in histories))
+    # A class name must not end the script that holds it.
+    description = json.dumps(meta, allow_nan=False).replace("<", "\\u003c")
     text = PAGE.format(
         title=f"{title}: memorization explorer",
-        meta=json.dumps(meta).replace("<", "\\u003c"),  # a class name must not end the script
+        meta=description,
         data=base64.b64encode(data).decode("ascii"),
         script=SCRIPT.read_text(encoding="utf-8"),
         style=STYLE.read_text(encoding="utf-8"),

@@ -140,15 +140,21 @@ def _reads_labels(config: RunConfig) -> bool:
     return method.READS_LABELS or config.boost in ORACLES
 
 
-def _bands(loss: np.ndarray, member: np.ndarray) -> dict[str, list[list[float]]]:
-    """Quartiles of each group's momentum loss, [epochs, 3]."""
-    return {
-        group: np.quantile(loss[:, member == group].astype(np.float32), [0.25, 0.5, 0.75], axis=1)
-        .T.round(4)
-        .tolist()
-        for group in ("many", "medium", "few", "all")
-        if (member == group).any()
-    }
+def _bands(loss: np.ndarray, member: np.ndarray) -> dict[str, list[list[float | None]]]:
+    """Quartiles of each group's momentum loss, [epochs, 3]; None where nobody was seen yet."""
+    bands = {}
+    for group in ("many", "medium", "few", "all"):
+        mine = loss[:, member == group].astype(np.float32)  # [epochs, n]
+        if mine.size:
+            bands[group] = [_quartiles(row[~np.isnan(row)]) for row in mine]
+    return bands
+
+
+def _quartiles(values: np.ndarray) -> list[float | None]:
+    if not len(values):
+        return [None, None, None]
+    quartiles: list[float | None] = np.quantile(values, [0.25, 0.5, 0.75]).round(4).tolist()
+    return quartiles
 
 
 def _add_pictures(history: History, meta: dict, arrays: dict[str, Any]) -> None:

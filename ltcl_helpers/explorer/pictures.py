@@ -13,6 +13,7 @@ from ..methods.memory import memorization_score
 from ..pretrain.randomness import generator
 from ..recipes import load_method
 from ..views import make_views
+from . import orders
 from .history import History
 
 QUALITY = 85  # of lossy WebP
@@ -93,11 +94,15 @@ def _rarity(history: History) -> torch.Tensor | None:
 
 def worth_seeing(history: History) -> np.ndarray:
     """At most VIEWED samples: the ends of each order, then the hardest of each class in turn."""
-    loss = history.momentum_loss.astype(np.float32)
-    fall, last = loss[0] - loss[-1], loss[-1]
-    wandering = np.abs(np.diff(loss, axis=0)).sum(0) - np.abs(fall)
-    found = [(-key).argsort(kind="stable")[:16] for key in (last, -last, fall, wandering)]
+    loss, last = history.momentum_loss, len(history.momentum_loss) - 1
+    keys = [
+        orders.hardest(loss, last),
+        orders.easiest(loss, last),
+        orders.falling(loss, last),
+        orders.wandering(loss),
+    ]
+    found = [orders.largest(key, 16) for key in keys]
     if history.labels is not None:
-        order = (-last).argsort(kind="stable")
+        order = orders.largest(keys[0], len(keys[0]))
         found.append(order[np.unique(history.labels[order], return_index=True)[1]])
     return np.array(list(dict.fromkeys(np.concatenate(found).tolist()))[:VIEWED])

@@ -657,3 +657,50 @@ def test_command_writes_a_page(tmp_path, capsys):
     assert page.stat().st_size > 1e6 and str(page) in capsys.readouterr().out
     assert cli.main(["explore", str(tmp_path), "--out", str(tmp_path / "no.html")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+# --- every kind of run ----------------------------------------------------------------------
+
+
+def a_run_of_every_study():
+    """The first run of each study that has a history; a sooner one where samples were not seen."""
+    found = {}
+    for file in sorted(paths.RESULTS.glob("*/*/memory.npz")):
+        loss, study = files.read_npz(file)["momentum_loss"], file.parts[-3]
+        if len(loss):
+            late = bool(np.isnan(loss[0]).any())
+            found.setdefault((study, late), file.parent)
+    with_late = {study for study, late in found if late}
+    return [run for (study, late), run in found.items() if late or study not in with_late]
+
+
+def test_a_run_of_every_study_opens_with_the_numbers_of_python(show, tmp_path):
+    folders = a_run_of_every_study()
+    studies = {path.name for path in paths.RESULTS.iterdir() if path.is_dir()}
+    assert {folder.parent.name for folder in folders} == studies
+    never_seen = 0
+    for number, folder in enumerate(folders):
+        run = open_run(folder, images=False)
+        loss, scores = run.momentum_loss, run.scores()
+        last, hardest = len(loss) - 1, int(np.nanargmax(loss[-1]))
+        late = int(np.isnan(loss[0]).argmax())  # the first that was not seen in epoch 1, or 0
+        never_seen += np.isnan(loss[0]).any()
+        page = show(export_html(run, tmp_path / f"{number}.html"), f"#sample={hardest}")
+        for sample, row, key in ((hardest, last, "End"), (hardest, 0, "Home"), (late, 0, "Home")):
+            page.evaluate(f"location.hash = 'sample={sample}'")
+            page.keyboard.press(key)
+            expect_text(page, ".ltcl-epoch", f"Epoch {run.kept[row]} of")
+            expect_text(page, ".ltcl-facts", f"sample {sample} ")
+            settle(page)
+            shown = float(cell(page, "Score").split()[0])
+            assert shown == pytest.approx(scores[row, sample], abs=6e-4), folder
+            seen = loss[row][~np.isnan(loss[row])]
+            if np.isnan(loss[row, sample]):
+                assert cell(page, "Place") == cell(page, "Momentum loss") == "not seen yet"
+            else:
+                assert np.float16(cell(page, "Momentum loss")) == loss[row, sample]
+                place = 1 + int((seen > loss[row, sample]).sum())
+                assert cell(page, "Place") == f"{place:,} of {len(seen):,}"
+        assert np.isfinite(pixels(page.locator(".ltcl-curves").first)).any()
+        page.context.close()
+    assert never_seen >= 3  # MoCo's: a queue drops the last batch

@@ -106,38 +106,62 @@ function openData(meta, bytes) {
   };
 }
 
-/** A run's losses and scores; a score compares a loss with the mean of all at that epoch. */
+/**
+ * A run's losses and scores; a score compares a loss with the mean of all that were seen by that epoch.
+ *
+ * A loss of NaN means that the sample was not seen yet: its score is 0.5, as in Python.
+ */
 function openRun(about, bits, samples, rows) {
   const mean = new Float64Array(rows), far = new Float64Array(rows);
   for (let t = 0; t < rows; t++) {
     const row = bits.subarray(t * samples, (t + 1) * samples);
-    for (const bit of row) mean[t] += HALF[bit] / samples;
-    for (const bit of row) far[t] = Math.max(far[t], Math.abs(HALF[bit] - mean[t]));
+    let sum = 0, seen = 0;
+    for (const bit of row) {
+      const loss = HALF[bit];
+      if (!Number.isNaN(loss)) (sum += loss), seen++;
+    }
+    mean[t] = sum / (seen || 1);
+    for (const bit of row) {
+      const offset = Math.abs(HALF[bit] - mean[t]);
+      if (offset > far[t]) far[t] = offset; // never true of NaN
+    }
   }
   const loss = (t, i) => HALF[bits[t * samples + i]];
-  const toScore = (t, value) => (far[t] > 0 ? (1 + (value - mean[t]) / far[t]) / 2 : 0.5);
-  return { ...about, loss, toScore, score: (t, i) => toScore(t, loss(t, i)) };
+  const toScore = (t, value) => (far[t] > 0 ? (1 + (value - mean[t]) / far[t]) / 2 : 0.5 + 0 * value);
+  const curve = toScore; // NaN stays NaN: a gap
+  const score = (t, i) => {
+    const found = toScore(t, loss(t, i));
+    return Number.isNaN(found) ? 0.5 : found;
+  };
+  return { ...about, loss, curve, score, seen: (t, i) => !Number.isNaN(loss(t, i)) };
 }
 
 /** What each order ranks the samples by, largest first. */
 function sortKey(data, run, sort, t) {
   if (sort === "hardest") return (i) => run.loss(t, i);
   if (sort === "easiest") return (i) => -run.loss(t, i);
-  if (sort === "falling") return (i) => run.loss(0, i) - run.loss(t, i);
+  const seen = (i) => {
+    const found = [];
+    for (let s = 0; s < data.rows; s++) if (run.seen(s, i)) found.push(run.loss(s, i));
+    return found;
+  };
+  run.first ??= Float32Array.from(data.labels, (_, i) => seen(i)[0] ?? NaN); // the first loss, when it came
+  if (sort === "falling") return (i) => run.first[i] - run.loss(t, i);
   run.wandering ??= Float32Array.from(data.labels, (_, i) => {
+    const losses = seen(i);
     let path = 0;
-    for (let s = 1; s < data.rows; s++) path += Math.abs(run.loss(s, i) - run.loss(s - 1, i));
-    return path - Math.abs(run.loss(data.rows - 1, i) - run.loss(0, i));
+    for (let s = 1; s < losses.length; s++) path += Math.abs(losses[s] - losses[s - 1]);
+    return path - Math.abs(losses.at(-1) - losses[0]);
   });
   return (i) => run.wandering[i];
 }
 
-/** The `count` samples of `pool` with the largest keys, largest first. */
+/** The `count` samples of `pool` with the largest keys, largest first; none whose key is NaN. */
 function largest(pool, key, count) {
-  const keys = Float32Array.from(pool, key), sorted = keys.slice().sort(), found = [];
+  const all = Float32Array.from(pool, key), sorted = all.filter((value) => !Number.isNaN(value)).sort(), found = [];
   const least = sorted[Math.max(0, sorted.length - count)];
-  for (let at = 0; at < keys.length; at++) if (keys[at] >= least) found.push(at);
-  found.sort((a, b) => keys[b] - keys[a] || pool[a] - pool[b]);
+  for (let at = 0; at < all.length; at++) if (all[at] >= least) found.push(at);
+  found.sort((a, b) => all[b] - all[a] || pool[a] - pool[b]);
   return found.slice(0, count).map((at) => pool[at]);
 }
 
@@ -301,7 +325,7 @@ function downloadCsv(app) {
     const c = data.classes[data.labels[i]], row = [i, ...(data.index ? [data.index[i]] : [])];
     if (labelled) row.push(quote(c.name), c.size, c.group);
     for (const run of data.runs) {
-      row.push(round(run.score(state.row, i), 6), ...epochs.map((_, t) => Number(run.loss(t, i).toPrecision(6))));
+      row.push(round(run.score(state.row, i), 6), ...epochs.map((_, t) => (run.seen(t, i) ? Number(run.loss(t, i).toPrecision(6)) : "")));
     }
     return row.join(",");
   });
@@ -338,7 +362,8 @@ function placing(data, state) {
     return [0, 1].map((axis) => (i) => 0.03 + 0.94 * unit(data.projection[2 * i + axis], data.reach[axis]));
   }
   if (state.layout === "fall") {
-    const fall = (s, i) => run.loss(0, i) - run.loss(s, i);
+    sortKey(data, run, "falling", t); // makes run.first
+    const fall = (s, i) => run.first[i] - run.loss(s, i);
     run.reach ??= extent(data, data.rows, fall);
     return [(i) => unit(fall(t, i), run.reach), score];
   }
@@ -352,7 +377,11 @@ function placing(data, state) {
 function extent(data, rows, value) {
   let low = Infinity, high = -Infinity;
   for (let t = 0; t < rows; t++) {
-    for (let i = 0; i < data.samples; i++) (low = Math.min(low, value(t, i))), (high = Math.max(high, value(t, i)));
+    for (let i = 0; i < data.samples; i++) {
+      const found = value(t, i);
+      if (found < low) low = found;
+      if (found > high) high = found;
+    }
   }
   return [low, high];
 }
@@ -656,9 +685,13 @@ function curvesPanel(app) {
 function curveRange({ data, state }, shown) {
   if (state.curve === "score") return [0, 1];
   let low = Infinity, high = -Infinity;
-  const take = (value) => ((low = Math.min(low, value)), (high = Math.max(high, value)));
+  const take = (value) => {
+    if (value === null || Number.isNaN(value)) return; // not seen yet
+    low = Math.min(low, value);
+    high = Math.max(high, value);
+  };
   for (const run of data.runs) {
-    for (const band of Object.values(run.bands)) band.forEach(([q1, , q3]) => (take(q1), take(q3)));
+    for (const band of Object.values(run.bands)) band.flat().forEach(take);
     for (const i of state.focus === null ? shown : [...shown, state.focus]) for (let t = 0; t < data.rows; t++) take(run.loss(t, i));
   }
   const room = (high - low) * 0.04 || 1;
@@ -668,10 +701,16 @@ function curveRange({ data, state }, shown) {
 function drawCurves(app, canvas, run, shown, [low, high]) {
   const { data, state, ink } = app, { context, width, height } = fit(canvas), last = Math.max(1, data.rows - 1);
   const toX = (t) => 40 + (t / last) * (width - 52), toY = (v) => 8 + (1 - (v - low) / (high - low)) * (height - 36);
-  const value = state.curve === "score" ? run.toScore : (_, v) => v;
-  const path = (at) => {
+  const value = state.curve === "score" ? run.curve : (_, v) => v;
+  const path = (at) => { // a line wherever there are values, a gap elsewhere
     context.beginPath();
-    for (let t = 0; t < data.rows; t++) context.lineTo(toX(t), toY(value(t, at(t))));
+    let before = false;
+    for (let t = 0; t < data.rows; t++) {
+      const y = toY(value(t, at(t) ?? NaN)), there = !Number.isNaN(y);
+      if (there && before) context.lineTo(toX(t), y);
+      else if (there) context.moveTo(toX(t), y);
+      before = there;
+    }
     if (data.rows === 1) context.arc(toX(0), toY(value(0, at(0))), 3, 0, 7);
   };
   const stroke = (at, colour, thick) => {
@@ -689,7 +728,7 @@ function drawCurves(app, canvas, run, shown, [low, high]) {
     if (state.hidden.has(group)) continue;
     context.fillStyle = app.colour(group);
     path((t) => band[t][2]);
-    for (let t = data.rows - 1; t >= 0; t--) context.lineTo(toX(t), toY(value(t, band[t][0])));
+    for (let t = data.rows - 1; t >= 0; t--) if (band[t][0] !== null) context.lineTo(toX(t), toY(value(t, band[t][0])));
     context.globalAlpha = shown.length ? 0.13 : 0.2;
     context.fill();
     context.globalAlpha = shown.length ? 0.6 : 1;
@@ -731,10 +770,14 @@ function samplePanel(app) {
     facts.textContent = [`sample ${i}`, data.index && `position ${data.index[i]} of the data`,
       meta.labelled && `class of ${many(c.size)}, ${c.group}`].filter(Boolean).join(" · ");
     data.runs.forEach((run, number) => {
-      const loss = run.loss(t, i), score = run.score(t, i);
-      let place = 1;
-      for (let other = 0; other < data.samples; other++) if (run.loss(t, other) > loss) place++;
-      const cells = [Number(loss.toPrecision(5)), round(score, 3), `${many(place)} of ${many(data.samples)}`, ...boostWords(run, score)];
+      const loss = run.loss(t, i), score = run.score(t, i), seen = run.seen(t, i);
+      let place = 1, all = 0;
+      for (let other = 0; other < data.samples; other++) {
+        if (run.seen(t, other)) all++;
+        if (run.loss(t, other) > loss) place++;
+      }
+      const cells = [seen ? Number(loss.toPrecision(5)) : "not seen yet", round(score, 3),
+        seen ? `${many(place)} of ${many(all)}` : "not seen yet", ...boostWords(run, score)];
       cells.forEach((text, at) => (rows[at].cells[number + 1].textContent = text));
     });
     showViews(app, strips, captions);
