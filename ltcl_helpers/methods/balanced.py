@@ -24,50 +24,61 @@ class BalancedCL(CrossEntropy):
     `class_complement` both off, the contrast is plain supervised contrastive learning.
     """
 
-    VIEWS = ("autoaugment", "simclr", "simclr")
+    VIEWS = ("autoaugment", "simclr", "simclr")  # the first to classify, the others to contrast
 
     class Options(CrossEntropy.Options):
         """The published values on CIFAR."""
 
         classify_weight: float = Field(2.0, ge=0, le=100)  # lambda, of the cross-entropy
         contrast_weight: float = Field(0.6, ge=0, le=100)  # mu, of the contrast
-        class_averaging: bool = True  # a class weighs as one in the denominator
+        class_averaging: bool = True  # every class has the same weight in the denominator
         class_complement: bool = True  # prototypes stand for all classes in every batch
         average: Literal["L1", "L2", "L3"] = "L1"  # what of a class enters the denominator
         hidden: int = Field(512, ge=1, le=16_384)  # width of both projections
 
     def __init__(
-        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
+        self,
+        encoder: Encoder,
+        config: RunConfig,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__(encoder, config, class_counts)
-        size = self.options.hidden
-        self.project_features = _projection(encoder.dim, size)
-        self.project_classes = _projection(encoder.dim, size)
+        hidden = self.options.hidden
+        self.project_features = _projection(encoder.dim, hidden)
+        self.project_classes = _projection(encoder.dim, hidden)
 
     def prototypes(self) -> Tensor:
         """One unit vector per class, [C, 128]."""
-        return F.normalize(self._precisely(self.project_classes, self.head.weight), dim=1)
+        projections = self._in_autocast(self.project_classes, self.head.weight)  # [C, 128]
+        return F.normalize(projections, dim=1)  # [C, 128]
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]: the weighted sum of classification and contrast."""
         # All three views together, then one to the classifier and two to the contrast.
         count = len(batch.labels)
-        features = self._precisely(self.encoder, torch.cat(batch.views))  # [3B, dim]
-        classified, contrasted = features.split([count, 2 * count])
-        projections = self._precisely(self.project_features, contrasted)  # [2B, 128]
-        points = F.normalize(projections, dim=1)
+        images = torch.cat(batch.views)  # [3B, 3, H, W]
+        features = self._in_autocast(self.encoder, images)  # [3B, dim]
+        classified, contrasted = features.split([count, 2 * count])  # [B, dim], [2B, dim]
+
+        # The contrast, between the two other views of all samples and the prototypes.
+        projections = self._in_autocast(self.project_features, contrasted)  # [2B, 128]
+        unit = F.normalize(projections, dim=1)  # [2B, 128]
+        pairs = torch.stack(unit.chunk(2), 1)  # [B, 2, 128]
         contrast = balanced_contrastive(
-            torch.stack(points.chunk(2), 1),  # [B, 2, 128]
+            pairs,
             batch.labels,
             self.prototypes(),
             self.temperature,
             self.options.class_averaging,
             self.options.class_complement,
             self.options.average,
-        )
-        class_loss = self.classify(classified, batch.labels)
-        weights = self.options.classify_weight, self.options.contrast_weight
-        loss: Tensor = weights[0] * class_loss + weights[1] * contrast
+        )  # [B]
+
+        # The published loss is the weighted sum of both.
+        class_loss = self.classify(classified, batch.labels)  # [B]
+        weighted_class_loss = self.options.classify_weight * class_loss
+        weighted_contrast = self.options.contrast_weight * contrast
+        loss: Tensor = weighted_class_loss + weighted_contrast
         return loss
 
 
@@ -77,5 +88,5 @@ def _projection(dim: int, hidden: int) -> nn.Sequential:
         nn.Linear(dim, hidden),
         nn.BatchNorm1d(hidden),
         nn.ReLU(),
-        nn.Linear(hidden, 128),
+        nn.Linear(hidden, 128),  # the length of SimCLR's projections, as published
     )

@@ -11,8 +11,8 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """NT-Xent (Chen et al. 2020, eq. 1), one value per sample.
 
     Args:
-        first: [B, D] projections of view 1, normalised here.
-        second: [B, D] projections of view 2.
+        first: [B, D], the projections of view 1. They are normalised here.
+        second: [B, D], the projections of view 2. They are normalised here.
         temperature: divides the cosine similarities.
 
     Returns:
@@ -25,22 +25,26 @@ def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
             f"views have shapes {tuple(first.shape)} and {tuple(second.shape)}; "
             "allowed are two equal shapes [B, D]"
         )
-    unit = F.normalize(torch.cat([first, second]), dim=1)  # [2B, D]
+    count = len(first)
+    both = torch.cat([first, second])  # [2B, D]
+    unit = F.normalize(both, dim=1)  # [2B, D]
     similarity = unit @ unit.T / temperature  # [2B, 2B]
     similarity.fill_diagonal_(float("-inf"))  # an anchor is no candidate of its own
-    count = len(first)
-    positive = torch.arange(2 * count, device=unit.device).roll(count)  # the sample's other view
+
+    # The positive of an anchor is the sample's other view, B rows further on.
+    anchor = torch.arange(2 * count, device=unit.device)  # [2B]
+    positive = anchor.roll(count)  # [2B]
     loss = F.cross_entropy(similarity, positive, reduction="none")  # [2B]
-    return (loss[:count] + loss[count:]) / 2
+    return (loss[:count] + loss[count:]) / 2  # [B]
 
 
 def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> Tensor:
     """InfoNCE with a queue of negatives (He et al. 2020, eq. 1), one value per sample.
 
     Args:
-        query: [B, D] projections, normalised here.
-        key: [B, D] each query's positive.
-        queue: [D, K] negatives of length 1, one a column, the same for all queries.
+        query: [B, D], the projections. They are normalised here.
+        key: [B, D], the positive of each query. They are normalised here.
+        queue: [D, K], the negatives of all queries, in columns of length 1.
         temperature: divides the cosine similarities.
 
     Returns:
@@ -51,13 +55,16 @@ def info_nce(query: Tensor, key: Tensor, queue: Tensor, temperature: float) -> T
             f"query, key and queue have shapes {list(query.shape)}, {list(key.shape)} and "
             f"{list(queue.shape)}; allowed are [B, D], [B, D] and [D, K]"
         )
-    query = F.normalize(query, dim=1)
-    key = F.normalize(key, dim=1)
+    query = F.normalize(query, dim=1)  # [B, D]
+    key = F.normalize(key, dim=1)  # [B, D]
     positive = (query * key).sum(dim=1, keepdim=True)  # [B, 1]
     negative = query @ queue  # [B, K]
-    logits = torch.cat([positive, negative], dim=1) / temperature
-    first = torch.zeros(len(query), dtype=torch.int64, device=query.device)
-    return F.cross_entropy(logits, first, reduction="none")
+    candidates = torch.cat([positive, negative], dim=1)  # [B, 1 + K]
+    logits = candidates / temperature
+
+    # The right answer is candidate 0, the positive, for every query.
+    answer = torch.zeros(len(query), dtype=torch.int64, device=query.device)  # [B]
+    return F.cross_entropy(logits, answer, reduction="none")  # [B]
 
 
 def balanced_contrastive(
@@ -71,76 +78,113 @@ def balanced_contrastive(
 ) -> Tensor:
     """Balanced contrastive loss (Zhu et al. 2022, eq. 7), one value per sample.
 
-    Candidates are the 2B features and, by class complement, the C prototypes: every class is there.
-    An anchor is pulled to all candidates of its class; by class averaging a class weighs as one in
-    the denominator. Without both it is the supervised contrastive loss.
+    The candidates of an anchor are the 2B features and, by class complement, the C prototypes, so
+    that every class is there. An anchor is pulled to all candidates of its class. By class
+    averaging every class has the same weight in the denominator, however many candidates it has.
+    Without both it is the supervised contrastive loss.
 
     Args:
-        features: [B, 2, D] unit vectors, two views of each sample; each is an anchor.
+        features: [B, 2, D] unit vectors, two views of each sample. Every view is an anchor.
         labels: int64 [B], below C.
-        prototypes: [C, D] unit vectors, one a class; they are never anchors.
+        prototypes: [C, D], a unit vector for each class. They are never anchors.
         temperature: divides the dot products.
-        class_averaging: whether a class weighs as one in the denominator.
+        class_averaging: whether all classes have the same weight in the denominator.
         class_complement: whether the prototypes are candidates.
-        average: what of a class enters the denominator: "L1" the mean of the exponentials, "L2" the
-            exponential of the mean, "L3" the prototype alone.
+        average: what of a class enters the denominator. "L1" is the mean of the exponentials, "L2"
+            the exponential of the mean, and "L3" the exponential of the prototype alone.
 
     Returns:
         [B], the mean of the sample's two anchors; its mean over B is the published loss.
     """
-    if features.ndim != 3 or features.shape[1] != 2 or len(features) != len(labels):
-        raise ValueError(
-            f"features {list(features.shape)} and labels {list(labels.shape)}: [B, 2, D] and [B]"
-        )
-    if average not in ("L1", "L2", "L3") or (average == "L3" and not class_complement):
-        raise ValueError(f"average is {average!r}: L1, L2, or (with class complement) L3")
+    _check_balanced(features, labels, class_complement, average)
     anchors = features.flatten(0, 1)  # [2B, D]
-    of_anchor = labels.repeat_interleave(2)  # [2B], the class of each
-    known = torch.arange(len(prototypes), device=labels.device)  # [C]
+    anchor_class = labels.repeat_interleave(2)  # [2B]
+    classes = torch.arange(len(prototypes), device=labels.device)  # [C]
     candidates = anchors
-    of_candidate = of_anchor
+    candidate_class = anchor_class
     if class_complement:
-        candidates = torch.cat([anchors, prototypes])  # [M, D]
-        of_candidate = torch.cat([of_anchor, known])
+        candidates = torch.cat([anchors, prototypes])  # [M, D], M = 2B + C
+        candidate_class = torch.cat([anchor_class, classes])  # [M]
 
     # Pull: the mean similarity with all others of the anchor's class.
     similarity = anchors @ candidates.T / temperature  # [2B, M]
-    other = torch.ones_like(similarity, dtype=torch.bool).fill_diagonal_(False)
-    positive = (of_anchor[:, None] == of_candidate) & other
+    other = torch.ones_like(similarity, dtype=torch.bool).fill_diagonal_(False)  # all but itself
+    same_class = anchor_class[:, None] == candidate_class  # [2B, M]
+    positive = same_class & other  # [2B, M]
     pull = (similarity * positive).sum(dim=1) / positive.sum(dim=1)  # [2B]
 
     # Push: the logarithm of the denominator.
     if average == "L3":
-        push = (anchors @ prototypes.T / temperature).logsumexp(dim=1)
+        to_prototypes = anchors @ prototypes.T / temperature  # [2B, C]
+        push = to_prototypes.logsumexp(dim=1)  # [2B]
     else:
-        members = (of_candidate[:, None] == known).to(similarity.dtype)  # [M, C]
-        push = _class_push(similarity, other, members, class_averaging, average)
-    return (push - pull).view(len(labels), 2).mean(dim=1)
+        is_member = candidate_class[:, None] == classes  # [M, C]
+        members = is_member.to(similarity.dtype)
+        push = _class_push(similarity, other, members, class_averaging, average)  # [2B]
+
+    loss = push - pull  # [2B], the two anchors of a sample lie side by side
+    return loss.view(len(labels), 2).mean(dim=1)  # [B]
+
+
+def _check_balanced(features: Tensor, labels: Tensor, class_complement: bool, average: str) -> None:
+    """Raise a ValueError where `balanced_contrastive` cannot take these arguments."""
+    if features.ndim != 3 or features.shape[1] != 2 or len(features) != len(labels):
+        raise ValueError(
+            f"features {list(features.shape)} and labels {list(labels.shape)}: [B, 2, D] and [B]"
+        )
+    unknown = average not in ("L1", "L2", "L3")
+    if unknown or (average == "L3" and not class_complement):
+        raise ValueError(f"average is {average!r}: L1, L2, or (with class complement) L3")
 
 
 def _class_push(
-    similarity: Tensor, other: Tensor, members: Tensor, averaging: bool, average: str
+    similarity: Tensor,
+    other: Tensor,
+    members: Tensor,
+    averaging: bool,
+    average: str,
 ) -> Tensor:
-    """Logarithm [2B] of the denominator: similarity [2B, M], members [M, C]; the anchor is out."""
+    """The logarithm [2B] of the denominator, class by class.
+
+    Args:
+        similarity: [2B, M], of anchors and candidates, divided by the temperature.
+        other: bool [2B, M], False where the candidate is the anchor itself.
+        members: [M, C], 1 where a candidate belongs to a class, else 0.
+        averaging: whether all classes have the same weight.
+        average: "L1" or "L2", as for `balanced_contrastive`.
+    """
     count = other.to(similarity.dtype) @ members  # [2B, C], candidates of each class
+
+    # L2: one term a class, the exponential of its mean similarity.
     if average == "L2":
-        mean = (similarity * other) @ members / count.clamp(min=1)
-        weight = (count > 0).to(count.dtype) if averaging else count
-        return (mean + weight.log()).logsumexp(dim=1)
-    similarity = similarity.masked_fill(~other, float("-inf"))
+        total = (similarity * other) @ members  # [2B, C]
+        mean = total / count.clamp(min=1)
+        weight = count
+        if averaging:
+            weight = (count > 0).to(count.dtype)  # a class without candidates has no term
+        return (mean + weight.log()).logsumexp(dim=1)  # [2B]
+
+    # L1: one term a candidate, divided by the size of its class.
+    terms = similarity.masked_fill(~other, float("-inf"))  # [2B, M]
     if averaging:
-        similarity = similarity - (count @ members.T).clamp(min=1).log()
-    return similarity.logsumexp(dim=1)
+        class_size = count @ members.T  # [2B, M]
+        terms = terms - class_size.clamp(min=1).log()
+    return terms.logsumexp(dim=1)  # [2B]
 
 
 def supervised_contrastive(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
-    """Supervised contrastive loss (Khosla et al. 2020, L_out); arguments of `balanced_contrastive`.
+    """Supervised contrastive loss (Khosla et al. 2020, L_out), one value per sample, [B].
 
-    One value per sample, [B].
+    The arguments are those of `balanced_contrastive`.
     """
-    nothing = features.new_zeros(0, features.shape[2])
+    no_prototypes = features.new_zeros(0, features.shape[2])  # [0, D]
     return balanced_contrastive(
-        features, labels, nothing, temperature, class_averaging=False, class_complement=False
+        features,
+        labels,
+        no_prototypes,
+        temperature,
+        class_averaging=False,
+        class_complement=False,
     )
 
 
@@ -149,8 +193,8 @@ def compensate_logits(logits: Tensor, class_counts: Tensor, strength: float = 1.
 
     Args:
         logits: [B, C].
-        class_counts: [C] images per class, each at least 1.
-        strength: 0 leaves the logits alone, 1 is the published one.
+        class_counts: [C], the images per class, each at least 1.
+        strength: multiplies what is added: 0 leaves the logits alone, 1 is published.
     """
-    share = class_counts.to(logits.dtype) / class_counts.sum()
-    return logits + strength * share.log()
+    share = class_counts.to(logits.dtype) / class_counts.sum()  # [C]
+    return logits + strength * share.log()  # [B, C]

@@ -11,20 +11,26 @@ from torch import Tensor
 def memorization_score(momentum_loss: Tensor) -> Tensor:
     """Map momentum losses [N] to scores [N] in [0, 1] (Zhou et al. 2022, eq. 4).
 
-    The farthest sample from the mean loss gets exactly 0 or 1, the mean itself 0.5, and so does a
-    sample that was never seen, whose loss is NaN. When all losses are equal the published rule
-    divides by zero; here every score is 0.5 then, with a warning.
+    The sample that lies farthest from the mean loss gets exactly 0 or 1, and the mean itself is
+    mapped to 0.5. A sample that was never seen, whose loss is NaN, gets 0.5, too. When all losses
+    are equal the published rule divides by zero; here every score is 0.5 then, with a warning.
     """
-    seen = ~momentum_loss.isnan()
+    seen = ~momentum_loss.isnan()  # [N]
     if not seen.any():
         return torch.full_like(momentum_loss, 0.5)
-    # The distance from the mean, relative to the largest one, then from [-1, 1] to [0, 1].
-    offset = momentum_loss - momentum_loss[seen].mean()  # [N]
+
+    # How far each loss lies from the mean, as a share of the largest distance.
+    mean = momentum_loss[seen].mean()
+    offset = momentum_loss - mean  # [N]
     farthest = offset[seen].abs().max()
     if not farthest > 0:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
         return torch.full_like(momentum_loss, 0.5)
-    return torch.where(seen, (offset / farthest + 1) / 2, 0.5)
+    relative = offset / farthest  # [N], in [-1, 1]
+
+    # From [-1, 1] to [0, 1].
+    score = (relative + 1) / 2  # [N]
+    return torch.where(seen, score, 0.5)
 
 
 class MomentumLoss:
@@ -32,20 +38,21 @@ class MomentumLoss:
 
     Args:
         samples: N, the size of the training set.
-        beta: weight of the past in [0, 1); the first value of a sample is its first loss.
-        dtype: type of the momentum loss; None is torch's default, float32.
+        beta: the weight of the past, in [0, 1). The first value of a sample is its first loss.
+        device: where the momentum losses and the scores are kept.
+        dtype: the type of the momentum loss. None is torch's default, float32.
 
     Attributes:
-        value: [N], the momentum loss; NaN for a sample that was not seen yet.
+        value: [N], the momentum loss. It is NaN for a sample that was not seen yet.
         history: float16 [epochs kept, N], as kept by `end_epoch`.
         epochs: the epochs (from 1) of the rows of `history`.
-        scores: [N], memorization scores of the last closed epoch; zeros before the first.
+        scores: [N], the memorization scores of the last closed epoch, zeros before the first.
     """
 
     def __init__(
         self,
         samples: int,
-        beta: float = 0.97,
+        beta: float = 0.97,  # as published; a run of few epochs needs a shorter past
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> None:
@@ -55,30 +62,37 @@ class MomentumLoss:
         self.value = torch.full((samples,), float("nan"), device=device, dtype=dtype)
         self.scores = torch.zeros_like(self.value)
         self.epochs: list[int] = []
-        self.epoch = 0
-        self._kept: list[Tensor] = []
+        self.epoch = 0  # epochs closed so far, kept or not
+        self._kept: list[Tensor] = []  # the rows of `history`
 
     def update(self, index: Tensor, loss: Tensor) -> None:
         """Take in the losses [B] of the samples `index` [B], each of them once an epoch."""
-        loss = loss.detach().to(self.value.dtype)
+        loss = loss.detach().to(self.value.dtype)  # [B]
         past = self.value[index]  # [B]
-        average = self.beta * past + (1 - self.beta) * loss
+        average = self.beta * past + (1 - self.beta) * loss  # [B]
         # A sample that was not seen yet begins with its first loss, as published.
         self.value[index] = torch.where(past.isnan(), loss, average)
 
     def end_epoch(self, keep: bool = True) -> Tensor:
-        """Close the epoch, keep its momentum losses, and return the scores [N] of the next."""
+        """Close the epoch and return the scores [N] that steer the next.
+
+        Args:
+            keep: whether the epoch's momentum losses become a row of `history`.
+        """
         self.epoch += 1
         if keep:
+            row = self.value.half().cpu()  # [N], float16: it is for looking, not for going on
+            self._kept.append(row)
             self.epochs.append(self.epoch)
-            self._kept.append(self.value.half().cpu())  # float16: they are for looking
         self.scores = memorization_score(self.value)
         return self.scores
 
     @property
     def history(self) -> Tensor:
-        """Momentum losses, float16 [epochs kept, N]."""
-        return torch.stack(self._kept or [self.value.half().cpu()])[: len(self._kept)]
+        """Momentum losses, float16 [epochs kept, N], on the CPU."""
+        if not self._kept:
+            return torch.empty(0, len(self.value), dtype=torch.float16)
+        return torch.stack(self._kept)
 
     def state_dict(self) -> dict:
         """All that a checkpoint needs."""
@@ -94,5 +108,6 @@ class MomentumLoss:
         """Restore what `state_dict` gave."""
         self.value.copy_(state["value"])
         self.scores.copy_(state["scores"])
-        self.epochs, self.epoch = list(state["epochs"]), state["epoch"]
+        self.epochs = list(state["epochs"])
+        self.epoch = state["epoch"]
         self._kept = list(state["history"])

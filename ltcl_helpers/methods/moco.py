@@ -26,19 +26,23 @@ class MoCo(SimCLR):
     """MoCo (He et al. 2020), with the head and temperature of v2 (Chen et al. 2020) or of v1.
 
     A query, view 1, looks for its key, view 2, among the keys of earlier batches. Keys come from a
-    key encoder that follows the trained one slowly, so that old keys still fit; no gradient flows
-    there. The batch norms work in groups of the batch, which imitate GPUs, and the keys' groups are
-    other ones than the queries': else a network can tell by its batch statistics who belongs
-    together.
+    key encoder that follows the trained encoder slowly, so that old keys still fit; no gradient
+    flows there. The batch norms work in groups of the batch, which imitate GPUs. The keys are
+    grouped in another way than the queries: else a network could tell by the statistics of a group
+    which key belongs to which query.
 
     Args:
-        encoder, class_counts: as for SimCLR.
+        encoder: as for SimCLR.
         config: its batch size sets the length of the queue, its options are `Options`.
+        class_counts: as for SimCLR.
 
     Attributes:
-        key_encoder, key_head: the slow twins.
-        queue: [128, K], keys of length 1, one a column; random ones at first.
+        key_encoder: the slow twin of the encoder.
+        key_head: the slow twin of the head.
+        queue: [128, K], keys of length 1 in columns. They are random at first.
         place: int64 [], the column that the next key goes to.
+        shuffle: [batch size], random numbers, drawn anew every epoch. Sorting them gives the order
+            in which a batch's keys form groups.
     """
 
     queue: Tensor
@@ -48,78 +52,99 @@ class MoCo(SimCLR):
     class Options(MethodOptions):
         """What MoCo has beside a run's fields; the defaults are those of MoCo v2 on CIFAR."""
 
-        key_momentum: float = Field(0.99, ge=0, lt=1)  # what the key encoder keeps at a step
+        key_momentum: float = Field(0.99, ge=0, lt=1)  # share of itself that a twin keeps at a step
         queue_batches: int = Field(8, ge=2, le=4096)  # K; 8 batches of 512 are the published 4096
-        mlp: bool = True  # a hidden layer in the head; v1 has none
+        mlp: bool = True  # a hidden layer in the head, which v1 does not have
         group_size: int = Field(64, ge=2)  # of the batch norms: 8 GPUs had 64 of 512 images each
-        symmetric: bool = False  # each view is query once: the sum of both losses
+        symmetric: bool = False  # True makes each view the query once and adds both losses
 
     def __init__(
-        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
+        self,
+        encoder: Encoder,
+        config: RunConfig,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__(encoder, config, class_counts)
         self.head = make_head(encoder.dim, self.options.mlp)
+
+        # The slow twins start as the networks that they follow.
         groups = max(1, config.batch_size // self.options.group_size)
         split_batch_norms(self.encoder, groups)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
-        size = self.options.queue_batches * config.batch_size
+
+        # A queue of random keys: whoever resumes finds it in the checkpoint.
+        size = self.options.queue_batches * config.batch_size  # K
         queue = torch.randn(OUTPUTS, size)
         self.register_buffer("queue", F.normalize(queue, dim=0))
         self.register_buffer("place", torch.zeros((), dtype=torch.int64))
-        # Sorting these gives the order of the keys' batch; drawn anew every epoch.
         self.register_buffer("shuffle", torch.zeros(config.batch_size), persistent=False)
 
     def start_epoch(
-        self, epoch: int, epochs: int, generator: torch.Generator | None = None
+        self,
+        epoch: int,
+        epochs: int,
+        generator: torch.Generator | None = None,
     ) -> None:
-        """Draw the order in which the epoch's keys form groups; batches are random themselves."""
+        """Draw the order in which keys form groups.
+
+        One order does for all batches of an epoch, since the batches are random themselves.
+        """
         self.shuffle.uniform_(generator=generator)
 
     @torch.no_grad()
     def follow(self) -> None:
-        """Move the key encoder towards the encoder: parameters only, statistics are its own."""
+        """Move the slow twins towards their networks: parameters only, statistics are their own."""
         leaders = [*self.encoder.parameters(), *self.head.parameters()]
         followers = [*self.key_encoder.parameters(), *self.key_head.parameters()]
+        share = 1 - self.options.key_momentum  # of the way, at each step
         for follower, leader in zip(followers, leaders, strict=True):
-            follower.lerp_(leader, 1 - self.options.key_momentum)
+            follower.lerp_(leader, share)
 
     @torch.no_grad()
     def keys(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] to keys [B, 128] of length 1, through the key encoder."""
-        order = self.shuffle[: len(images)].argsort()  # [B], a permutation
         network = nn.Sequential(self.key_encoder, self.key_head)
-        shuffled = self._precisely(network, images[order])  # [B, 128]
-        keys = shuffled[order.argsort()]  # in the order of the images again
-        return F.normalize(keys, dim=1)
+        order = self.shuffle[: len(images)].argsort()  # [B], a permutation
+        shuffled = self._in_autocast(network, images[order])  # [B, 128]
+        back = order.argsort()  # [B], the permutation that undoes `order`
+        keys = shuffled[back]  # [B, 128], in the order of the images again
+        return F.normalize(keys, dim=1)  # [B, 128]
 
     @torch.no_grad()
     def enqueue(self, keys: Tensor) -> None:
-        """Write keys [B, 128] over the oldest ones, in place: a CUDA graph reads them there."""
-        size = self.queue.shape[1]
-        columns = (self.place + torch.arange(len(keys), device=keys.device)) % size
+        """Write keys [B, 128] over the oldest keys, in place: a CUDA graph reads them there."""
+        size = self.queue.shape[1]  # K
+        number = torch.arange(len(keys), device=keys.device)  # [B]
+        columns = (self.place + number) % size  # [B], round the end to the beginning
         self.queue.index_copy_(1, columns, keys.T)
         self.place.add_(len(keys)).remainder_(size)
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]; the batch's own keys enter the queue afterwards."""
         self.follow()
-        first, second = batch.views
-        keys = self.keys(second)
-        queue = self.queue.clone()  # the backward pass needs it as it is
-        loss = info_nce(self.project(first), keys, queue, self.temperature)
+        first, second = batch.views  # [B, 3, H, W] each
+        keys = self.keys(second)  # [B, 128]
+        queue = self.queue.clone()  # [128, K], since the backward pass needs it as it is now
+        queries = self.project(first)  # [B, 128]
+        loss = info_nce(queries, keys, queue, self.temperature)  # [B]
+
+        # The other way round: view 2 looks for view 1 in the same queue.
         if self.options.symmetric:
-            other = self.keys(first)
-            loss = loss + info_nce(self.project(second), other, queue, self.temperature)
-            keys = torch.cat([keys, other])
+            other_keys = self.keys(first)  # [B, 128]
+            other_queries = self.project(second)  # [B, 128]
+            loss = loss + info_nce(other_queries, other_keys, queue, self.temperature)  # [B]
+            keys = torch.cat([keys, other_keys])  # [2B, 128]
+
         self.enqueue(keys)
         return loss
 
 
 def make_head(dim: int, mlp: bool) -> nn.Sequential:
-    """MoCo's projection head: a linear layer, in v2 after a hidden one; no batch norm."""
-    hidden = [nn.Linear(dim, dim), nn.ReLU()] if mlp else []
-    return nn.Sequential(*hidden, nn.Linear(dim, OUTPUTS))
+    """MoCo's projection head without batch norm: v1 has one linear layer, v2 two."""
+    if mlp:
+        return nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, OUTPUTS))
+    return nn.Sequential(nn.Linear(dim, OUTPUTS))
 
 
 # --- what MoCo is compared with ---------------------------------------------------------------
@@ -128,36 +153,39 @@ def make_head(dim: int, mlp: bool) -> nn.Sequential:
 class EndToEnd(SimCLR):
     """Negatives are the other keys of the batch, and the gradient flows into the keys, too.
 
-    With MoCo's head; a query has B - 1 negatives, so many negatives need a large batch.
+    The head is MoCo's. A query has B - 1 negatives, so that many negatives need a large batch.
     """
 
     class Options(MethodOptions):
-        """As MoCo's."""
+        """What it shares with MoCo."""
 
-        mlp: bool = True
+        mlp: bool = True  # a hidden layer in the head
 
     def __init__(
-        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
+        self,
+        encoder: Encoder,
+        config: RunConfig,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__(encoder, config, class_counts)
         self.head = make_head(encoder.dim, self.options.mlp)
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]."""
-        first, second = batch.views
+        first, second = batch.views  # [B, 3, H, W] each
         queries = F.normalize(self.project(first), dim=1)  # [B, 128]
-        keys = F.normalize(self.project(second), dim=1)
+        keys = F.normalize(self.project(second), dim=1)  # [B, 128]
         similarity = queries @ keys.T / self.temperature  # [B, B]
-        own = torch.arange(len(keys), device=keys.device)
-        return F.cross_entropy(similarity, own, reduction="none")
+        own = torch.arange(len(keys), device=keys.device)  # [B], a query's key has its number
+        return F.cross_entropy(similarity, own, reduction="none")  # [B]
 
 
 class MemoryBank(EndToEnd):
     """Negatives are what the network said of the images when it last saw them (Wu et al. 2018).
 
-    The bank holds one vector per image. An image's first view looks for its own entry among those
-    of all images, N - 1 negatives; there is no second network, and old entries are as old as an
-    epoch.
+    The bank holds one vector per image. An image's first view looks for its own entry among the
+    entries of all images, so that it has N - 1 negatives. There is no second network, and an entry
+    may be as old as an epoch.
     """
 
     bank: Tensor
@@ -165,26 +193,32 @@ class MemoryBank(EndToEnd):
     class Options(EndToEnd.Options):
         """What the bank has beside the head."""
 
-        bank_momentum: float = Field(0.5, ge=0, lt=1)  # what an entry keeps when its image returns
+        bank_momentum: float = Field(0.5, ge=0, lt=1)  # share that an entry keeps at an update
 
     def __init__(
-        self, encoder: Encoder, config: RunConfig, class_counts: Tensor | None = None
+        self,
+        encoder: Encoder,
+        config: RunConfig,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__(encoder, config, class_counts)
         assert class_counts is not None  # a run has them
-        entries = torch.randn(int(class_counts.sum()), OUTPUTS)
+        images = int(class_counts.sum())  # N
+        entries = torch.randn(images, OUTPUTS)
         self.register_buffer("bank", F.normalize(entries, dim=1))
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]; afterwards the batch's entries move towards its queries."""
-        queries = self.project(batch.views[0])  # [B, 128]
-        bank = self.bank.clone()  # the backward pass needs it as it is
-        similarity = F.normalize(queries, dim=1) @ bank.T / self.temperature  # [B, N]
+        first = batch.views[0]  # [B, 3, H, W]; no second view is needed
+        queries = F.normalize(self.project(first), dim=1)  # [B, 128]
+        bank = self.bank.clone()  # [N, 128], since the backward pass needs it as it is now
+        similarity = queries @ bank.T / self.temperature  # [B, N]
         with torch.no_grad():
-            keep = self.options.bank_momentum
-            new = keep * bank[batch.index] + (1 - keep) * F.normalize(queries, dim=1)
-            self.bank.index_copy_(0, batch.index, F.normalize(new, dim=1))
-        return F.cross_entropy(similarity, batch.index, reduction="none")
+            kept = self.options.bank_momentum
+            old = bank[batch.index]  # [B, 128]
+            moved = kept * old + (1 - kept) * queries  # [B, 128]
+            self.bank.index_copy_(0, batch.index, F.normalize(moved, dim=1))
+        return F.cross_entropy(similarity, batch.index, reduction="none")  # [B]
 
 
 class CropOnly(MoCo):

@@ -21,17 +21,20 @@ def magnitude_masks(
 ) -> dict[str, Tensor]:
     """Masks of the weights that stay: the largest of all layers together (Jiang et al. 2021).
 
-    Of P weights P - ceil(fraction * P) stay, and at least one; all that tie with the smallest
-    of them stay, too.
+    Of P weights P - ceil(fraction * P) stay, and at least one. Weights that tie with the smallest
+    of these stay, too.
 
     Args:
-        weights: any shapes, by name.
-        fraction: share to prune, in [0, 1].
-        random_fraction: the part of it that is drawn by chance instead of by size.
+        weights: tensors of any shapes, by name.
+        fraction: the share of the weights to prune, in [0, 1].
+        random_fraction: the part of that share that is drawn by chance instead of by size.
         generator: draws that part, on the weights' device.
 
-    Returns one bool tensor per name, laid out in memory as its weight. Raises ValueError for a
-    share that is not allowed.
+    Returns:
+        One bool tensor per name, laid out in memory as its weight, True where the weight stays.
+
+    Raises:
+        ValueError: for a share that is not allowed.
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction is {fraction}; allowed is 0 <= fraction <= 1")
@@ -41,35 +44,55 @@ def magnitude_masks(
         raise ValueError("random_fraction needs a generator")
 
     # By size: one threshold for all layers.
-    flat = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])  # [P]
+    magnitudes = [weight.detach().abs().flatten() for weight in weights.values()]
+    flat = torch.cat(magnitudes)  # [P]
     total = len(flat)
     pruned = math.ceil((fraction - random_fraction) * total)
-    threshold = _smallest(flat, min(pruned, total - 1), by_sorting=flat.is_cuda)
-    keep = flat >= threshold
+    position = min(pruned, total - 1)  # at least one weight stays
+    threshold = _smallest(flat, position, by_sorting=flat.is_cuda)
+    keep = flat >= threshold  # [P]
 
-    # By chance: a share of those that are left.
+    # By chance: a share of the weights that are left.
     if random_fraction:
         share = math.ceil(random_fraction * total) / (total - pruned)
-        keep &= torch.rand(total, generator=generator, device=flat.device) >= share
+        chance = torch.rand(total, generator=generator, device=flat.device)  # [P]
+        keep &= chance >= share
+    return _cut_masks(keep, weights)
 
+
+def _cut_masks(keep: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Cut bool [P] into a mask for each weight."""
     masks = {}
-    sizes = [weight.numel() for weight in weights.values()]
-    for (name, weight), part in zip(weights.items(), keep.split(sizes), strict=True):
+    start = 0
+    for name, weight in weights.items():
+        end = start + weight.numel()
+        part = keep[start:end].view(weight.shape)
         # Another layout than the weight's would cost a slow product in every step.
         mask = torch.empty_like(weight, dtype=torch.bool)
-        masks[name] = mask.copy_(part.view(weight.shape))
+        masks[name] = mask.copy_(part)
+        start = end
     return masks
 
 
 def _smallest(values: Tensor, position: int, by_sorting: bool) -> Tensor:
-    """The value at `position`, from 0, of the sorted ones; a GPU is far quicker at sorting all."""
+    """The value at `position`, from 0, of the sorted values.
+
+    Both ways give the same; a GPU is far quicker at sorting all.
+    """
     if by_sorting:
         return values.sort().values[position]
     return values.kthvalue(position + 1).values
 
 
 class DualBatchNorm(nn.Module):
-    """Two batch norms, each with parameters and statistics of its own; one is in use."""
+    """Two batch norms, each with parameters and statistics of its own.
+
+    Args:
+        norm: becomes the dense branch's; the pruned branch gets a copy.
+
+    Attributes:
+        use_pruned: whether the pruned branch's is in use, and not the dense branch's.
+    """
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -78,10 +101,10 @@ class DualBatchNorm(nn.Module):
         self.use_pruned = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Whatever the batch norm takes and gives."""
+        """Whatever a batch norm takes and gives."""
         norm = self.pruned if self.use_pruned else self.dense
-        y: Tensor = norm(x)
-        return y
+        normalised: Tensor = norm(x)
+        return normalised
 
 
 def make_dual(module: nn.Module) -> nn.Module:
@@ -91,14 +114,21 @@ def make_dual(module: nn.Module) -> nn.Module:
 
 def make_single(module: nn.Module, pruned: bool = False) -> nn.Module:
     """A copy of a dual module with plain batch norms: the dense branch's, or the pruned one's."""
-    choose = (lambda pair: pair.pruned) if pruned else (lambda pair: pair.dense)
+
+    def choose(pair: nn.Module) -> nn.Module:
+        assert isinstance(pair, DualBatchNorm)  # nothing else is replaced
+        return pair.pruned if pruned else pair.dense
+
     return replace_modules(copy.deepcopy(module), DualBatchNorm, choose)
 
 
 def prunable(module: nn.Module) -> dict[str, Tensor]:
     """The weights that pruning may touch, by name: those of all convolutions and nothing else."""
-    layers = {n: m for n, m in module.named_modules() if isinstance(m, nn.Conv2d)}
-    return {f"{name}.weight": layer.weight for name, layer in layers.items()}
+    weights = {}
+    for name, part in module.named_modules():
+        if isinstance(part, nn.Conv2d):
+            weights[f"{name}.weight"] = part.weight
+    return weights
 
 
 def apply_masks(module: nn.Module, masks: Mapping[str, Tensor]) -> nn.Module:
@@ -114,12 +144,16 @@ def pruned_forward(module: nn.Module, masks: Mapping[str, Tensor], x: Tensor) ->
 
     A masked weight gets no gradient from here: its factor is zero.
     """
-    weights = {name: weight * masks[name] for name, weight in prunable(module).items()}
-    pairs = [m for m in module.modules() if isinstance(m, DualBatchNorm)]
+    masked = {}
+    for name, weight in prunable(module).items():
+        masked[name] = weight * masks[name]
+
+    # The batch norms are switched for this call only, whatever happens in it.
+    pairs = [part for part in module.modules() if isinstance(part, DualBatchNorm)]
     for pair in pairs:
         pair.use_pruned = True
     try:
-        outputs: Tensor = functional_call(module, weights, (x,))
+        outputs: Tensor = functional_call(module, masked, (x,))
         return outputs
     finally:
         for pair in pairs:

@@ -15,9 +15,12 @@ from .losses import nt_xent
 
 
 class Batch(NamedTuple):
-    """Index int64 [B], labels int64 [B] (self-supervised methods never read them), the views.
+    """What a method gets of B samples.
 
-    A view is float [B, 3, H, W] in [0, 1]; there are as many as the method's `VIEWS`.
+    Attributes:
+        index: int64 [B], the positions of the samples in the training set.
+        labels: int64 [B]. Self-supervised methods never read them.
+        views: as many tensors as the method's `VIEWS` has names, each float [B, 3, H, W] in [0, 1].
     """
 
     index: Tensor  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
@@ -29,29 +32,32 @@ class SimCLR(nn.Module):
     """SimCLR (Chen et al. 2020): pull a sample's two views together, push all others away.
 
     Args:
-        encoder: images [B, 3, H, W] to features [B, dim].
-        config: the run's; the method takes what it needs from it.
-        class_counts: int64 [C], for methods that read labels.
+        encoder: turns images [B, 3, H, W] into features [B, dim].
+        config: the run's parameters, of which the method takes what it needs.
+        class_counts: int64 [C], the images per class. Only methods that read labels need it.
 
     Attributes:
-        autocast: run encoder and head in this type (torch.bfloat16), or None; the loss never is.
+        autocast: the type in which encoder and head compute, such as torch.bfloat16. None is the
+            type of their weights. The loss is never computed in less than float32.
     """
 
     VIEWS: tuple[str, ...] = ("simclr", "simclr")  # the kinds of views that a batch holds
-    READS_LABELS = False  # whether training sees them
-    Options: type[MethodOptions] = (
-        MethodOptions  # the method's own parameters, beside RunConfig's fields
-    )
+    READS_LABELS = False  # whether training looks at `Batch.labels`
+    # The method's own parameters, beside RunConfig's fields: a subclass declares its class here.
+    Options: type[MethodOptions] = MethodOptions
 
     def __init__(
-        self, encoder: networks.Encoder, config: RunConfig, class_counts: Tensor | None = None
+        self,
+        encoder: networks.Encoder,
+        config: RunConfig,
+        class_counts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.encoder: nn.Module = encoder
         self.head: nn.Module = networks.ProjectionHead(encoder.dim, layers=config.head_layers)
         self.temperature = config.temperature
-        self.options: Any = self.Options(**config.options)  # each class declares its own
-        self.autocast: torch.dtype | None = None
+        self.options: Any = self.Options(**config.options)  # Any: each class declares its own
+        self.autocast: torch.dtype | None = None  # `Training` sets what suits the device
 
     def trained(self) -> dict[str, nn.Module]:
         """What a run keeps, by file name: the encoder, without the head."""
@@ -63,22 +69,41 @@ class SimCLR(nn.Module):
         return networks.build(config)
 
     def start_epoch(
-        self, epoch: int, epochs: int, generator: torch.Generator | None = None
+        self,
+        epoch: int,
+        epochs: int,
+        generator: torch.Generator | None = None,
     ) -> None:
-        """Prepare epoch 1 to `epochs`, with random numbers of its own; SimCLR has nothing to do."""
+        """Prepare an epoch, for which SimCLR has nothing to do.
+
+        Args:
+            epoch: the number of the epoch, from 1.
+            epochs: how many the run has.
+            generator: draws whatever the method needs for the epoch.
+        """
 
     def project(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] to projections [B, 128] in the precision of the loss."""
-        return self._precisely(lambda x: self.head(self.encoder(x)), images)
 
-    def _precisely(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        def network(x: Tensor) -> Tensor:
+            features = self.encoder(x)  # [B, dim]
+            projections: Tensor = self.head(features)  # [B, 128]
+            return projections
+
+        return self._in_autocast(network, images)
+
+    def _in_autocast(self, network: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
+        """`network(inputs)`, computed in the type `autocast` if there is one, then in float32."""
         if self.autocast is None:
-            return network(images)
-        with torch.autocast(images.device.type, self.autocast):
-            return network(images).float()
+            return network(inputs)
+        with torch.autocast(inputs.device.type, self.autocast):
+            outputs = network(inputs)
+            return outputs.float()
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]."""
         # One pass over both views, so that batch norm sees them together, as published.
-        first, second = self.project(torch.cat(batch.views)).chunk(2)
-        return nt_xent(first, second, self.temperature)
+        images = torch.cat(batch.views)  # [2B, 3, H, W]
+        projections = self.project(images)  # [2B, 128]
+        first, second = projections.chunk(2)  # [B, 128] each
+        return nt_xent(first, second, self.temperature)  # [B]
