@@ -123,6 +123,17 @@ def groups(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarr
     return {"many": np.sort(many), "medium": np.sort(medium), "few": np.sort(few)}
 
 
+def served(class_counts: np.ndarray, rule: str = "thirds") -> dict[str, np.ndarray]:
+    """The groups of `groups`, or none: where all classes are of one size nobody is many or few.
+
+    None, too, where the rule leaves one of the groups empty. Probe and explorer both ask here.
+    """
+    members = groups(class_counts, rule)
+    if np.ptp(class_counts) == 0 or not all(map(len, members.values())):
+        return {}
+    return members
+
+
 def rarity(labels: np.ndarray, class_counts: np.ndarray) -> np.ndarray:
     """How rare each sample's class is: 0 for the largest to 1 for the smallest, in equal steps.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from ..data.images import read_arrays
 from ..errors import ConfigError
 from ..methods.memory import memorization_score
 from ..runs.run import Run
+from . import arrays
 
 MOST_IMAGES = 20_000  # above this no thumbnails: a page must stay small enough to mail
 
@@ -23,7 +26,7 @@ MOST_IMAGES = 20_000  # above this no thumbnails: a page must stay small enough 
 class History:
     """What the explorer shows of one run; [epochs, N] is the one thing it must have."""
 
-    momentum_loss: np.ndarray  # float16 [epochs, N]
+    momentum_loss: np.ndarray  # float16 or float32 [epochs, N]; NaN: not seen yet
     label: str = "momentum loss"
     epochs: list[int] = dataclasses.field(default_factory=list)  # 1, 2, ... unless given
     labels: np.ndarray | None = None  # int64 [N]
@@ -35,6 +38,8 @@ class History:
     encoder: torch.nn.Module | None = None
     config: RunConfig | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
+    features: np.ndarray | None = None  # float32 [N, D], of another loop; a run's encoder gives its
+    origin: dict[str, str] = dataclasses.field(default_factory=dict)  # study, seed, split, digests
 
     @property
     def kept(self) -> list[int]:
@@ -42,84 +47,89 @@ class History:
         return self.epochs or list(range(1, len(self.momentum_loss) + 1))
 
     def scores(self) -> np.ndarray:
-        """Memorization scores [epochs, N] after each epoch kept."""
+        """Memorization scores [epochs, N] after each epoch kept; 0.5 where losses are equal."""
         rows = torch.from_numpy(self.momentum_loss.astype(np.float32))
-        return torch.stack([memorization_score(row) for row in rows]).numpy()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "all momentum losses are equal")
+            return torch.stack([memorization_score(row) for row in rows]).numpy()
 
     def classes(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, list[str]]:
-        """Names [C], labels [N], sizes [C] and groups [C]; without labels all is one class."""
+        """Names [C], labels [N], sizes [C] and groups [C]; without labels all is one class.
+
+        Where nobody is many or few, as the probe has it, every class is of the group "all".
+        """
         if self.labels is None:
             samples = self.momentum_loss.shape[1]
             return ("sample",), np.zeros(samples, np.int64), np.array([samples]), ["all"]
         counts = np.bincount(self.labels, minlength=len(self.class_names))
-        found = splits.groups(counts if self.group_counts is None else self.group_counts)
-        groups = [next(g for g in found if c in found[g]) for c in range(len(counts))]
+        groups = ["all"] * len(counts)
+        served = splits.served(counts if self.group_counts is None else self.group_counts)
+        for group, members in served.items():
+            for number in members:
+                groups[number] = group
         return self.class_names, self.labels, counts, groups
 
     def groups(self) -> np.ndarray:
-        """The group of each sample, [N] of "many", "medium" and "few"."""
+        """The group of each sample, [N] of "many", "medium" and "few", or of "all"."""
         _, labels, _, groups = self.classes()
         return np.array(groups)[labels]
 
 
 def from_arrays(
-    momentum_loss: Any, labels: Any = None, images: Any = None, class_names: Any = None
+    momentum_loss: Any,
+    labels: Any = None,
+    images: Any = None,
+    class_names: Any = None,
+    epochs: Any = None,
+    features: Any = None,
 ) -> History:
     """The history of any training loop, for `Explorer` and `export_html`.
 
+    Lists, NumPy arrays and tensors are all taken.
+
     Args:
-        momentum_loss: [epochs, N], per-sample losses or their momentum; kept as float16.
+        momentum_loss: [epochs, N], per-sample losses or their momentum; NaN where a sample was not
+            seen. Kept as float16 where that keeps their differences, as float32 elsewhere.
         labels: [N] whole numbers from 0, for colours and search only.
-        images: uint8 or float in [0, 1], [N, 3, H, W] or [N, H, W, 3].
-        class_names: one text per class; "class 0" and so on when None.
+        images: whole numbers from 0 to 255 or floats from 0 to 1, [N, 3, H, W] or [N, H, W, 3].
+        class_names: one text per class, or {number: name}; "class 0" and so on when None.
+        epochs: [epochs], which epoch each row is; 1, 2, ... when None.
+        features: [N, D] of the final encoder, for a map of them and for nearest neighbours.
 
     Raises:
-        ConfigError: for shapes that do not agree, or a loss that is no finite float16.
+        ConfigError: for shapes, ranges or kinds that cannot be right; nothing is guessed.
     """
-    loss = np.asarray(momentum_loss)
-    if loss.ndim != 2 or not loss.size or loss.dtype.kind not in "fiu":
-        raise ConfigError(
-            f"momentum_loss is {loss.dtype} {list(loss.shape)}; allowed are numbers [epochs, N]"
-        )
-    with np.errstate(over="ignore"):
-        loss = loss.astype(np.float16)
-    if not np.isfinite(loss).all():
-        raise ConfigError("momentum_loss has a NaN or a value beyond 65504; drop these samples")
-    history = History(loss)
+    loss = arrays.check_losses(momentum_loss)
+    given = {"labels": labels, "images": images, "features": features}
+    counts = {name: len(part) for name, part in given.items() if part is not None}
+    arrays.check_not_transposed(loss.shape, counts)
+    history, samples = History(loss), loss.shape[1]
     if labels is not None:
-        history.labels, history.class_names = _check_labels(labels, loss.shape[1], class_names)
+        history.labels, history.class_names = arrays.check_labels(labels, samples, class_names)
     if images is not None:
-        history.images = check_images(images, loss.shape[1])
+        history.images = arrays.check_images(images, samples)
+    if epochs is not None:
+        history.epochs = arrays.check_epochs(epochs, len(loss))
+    if features is not None:
+        history.features = arrays.check_features(features, samples)
     return history
 
 
-def _check_labels(labels: Any, samples: int, names: Any) -> tuple[np.ndarray, tuple[str, ...]]:
-    labels = np.asarray(labels)
-    if labels.shape != (samples,) or labels.dtype.kind not in "iu" or labels.min() < 0:
-        raise ConfigError(
-            f"labels are {labels.dtype} {list(labels.shape)} for {samples} samples; "
-            "allowed is one whole number from 0 per sample"
-        )
-    given = (f"class {n}" for n in range(labels.max() + 1)) if names is None else names
-    names = tuple(str(name) for name in given)
-    if labels.max() >= min(len(names), 65536):
-        raise ConfigError(f"labels go up to {labels.max()}, but there are {len(names)} class_names")
-    return labels.astype(np.int64), names
-
-
-def check_images(images: Any, samples: int) -> np.ndarray:
-    """Images as uint8 [N, 3, H, W]; a ConfigError for another shape."""
-    images = np.asarray(images)
-    if images.ndim == 4 and images.shape[1] != 3:
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[:2] != (samples, 3):
-        raise ConfigError(
-            f"images are {list(images.shape)} for {samples} samples; "
-            "allowed is [N, 3, H, W] or [N, H, W, 3]"
-        )
-    if images.dtype.kind == "f":
-        images = np.clip(images * 255 + 0.5, 0, 255)
-    return images.astype(np.uint8)
+def checked(history: History) -> History:
+    """The same history, whatever was set on it by hand made right or refused."""
+    if history.momentum_loss.dtype not in (np.float16, np.float32):
+        history.momentum_loss = arrays.check_losses(history.momentum_loss)
+    rows, samples = history.momentum_loss.shape
+    if len(history.epochs):
+        history.epochs = arrays.check_epochs(history.epochs, rows)
+    if history.labels is not None:
+        names = history.class_names or None
+        history.labels, history.class_names = arrays.check_labels(history.labels, samples, names)
+    if history.images is not None:
+        history.images = arrays.check_images(history.images, samples)
+    if history.features is not None:
+        history.features = arrays.check_features(history.features, samples)
+    return history
 
 
 def open_run(run: Any, images: bool = True) -> History:
@@ -131,7 +141,7 @@ def open_run(run: Any, images: bool = True) -> History:
         ConfigError: for a folder that is damaged or no run.
     """
     if isinstance(run, History):
-        return run
+        return checked(run)
     if isinstance(run, str | Path):
         run = Run.load(run)
     history = History(
@@ -143,16 +153,37 @@ def open_run(run: Any, images: bool = True) -> History:
         tuple(f"class {number}" for number in range(len(run.group_counts))),
         run.group_counts.numpy(),
         config=run.config,
+        origin=_origin(run),
     )
     if not len(history.momentum_loss):
         raise ConfigError(f"{run.folder} is an untrained encoder: it has no loss history to show")
     try:
         history.encoder = run.encoder
     except ConfigError:
-        history.notes.append("Recorded without its weights: there is no map of the features.")
+        history.notes.append(
+            f"{history.label}: recorded without its weights, so there is no map of its features."
+        )
     if images:
         _find_images(history)
     return history
+
+
+def _origin(run: Run) -> dict[str, str]:
+    """Where a run comes from, in words that name no folder of this machine."""
+    config, found = run.config, {}
+    if run.folder is not None:
+        found["run"] = "/".join(run.folder.resolve().parts[-2:])  # study and run
+    if version := run.done.get("versions", {}).get("ltcl-helpers"):
+        found["made with"] = f"ltcl-helpers {version}"
+    found["seed"] = str(config.seed)
+    found["split"] = f"{Path(config.split).name} {splits.split_digest(run.index.numpy())[:12]}"
+    found["configuration"] = config.digest()[:12]
+    return found
+
+
+def without_folders(text: str) -> str:
+    """The same text with every absolute path cut to its last part: a page is handed on."""
+    return re.sub(r"(?:[A-Za-z]:\\|/)(?:[^\s'\"<>:;,()/\\]+[/\\])+", "…/", text)
 
 
 def _find_images(history: History) -> None:

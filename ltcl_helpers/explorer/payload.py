@@ -14,7 +14,7 @@ from ..recipes import ORACLES, load_method
 from ..report import plots
 from ..views import strength_of
 from . import pictures
-from .history import MOST_IMAGES, History, check_images, open_run
+from .history import MOST_IMAGES, History, open_run
 
 FRONT = Path(__file__).with_name("front")  # the page's own code
 SCRIPT = FRONT / "explorer.js"
@@ -30,8 +30,6 @@ def payload(
     """What the front end gets: a JSON description, one block of bytes, and the opened runs."""
     histories = [open_run(part) for part in (run, compare) if part is not None]
     first = histories[0]
-    if first.images is not None:
-        first.images = check_images(first.images, first.momentum_loss.shape[1])
     rows = _common_epochs(histories)
     names, labels, counts, groups = first.classes()
     arrays = {"labels": labels.astype(np.uint16)}

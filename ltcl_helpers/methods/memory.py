@@ -7,13 +7,16 @@ import warnings
 import torch
 from torch import Tensor
 
+ROUNDING = 4  # units in the last place by which a mean of equal losses may miss them
+
 
 def memorization_score(momentum_loss: Tensor) -> Tensor:
     """Map momentum losses [N] to scores [N] in [0, 1] (Zhou et al. 2022, eq. 4).
 
     The sample that lies farthest from the mean loss gets exactly 0 or 1, and the mean itself is
     mapped to 0.5. A sample that was never seen, whose loss is NaN, gets 0.5, too. When all losses
-    are equal the published rule divides by zero; here every score is 0.5 then, with a warning.
+    are equal, up to the rounding of their mean, the published rule divides by zero; here every
+    score is 0.5 then, with a warning.
     """
     seen = ~momentum_loss.isnan()  # [N]
     if not seen.any():
@@ -23,7 +26,8 @@ def memorization_score(momentum_loss: Tensor) -> Tensor:
     mean = momentum_loss[seen].mean()
     offset = momentum_loss - mean  # [N]
     farthest = offset[seen].abs().max()
-    if not farthest > 0:
+    last_place = torch.finfo(momentum_loss.dtype).eps * momentum_loss[seen].abs().max()
+    if not farthest > ROUNDING * last_place:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
         return torch.full_like(momentum_loss, 0.5)
     relative = offset / farthest  # [N], in [-1, 1]

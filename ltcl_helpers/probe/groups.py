@@ -26,10 +26,9 @@ def group_report(
         many, medium, few: means of per-class accuracies; std: population standard deviation of
         these three, the "balancedness" of the papers; all: mean over the classes.
     """
-    members = splits.groups(class_counts, rule)
-    report: dict[str, float] = {}
-    if np.ptp(class_counts) > 0 and all(map(len, members.values())):
-        report = {name: float(per_class[members[name]].mean()) for name in splits.GROUPS}
+    members = splits.served(class_counts, rule)
+    report = {name: float(per_class[ids].mean()) for name, ids in members.items()}
+    if members:
         report["std"] = float(np.std(list(report.values())))
     return report | {"all": float(per_class.mean())}
 

@@ -514,23 +514,6 @@ def test_runs_of_different_images_are_not_compared():
         payload(FIRST, paths.RESULTS / "shapes-simclr" / "long-tail-1")
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (dict(momentum_loss=np.ones(5)), "allowed are numbers"),
-        (dict(momentum_loss=np.full((2, 3), np.nan)), "NaN"),
-        (dict(momentum_loss=np.full((2, 3), 1e6)), "65504"),
-        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1]), "for 3 samples"),
-        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1, -1]), "from 0"),
-        (dict(momentum_loss=np.ones((2, 3)), labels=[0, 1, 2], class_names=["a"]), "1 class_names"),
-        (dict(momentum_loss=np.ones((2, 3)), images=np.ones((3, 8, 8))), "allowed is"),
-    ],
-)
-def test_arrays_that_do_not_agree_are_refused(given, said):
-    with pytest.raises(ConfigError, match=said):
-        from_arrays(**given)
-
-
 # --- the widget -----------------------------------------------------------------------------
 
 
