@@ -44,7 +44,9 @@ def pack(value: Any) -> Any:
         return {"module": pack(value.state_dict())}
     if hasattr(value, "__array__"):
         kind = "tensor" if isinstance(value, Tensor) else "array"
-        array = np.asarray(value.detach().cpu() if kind == "tensor" else value)
+        if kind == "tensor" and value.requires_grad:
+            kind = "tracked"  # a check may ask that a loss carries a gradient
+        array = np.asarray(value if kind == "array" else value.detach().cpu())
         if array.dtype.kind in KINDS:
             data = base64.b64encode(array.tobytes()).decode()
             return {kind: [array.dtype.str, list(array.shape), data]}
@@ -66,12 +68,14 @@ def unpack(value: Any, like: nn.Module | None = None) -> Any:
     if not isinstance(value, dict):
         return value
     ((kind, content),) = value.items()
-    if kind in ("array", "tensor"):
+    if kind in ("array", "tensor", "tracked"):
         dtype, shape, data = np.dtype(content[0]), content[1], base64.b64decode(content[2])
         if dtype.kind not in KINDS:
             raise ValueError(f"an array of type {dtype}")
         array = np.frombuffer(data, dtype).reshape(shape).copy()
-        return torch.from_numpy(array) if kind == "tensor" else array[()]  # a number, if it is one
+        if kind == "array":
+            return array[()]  # a number, if it is one
+        return torch.from_numpy(array).requires_grad_(kind == "tracked")
     if kind in MANY:
         return MANY[kind](unpack(each, like) for each in content)
     if kind == "dict":

@@ -21,6 +21,11 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "lesson_07": ["check_learnt_late", "check_hard_head", "check_changes"],
         "lesson_08": ["check_pair_means", "check_interval", "check_smallest_difference"],
         "lesson_09": ["check_info_nce", "check_ring"],
-        "lesson_10": ["check_compensation", "check_simplex_cosine", "check_class_weight"],
+        "lesson_10": [
+            "check_balanced_loss",
+            "check_class_weight",
+            "check_compensation",
+            "check_simplex_cosine",
+        ],
     },
 )

@@ -16,10 +16,13 @@ from .checking import compare, exercise, require
     "rounding instead of cutting off",
     "r / classes instead of r / (classes - 1)",
     "the same factor again and again (`np.cumprod`)",
+    nudge="what is the size of the last rank, and how often is a size cut off?",
+    may_not_call=("splits.class_sizes", "my_class_sizes"),
 )
 def check_class_sizes(answer: Callable[[int, int, float], list[int]]) -> None:
     """The class-size law; `answer(largest, classes, imbalance)`, largest first."""
-    for call in ((450, 100, 100.0), (900, 12, 100.0), (60, 5, 10.0), (60, 12, 10.0)):
+    calls = ((450, 100, 100.0), (900, 12, 100.0), (60, 5, 10.0), (60, 12, 10.0), (500, 7, 3.0))
+    for call in calls:
         compare(f"class sizes {call}", answer(*call), splits.class_sizes(*call))
 
 
@@ -28,10 +31,12 @@ def check_class_sizes(answer: Callable[[int, int, float], list[int]]) -> None:
     "what is left over goes to the few classes",
     "ties broken the other way (sorted largest first)",
     "ids left in the order of size",
+    nudge="take 10 classes: how many are few, and where do the classes go that are left over?",
+    may_not_call=("splits.groups",),
 )
 def check_groups(answer: Callable[[np.ndarray], dict[str, np.ndarray]]) -> None:
     """Many, medium, few by thirds; `answer(counts)` gives sorted class ids by name."""
-    for classes in (10, 12, 100):
+    for classes in (10, 11, 12, 13, 100):
         counts = np.random.default_rng(classes).integers(1, 12, classes)
         got = answer(counts.copy())
         for name, ids in splits.groups(counts).items():
@@ -44,10 +49,11 @@ def check_groups(answer: Callable[[np.ndarray], dict[str, np.ndarray]]) -> None:
     "the block of the last class forgotten",
     "counting images that are in both lists",
     "dividing positions, which works only where images lie class after class",
+    nudge="where in d_i does each class begin? Which images of s_b can tell?",
 )
 def check_counts_of_a_list(answer: Callable[[np.ndarray, np.ndarray, int], np.ndarray]) -> None:
     """Class sizes from two lists; `answer(d_i, s_b, classes)`, in the order of the classes."""
-    for classes, largest, shots in ((12, 300, 3), (10, 90, 1)):
+    for classes, largest, shots in ((12, 300, 3), (10, 90, 1), (7, 120, 5)):
         draw = np.random.default_rng(classes)
         labels = draw.permutation(np.repeat(np.arange(classes), 400))
         sizes = splits.class_sizes(largest, classes, 20.0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..methods import losses
-from .checking import compare, exercise
+from .checking import compare, compare_gradient, exercise, unchanged
 
 
 @exercise(
@@ -17,15 +17,22 @@ from .checking import compare, exercise
     "the anchor among its own candidates",
     "only the other view's B images as candidates",
     "the loss of one anchor instead of the mean of both, or no temperature",
+    "a number without a gradient: detached, or computed with NumPy",
+    nudge="count the candidates of one anchor, and what an image's two anchors become.",
+    may_not_call=("losses.nt_xent", "nt_xent_slow"),
 )
 def check_nt_xent(answer: Callable[..., Tensor]) -> None:
     """NT-Xent on random projections; `answer(first, second, temperature)` gives [B]."""
     draw = torch.Generator().manual_seed(7)
-    for size, temperature in ((2, 0.5), (8, 0.2)):
-        first, second = torch.randn(2, size, 16, generator=draw, dtype=torch.float64)
+    for size, dim, temperature in ((2, 16, 0.5), (8, 16, 0.2), (5, 7, 1.0)):
+        views = torch.randn(2, size, dim, generator=draw, dtype=torch.float64)
+        first, second = (view.clone().requires_grad_() for view in views)
         expected = losses.nt_xent(first, second, temperature)
-        got = answer(first.clone(), second.clone(), temperature)
-        compare(f"NT-Xent of {size} samples", got, expected, 1e-5)
+        got = answer(first, second, temperature)
+        name = f"NT-Xent of {size} samples"
+        compare(name, got, expected.detach(), 1e-5)
+        unchanged(name, torch.stack([first, second]), views)
+        compare_gradient(name, got, expected, (first, second))
 
 
 @exercise(
@@ -33,6 +40,7 @@ def check_nt_xent(answer: Callable[..., Tensor]) -> None:
     "the first tenth as given, not the most similar",
     "no temperature",
     "shares of cosines, without the softmax",
+    nudge="a share of what? The parts of all negatives add up to one.",
 )
 def check_hardest_tenth(answer: Callable[[Tensor, float], float]) -> None:
     """The hardest tenth's share of the push; `answer(negatives, temperature)`, negatives [M]."""
@@ -50,10 +58,12 @@ def check_hardest_tenth(answer: Callable[[Tensor, float], float]) -> None:
     "counting updates from 0",
     "no floor at the end",
     "a straight line instead of half a cosine",
+    nudge="what should the factor be at g = 1, at g = W and at g = G?",
+    may_not_call=("pretrain.lr_factor",),
 )
 def check_lr_factor(answer: Callable[[int, int, int, float], float]) -> None:
     """The learning rate's factor; `answer(update, updates, warmup, floor)`."""
-    for updates, warmup, floor in ((40, 5, 1e-3), (12, 0, 0.1)):
+    for updates, warmup, floor in ((40, 5, 1e-3), (12, 0, 0.1), (9, 3, 0.0)):
         for g in range(1, updates + 1):
             half = 0.5 * (1 + math.cos(math.pi * (g - warmup) / (updates - warmup)))
             expected = g / warmup if g < warmup else floor + (1 - floor) * half

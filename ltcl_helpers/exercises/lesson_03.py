@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from scipy import stats
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from .. import networks
 from ..config import RunConfig
 from ..methods import pruning
-from .checking import compare, exercise, require
+from .checking import compare, exercise, require, unchanged
 
 
 @exercise(
@@ -20,6 +21,8 @@ from .checking import compare, exercise, require
     "a threshold for each layer",
     "`>` instead of `>=`, which drops a tie",
     "rounding p P down",
+    nudge="one sorted list of all layers together; which place of it is the threshold?",
+    may_not_call=("pruning.magnitude_masks", "stays"),
 )
 def check_magnitude_mask(answer: Callable[..., dict[str, Tensor]]) -> None:
     """Masks over all layers together; `answer(weights, fraction)` gives a bool tensor per name."""
@@ -30,10 +33,16 @@ def check_magnitude_mask(answer: Callable[..., dict[str, Tensor]]) -> None:
     below = sum(int((weight.abs() < 1).sum()) for weight in weights.values())
     tie = (below + 4.5) / total  # the threshold is one of the ten equal weights
     for fraction in (0.0, tie, 0.504, 0.9, 1.0):
-        masks = answer({name: weight.clone() for name, weight in weights.items()}, fraction)
+        given = {name: weight.clone() for name, weight in weights.items()}
+        masks = answer(given, fraction)
+        require(isinstance(masks, dict), f"got a {type(masks).__name__}, expected a dict of masks")
         for name, expected in pruning.magnitude_masks(weights, fraction).items():
-            require(name in masks, f"fraction {fraction:.2f}: no mask of {name!r}")
-            compare(f"mask of {name!r}, fraction {fraction:.2f}", masks[name], expected)
+            about = f"mask of {name!r}, fraction {fraction:.2f}"
+            require(name in masks, f"{about}: it is missing")
+            compare(about, masks[name], expected)
+            kind = str(getattr(masks[name], "dtype", np.asarray(masks[name]).dtype))
+            require(kind.endswith("bool"), f"{about}: its type is {kind}, expected bool")
+            unchanged(f"weights {name!r}", given[name], weights[name])
 
 
 @exercise(
@@ -41,6 +50,7 @@ def check_magnitude_mask(answer: Callable[..., dict[str, Tensor]]) -> None:
     "one tail only",
     "`erf`, the share that goes",
     "sqrt(2) forgotten",
+    nudge="what stays at threshold 0? And do you count both sides of the bell?",
 )
 def check_density(answer: Callable[[float, float], float]) -> None:
     """The share of normal weights that stays; `answer(sigma, threshold)`."""
@@ -54,6 +64,7 @@ def check_density(answer: Callable[[float, float], float]) -> None:
     "pruning the encoder that was handed in",
     "a threshold for each layer, or weights drawn by chance",
     "dropping the largest weights",
+    nudge="is the first encoder still whole, and is anything changed beside its convolutions?",
 )
 def check_thinned(answer: Callable[[nn.Module, float], nn.Module]) -> None:
     """A pruned copy; `answer(encoder, fraction)` gives an encoder, and leaves the first whole."""

@@ -17,10 +17,12 @@ from .checking import compare, exercise
     "the first epoch weighed like all others",
     "beta and 1 - beta exchanged",
     "the plain mean",
+    nudge="write out two epochs, then three; what stands before the first loss?",
+    may_not_call=("memory.MomentumLoss", "momentum_by_hand"),
 )
 def check_momentum_loss(answer: Callable[[list[float], float], float]) -> None:
     """The momentum loss of one sample; `answer(losses, beta)` gives its last value."""
-    for series in ([4.0, 3.0, 3.5, 1.0], [2.5]):
+    for series in ([4.0, 3.0, 3.5, 1.0], [2.5], [1.0, 2.0, 0.5, 4.0, 3.0, 0.0, 2.0]):
         for beta in (0.9, 0.5, 0.0):
             kept = memory.MomentumLoss(1, beta, dtype=torch.float64)
             for loss in series:
@@ -34,6 +36,8 @@ def check_momentum_loss(answer: Callable[[list[float], float], float]) -> None:
     "from the smallest to the largest loss (min-max)",
     "the largest loss instead of the largest distance",
     "0 / 0 when all losses are equal",
+    nudge="which score has the mean loss, and which image is farthest from it?",
+    may_not_call=("memory.memorization_score", "score_by_hand"),
 )
 def check_memorization_score(answer: Callable[[np.ndarray], np.ndarray]) -> None:
     """Memorization scores; `answer(losses)` takes and gives [N], equal losses give 0.5."""
@@ -50,11 +54,18 @@ def check_memorization_score(answer: Callable[[np.ndarray], np.ndarray]) -> None
     "ties that count nothing, or one",
     "negative and positive exchanged",
     "the accuracy at one threshold",
+    nudge="how many duels are there, and what does a tie score?",
+    may_not_call=("roc_auc_score", "auroc"),
 )
 def check_auroc(answer: Callable[[np.ndarray, np.ndarray], float]) -> None:
     """The AUROC, without and with ties; `answer(values, positive)`, [N] and bool [N]."""
     draw = np.random.default_rng(6)
-    for name, values in (("distinct", draw.random(40)), ("tied", draw.integers(4, size=40))):
-        positive = draw.random(40) < 0.3
+    tried = {
+        "distinct": draw.random(40),
+        "tied": draw.integers(4, size=40),
+        "negative": draw.random(25) - 2,
+    }
+    for name, values in tried.items():
+        positive = draw.random(len(values)) < 0.3
         expected = roc_auc_score(positive, values)
         compare(f"AUROC of {name} values", answer(values.copy(), positive.copy()), expected)

@@ -31,6 +31,7 @@ def _recorded() -> tuple[np.ndarray, list[str]]:
     "the highest scores of all images, whatever their class",
     "the lowest scores of the few classes instead of the highest",
     "fewer than ten, or one of them twice",
+    nudge="whose median? And are all ten of few classes?",
 )
 def check_learnt_late(answer: Select) -> None:
     """Ten samples of few classes that end high; `answer(last_scores, groups)` gives numbers."""
@@ -46,6 +47,7 @@ def check_learnt_late(answer: Select) -> None:
     "the hardest of all images, whatever its class",
     "the easiest of the many classes",
     "the hardest ten instead of one",
+    nudge="hard means a high score; which of the many classes' images has it?",
 )
 def check_hard_head(answer: Select) -> None:
     """One sample of a many class in the hardest 2 %; `answer(last_scores, groups)` gives [it]."""
@@ -61,12 +63,13 @@ def check_hard_head(answer: Select) -> None:
     "the mean over all samples instead of the selected",
     "the difference taken from control to boosted with the wrong sign",
     "the boosted scores themselves instead of their change",
+    nudge="whose mean, and from which run to which?",
 )
 def check_changes(answer: Callable[..., Sequence[float]]) -> None:
     """`answer(plain, boosted, control, selection)`: to boosted, to control, and the difference."""
     draw = np.random.default_rng(8)
-    for chosen in ([3], [0, 5, 7]):
-        plain, boosted, control = draw.random((3, 9))
+    for chosen in ([3], [0, 5, 7], [10, 1]):
+        plain, boosted, control = draw.random((3, 9 + len(chosen)))
         a, b = (np.mean((other - plain)[chosen]) for other in (boosted, control))
         compare(f"changes of {len(chosen)}", answer(plain, boosted, control, chosen), [a, b, a - b])
 

@@ -58,6 +58,8 @@ WRONG = {
                 RING + "    new[:, columns] = keys.T\n    queue.data = new" + NEXT,
                 RING + "    queue[:, columns] = keys.T\n    return place + len(keys)"],
     "my_simplex_cosine": ["def my_simplex_cosine(classes):\n    return -1 / classes"],
+    "my_balanced_loss": ["def my_balanced_loss(features, own, prototypes, temperature):\n"
+                         "    return features.sum((1, 2))"],
     "my_class_weight": ["def my_class_weight(members, others, averaging):\n"
                         "    return 0.5 if averaging else members / others"],
     "my_compensation": ["def my_compensation(logits, class_counts):\n"
@@ -76,7 +78,7 @@ OTHERWISE = {  # right answers of another kind than the solutions'
                    "    a, b = boosted[at].mean(), control[at].mean()\n    return [a, b, a - b]"],
     "my_pair_means": [DRAWS + "    return wide.dropna().mean(axis=1)"],
     "my_info_nce": ["import torch\ndef my_info_nce(query, key, queue, temperature):\n"
-                    "    for each in (query, key):\n        each /= each.norm(dim=1)[:, None]\n"
+                    "    query, key = (x / x.norm(dim=1)[:, None] for x in (query, key))\n"
                     "    logits = torch.cat([(query * key).sum(1, True), query @ queue], 1)\n"
                     "    return logits.div_(temperature).log_softmax(1)[:, 0].neg()"],
     "my_ring": ["def my_ring(queue, keys, place):\n    for key in keys:\n"

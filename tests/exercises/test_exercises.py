@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from ltcl_helpers import exercises, paths
 from ltcl_helpers.data import splits
 from ltcl_helpers.exercises import checking
-from ltcl_helpers.methods import pruning
+from ltcl_helpers.methods import losses, pruning
 from ltcl_helpers.methods.memory import memorization_score
 from ltcl_helpers.views import randaugment
 
@@ -59,7 +59,7 @@ def euclid(bank, labels, queries, true):
 
 def confusion(swap=False, diagonal=False, both=False, modes=False):
     def answer(guess, labels):
-        count = np.zeros((9, 9), int)
+        count = np.zeros((12, 12), int)
         np.add.at(count, (labels, guess), 1)
         if not diagonal:
             np.fill_diagonal(count, 0)
@@ -401,13 +401,13 @@ ANSWERS = {
 }  # fmt: skip
 
 
-# --- lessons 07 to 10 -----------------------------------------------------------------------
+# --- lessons 07 to 11 -----------------------------------------------------------------------
 
 
 def pair_means(alone=False, each=False, total=False):
     def answer(runs):
         draws = {}
-        for draw, _, value in runs:
+        for draw, _, value in sorted(runs):
             draws.setdefault(draw, []).append(value)
         if each:
             return [value for *_, value in runs]
@@ -498,6 +498,12 @@ ANSWERS |= {
     ),
     "simplex_cosine": ([lambda c: -1 / (c - 1)],
                        [lambda c: 1 / (c - 1), lambda c: -1 / c, lambda c: 0.0]),
+    "balanced_loss": (
+        [lambda *given: losses.balanced_contrastive(*given)],
+        [lambda *given: losses.balanced_contrastive(*given, False, True),
+         lambda *given: losses.balanced_contrastive(*given, True, False),
+         lambda *given: losses.balanced_contrastive(*given, average="L2")],
+    ),
     "class_weight": (
         [lambda m, o, a: 0.5 if a else m / (m + o)],
         [lambda m, o, a: m / (m + o) if a else 0.5, lambda m, o, a: 0.5 if a else o / (m + o),
@@ -522,9 +528,11 @@ def test_every_check_is_tried_with_wrong_answers():
 
 @pytest.mark.parametrize(("check", "answer"), of(0))
 def test_a_right_answer_is_right(check, answer, capsys):
-    assert exercises.judge(check, answer) == (checking.RIGHT, "")
+    verdict = exercises.judge(check, answer)
+    assert verdict.status == checking.RIGHT, verdict
+    assert not verdict.message or verdict.message.startswith("but it calls ")
     check(answer)
-    assert capsys.readouterr().out.endswith(": correct\n")
+    assert ": correct" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("check", "answer"), of(1))
