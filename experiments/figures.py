@@ -25,6 +25,7 @@ from ltcl_helpers import bench, files, report
 from ltcl_helpers.data import shapes, splits
 from ltcl_helpers.paths import RESULTS
 from ltcl_helpers.report import plots, reproduction, study, tables
+from ltcl_helpers.report.statistics import ABOVE, BELOW, NONE_THAT_MATTERS
 from ltcl_helpers.report.tables import markdown
 from ltcl_helpers.views.simclr import simclr_view
 
@@ -49,13 +50,8 @@ def shown(name: str, *where: str, **only: str) -> str:
     return "\n\n".join(filter(None, parts))
 
 
-def quick_cifar100() -> str:
-    """Methods and controls on real images, 100-shot."""
-    return shown("cifar100-quick", shots="100")
-
-
 def all_cifar100() -> str:
-    """The same with all numbers of shots, and beside the published numbers."""
+    """Methods and controls on real images, all numbers of shots, and beside published numbers."""
     return f"{shown('cifar100-quick')}\n\n{tables.beside_published(recorded('cifar100-quick'))}"
 
 
@@ -265,10 +261,77 @@ def tree_of_files() -> str:
     return f"```\n{body}\n```"
 
 
+# --- what was found: the README's sentences ---------------------------------------------------
+
+
+def found() -> str:
+    """Three findings in whole sentences, every number and every verdict from rows."""
+    lines = [_with_labels(), _without_labels(), _aim_of_boosting()]
+    return "\n".join(f"* {line}" for line in lines)
+
+
+def _percent(runs: pd.DataFrame, row: str, group: str) -> str:
+    return f"{100 * runs.xs(row)[group].mean():.1f} %"
+
+
+def _with_labels() -> str:
+    """What a long tail costs a classifier, and what one term gives back."""
+    ((_, _, runs),) = recorded("cifar100-balanced").blocks()
+    many, few = (_percent(runs, "cross-entropy", group) for group in ("many", "few"))
+    many_then, few_then = (_percent(runs, "compensated", group) for group in ("many", "few"))
+    return (
+        f"**With labels, the few are lost.** A classifier trained on CIFAR-100-LT is right about "
+        f"{many} of the images of the many classes and {few} of the few. One term added to its "
+        f"logits while it trains, the logarithm of the class size, makes that {many_then} and "
+        f"{few_then} (n = {len(runs.xs('cross-entropy'))} seeds, quick network)."
+    )
+
+
+def _without_labels() -> str:
+    """What it costs SimCLR, on the same images and against a balanced partner."""
+    ((_, _, runs),) = recorded("cifar100-quick").blocks(shots="100")
+    many, few = (_percent(runs, "simclr", group) for group in ("many", "few"))
+    apart = report.paired(*tail_and_balanced(**LOGISTIC))
+    gap = report.interval(apart["many"] - apart["few"])
+    verdict = report.verdict(gap, report.matters("few"))
+    return (
+        "**Without labels, the few keep up better.** SimCLR on the same images, read out by a "
+        f"linear probe of 100 labelled images a class: {many} of the many, {few} of the few (n = "
+        f"{len(runs.xs('simclr'))}). Part of that is which classes are hard. Against balanced sets "
+        "of equal size, and with the order of classes mirrored, the gap between many and few is "
+        f"{report.ends(gap)} points on the embedded data ({report.count(gap._asdict())}): "
+        f"{verdict}."
+    )
+
+
+def _aim_of_boosting() -> str:
+    """Whether a boosted run differs from the same boost with its scores shuffled."""
+    one = recorded("cifar100-quick")
+    ((_, _, runs),) = one.blocks(shots="100")
+    pairs = [("bcl-i", "simclr-shuffled"), ("bcl-d", "sdclr-shuffled")]
+    table = report.compare(runs, pairs, one.labels).query("group in ('few', 'all')")
+    says = set(table["verdict"])
+    if says & {ABOVE, BELOW}:
+        title = "The aim of boosting makes a difference"
+    elif says == {NONE_THAT_MATTERS}:
+        title = "The aim of boosting makes no difference that matters"
+    else:
+        title = "Whether the aim of boosting helps is open"
+    each = "; ".join(
+        f"{row['difference']}: {report.ends(row)} in {row['group']}, {row['verdict']}"
+        for row in table.to_dict("records")
+    )
+    return (
+        f"**{title}.** The same boost with its scores shuffled is the control. In points, {each}."
+    )
+
+
 TABLES = {
+    "found": found,
+    "cells": reproduction.count_of_cells,
     "tree": tree_of_files, "power": power_table,
     "any-processor": processors_table,
-    "quick-cifar100": quick_cifar100, "all-cifar100": all_cifar100, "shapes": shapes_table,
+    "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,
     "shapes-moco-lr": moco_rate_table, "cifar100-moco": moco_cifar100_table,

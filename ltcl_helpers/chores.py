@@ -56,7 +56,9 @@ def setup() -> None:
         return
     if sys.version_info < (3, 11):  # noqa: UP036  (whoever has an older one comes here, too)
         raise Failed("Python 3.11 or newer is needed")
-    print("Setting up .venv: about 6 GB with a GPU's torch (docs/install.md has a smaller way)")
+    backend = os.environ.get("TORCH", "")  # of torch, as uv names them: cpu, cu130, auto, ...
+    if not backend:
+        print("Setting up .venv: about 6 GB with a GPU's torch; TORCH=cpu makes that 1 GB")
     if not PYTHON.exists():
         try:
             run(sys.executable, "-m", "venv", VENV, quiet=True)
@@ -65,8 +67,11 @@ def setup() -> None:
             raise Failed("Python's venv module is missing: apt install python3-venv") from None
     run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     install = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON]
-    run(*install, "--require-hashes", "-r", "requirements.lock")
-    run(*install, "--no-deps", "-e", ".")
+    if backend:  # another build of torch has other hashes than the lock
+        run(*install, "--torch-backend", backend, "-e", ".[course,batch,dev]")
+    else:
+        run(*install, "--require-hashes", "-r", "requirements.lock")
+        run(*install, "--no-deps", "-e", ".")
     done.touch()
 
 

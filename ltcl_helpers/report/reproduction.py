@@ -29,11 +29,32 @@ MEASURED = ("accuracy", "seconds", "device")
 
 def reproduction_table(results: Path = RESULTS) -> str:
     """Published accuracy, ours, difference, n, seconds per epoch and device of every cell."""
+    body, sources = _lines(results)
+    head = ["method", "shots", "published", "ours", "difference", "n"]
+    table = markdown([*head, "seconds per epoch", "device"], body)
+    note = (
+        "Top-1 accuracy in percent on the CIFAR-100 test set, all classes; split 1, 2,000 epochs, "
+        'protocol "bcl"; ours: mean ± sd over n runs that differ in their seed. '
+        f"{count_of_cells(results)} Published: `data/published.csv` "
+        f"({', '.join(sources)}). Rows: `data/results/{STUDY}`."
+    )
+    return f"{table}\n\n{note}"
+
+
+def count_of_cells(results: Path = RESULTS) -> str:
+    """How much of the published table there is, in a sentence."""
+    body, _ = _lines(results)
+    done = sum("not run" not in line for line in body)
+    return f"{done} of {len(body)} cells are run."
+
+
+def _lines(results: Path) -> tuple[list[list[str]], list[str]]:
+    """The lines of the table, a cell each, and the sources of what is published."""
     ours = pd.DataFrame(_cells(results / STUDY), columns=["name", "shots", *MEASURED])
     theirs = read_published()
     for column, value in TABLE.items():
         theirs = theirs[theirs[column] == value]
-    sources = theirs["source"].unique()
+    sources = list(theirs["source"].unique())
     known = theirs.set_index(["method", "shots"])["accuracy"]
     rows = {name: recipe.label for name, recipe in RECIPES.items() if name in known.index}
     rows |= {config.name: config.label for config in CONTROLS}
@@ -42,16 +63,7 @@ def reproduction_table(results: Path = RESULTS) -> str:
         for shots in SHOTS:
             cell = ours[(ours["name"] == name) & (ours["shots"] == shots)]
             body.append([label, shots, *_line(known.get((name, shots)), cell)])
-    head = ["method", "shots", "published", "ours", "difference", "n"]
-    table = markdown([*head, "seconds per epoch", "device"], body)
-    done = sum("not run" not in line for line in body)
-    note = (
-        "Top-1 accuracy in percent on the CIFAR-100 test set, all classes; split 1, 2,000 epochs, "
-        'protocol "bcl"; ours: mean ± sd over n runs that differ in their seed. '
-        f"{done} of {len(body)} cells are run. Published: `data/published.csv` "
-        f"({', '.join(sources)}). Rows: `data/results/{STUDY}`."
-    )
-    return f"{table}\n\n{note}"
+    return body, sources
 
 
 def _cells(study: Path) -> list[tuple]:
