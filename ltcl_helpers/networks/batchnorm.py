@@ -16,7 +16,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     take in the mean over the blocks. In eval mode it is its parent.
     """
 
-    groups = 8
+    groups = 8  # as many as the published MoCo had GPUs
     running_mean: Tensor
     running_var: Tensor
     num_batches_tracked: Tensor
@@ -25,17 +25,20 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         """[B, C, H, W] to the same shape."""
         if not self.training:
             return super().forward(x)
-        means = self.running_mean.repeat(self.groups, 1)  # [groups, C], one row a group
-        variances = self.running_var.repeat(self.groups, 1)
-        small, more = divmod(len(x), self.groups)
-        sizes = [small + (group < more) for group in range(self.groups)]
-        parts = []
+
+        # Every group begins with the same running statistics.
+        means = self.running_mean.repeat(self.groups, 1)  # [groups, C]
+        variances = self.running_var.repeat(self.groups, 1)  # [groups, C]
+
         # `split`, not `tensor_split`: its backward writes the gradient once, not once per group.
-        for block, mean, variance in zip(x.split(sizes), means, variances, strict=True):
+        sizes = _group_sizes(len(x), self.groups)
+        blocks = x.split(sizes)  # [size, C, H, W] each
+        parts = []
+        for block, mean, variance in zip(blocks, means, variances, strict=True):
             part = F.batch_norm(
                 block,
-                mean,  # and variance: moved in place
-                variance,
+                mean,  # [C], changed in place
+                variance,  # [C], changed in place
                 self.weight,
                 self.bias,
                 training=True,
@@ -43,11 +46,19 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
                 eps=self.eps,
             )
             parts.append(part)
+
+        # Afterwards they hold the mean over the groups.
         with torch.no_grad():
             self.running_mean.copy_(means.mean(0))
             self.running_var.copy_(variances.mean(0))
             self.num_batches_tracked += 1
-        return torch.cat(parts)
+        return torch.cat(parts)  # [B, C, H, W]
+
+
+def _group_sizes(count: int, groups: int) -> list[int]:
+    """Sizes of `groups` groups of `count` samples, the larger ones first."""
+    size, left_over = divmod(count, groups)
+    return [size + 1] * left_over + [size] * (groups - left_over)
 
 
 def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
@@ -55,19 +66,24 @@ def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
 
     def split(norm: nn.Module) -> nn.Module:
         assert isinstance(norm, nn.BatchNorm2d)
-        own = SplitBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
-        own.to(norm.weight)  # its device and its type
-        own.load_state_dict(norm.state_dict())
-        own.groups = groups
-        return own.train(norm.training)
+        grouped = SplitBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
+        grouped.to(norm.weight)  # its device and its type
+        grouped.load_state_dict(norm.state_dict())
+        grouped.groups = groups
+        return grouped.train(norm.training)
 
     return replace_modules(module, nn.BatchNorm2d, split)
 
 
 def replace_modules(
-    module: nn.Module, kind: type[nn.Module], change: Callable[[nn.Module], nn.Module]
+    module: nn.Module,
+    kind: type[nn.Module],
+    change: Callable[[nn.Module], nn.Module],
 ) -> nn.Module:
-    """Replace every part of `module` that is of a kind by what `change` makes of it, in place."""
+    """Replace every part of `module` that is of a kind by what `change` makes of it, in place.
+
+    What is replaced is not searched for further parts of the kind.
+    """
     for name, child in module.named_children():
         if isinstance(child, kind):
             setattr(module, name, change(child))
