@@ -53,7 +53,7 @@ class MoCo(SimCLR):
         """What MoCo has beside a run's fields; the defaults are those of MoCo v2 on CIFAR."""
 
         key_momentum: float = Field(0.99, ge=0, lt=1)  # share of itself that a twin keeps at a step
-        queue_batches: int = Field(8, ge=2, le=4096)  # K; 8 batches of 512 are the published 4096
+        queue_batches: int = Field(8, ge=2, le=4096)  # 8 of 512 are the published 4096
         mlp: bool = True  # a hidden layer in the head, which v1 does not have
         group_size: int = Field(64, ge=2)  # of the batch norms: 8 GPUs had 64 of 512 images each
         symmetric: bool = False  # True makes each view the query once and adds both losses
@@ -67,13 +67,13 @@ class MoCo(SimCLR):
         super().__init__(encoder, config, class_counts)
         self.head = make_head(encoder.dim, self.options.mlp)
 
-        # The slow twins start as the networks that they follow.
+        # The slow twins begin as copies of the networks that they follow.
         groups = max(1, config.batch_size // self.options.group_size)
         split_batch_norms(self.encoder, groups)
         self.key_encoder = copy.deepcopy(self.encoder).requires_grad_(False)
         self.key_head = copy.deepcopy(self.head).requires_grad_(False)
 
-        # A queue of random keys: whoever resumes finds it in the checkpoint.
+        # A queue of random keys. A run that is resumed needs it as it was left.
         size = self.options.queue_batches * config.batch_size  # K
         queue = torch.randn(OUTPUTS, size)
         self.register_buffer("queue", F.normalize(queue, dim=0))

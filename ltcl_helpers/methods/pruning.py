@@ -88,10 +88,10 @@ class DualBatchNorm(nn.Module):
     """Two batch norms, each with parameters and statistics of its own.
 
     Args:
-        norm: becomes the dense branch's; the pruned branch gets a copy.
+        norm: the batch norm of the dense branch. The pruned branch gets a copy of it.
 
     Attributes:
-        use_pruned: whether the pruned branch's is in use, and not the dense branch's.
+        use_pruned: whether the pruned branch's batch norm is in use, or the dense branch's.
     """
 
     def __init__(self, norm: nn.Module) -> None:

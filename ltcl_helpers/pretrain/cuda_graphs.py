@@ -5,11 +5,20 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-Step = Callable[[Tensor], Tensor]  # index [B] to the sum of the samples' losses
+Step = Callable[[Tensor], Tensor]  # index [B] to the sum of the samples' losses, []
+
+
+class Captured(NamedTuple):
+    """A step of one batch size as a graph, with the tensors that it reads and writes."""
+
+    replay: Callable[[], None]  # does the step again
+    given: Tensor  # [B], where a replay reads its index
+    result: Tensor  # [], where it leaves the sum of the losses
 
 
 class GraphedSteps:
@@ -20,40 +29,46 @@ class GraphedSteps:
 
     Args:
         optimizer: makes the updates of the steps.
-        generators: all that the steps draw from, on the GPU.
+        generators: all generators that the steps draw from, on the GPU.
     """
 
-    EAGER = 3  # in the first steps of a size the libraries choose their kernels
+    EAGER = 3  # steps of a size before its capture: in these the libraries choose their kernels
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, generators: Sequence[torch.Generator]
     ) -> None:
         torch.backends.cudnn.benchmark = True  # its fastest kernels for the shapes of these steps
         self.generators = generators
-        self.seen: Counter[int] = Counter()
-        self.captured: dict[int, tuple[Callable[[], None], Tensor, Tensor]] = {}
+        self.seen: Counter[int] = Counter()  # steps so far, by batch size
+        self.captured: dict[int, Captured] = {}  # by batch size
         self.stream: torch.cuda.Stream | None = None  # of all steps but replays, captures too
+
+        # A number would be recorded as it is now; a tensor is read at each replay.
         group = optimizer.param_groups[0]
-        group["lr"] = torch.as_tensor(group["lr"]).to(group["params"][0].device, torch.float32)
+        device = group["params"][0].device
+        group["lr"] = torch.as_tensor(group["lr"]).to(device, torch.float32)
 
     def __call__(self, step: Step, index: Tensor) -> Tensor:
-        """`step(index)`; a replay overwrites what the last one of that size gave."""
+        """`step(index)`. The next replay of a batch size overwrites the result of the last."""
         size = len(index)
         self.seen[size] += 1
         if self.seen[size] <= self.EAGER:
             return self._on_side_stream(step, index)
         if size not in self.captured:
             given = index.clone()
-            self.captured[size] = *self._capture(step, given), given
-        replay, result, given = self.captured[size]
-        given.copy_(index)
-        replay()
-        return result
+            replay, result = self._capture(step, given)
+            self.captured[size] = Captured(replay, given, result)
+        captured = self.captured[size]
+        captured.given.copy_(index)
+        captured.replay()
+        return captured.result
 
     def _on_side_stream(self, step: Step, index: Tensor) -> Tensor:
-        """Not on the default stream: a capture may not wait for work that was begun there.
+        """`step(index)` on a stream of its own.
 
-        On one stream: memory that a step gives back serves the next step of that stream only.
+        Not on the default stream, since a capture may not wait for work that was begun there. On
+        the same stream for all steps, since memory that a step gives back serves only the next
+        step of its stream.
         """
         self.stream = self.stream or torch.cuda.Stream()
         self.stream.wait_stream(torch.cuda.current_stream())

@@ -20,33 +20,43 @@ def pick_device(name: str) -> torch.device:
 
 
 def use_full_float32(full: bool = True) -> None:
-    """Let a GPU's convolutions and products compute in float32, or in TF32 (10 bits) if not `full`.
+    """Let a GPU's convolutions and matrix products compute in float32.
 
-    A setting of the whole process: a run turns TF32 off before its first step.
+    It is a setting of the whole process. A run makes it before its first step, since a GPU's own
+    default is faster and rounds to 10 bits (TF32).
+
+    Args:
+        full: False turns TF32 on again.
     """
     torch.backends.cudnn.allow_tf32 = not full
     torch.backends.cuda.matmul.allow_tf32 = not full
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
-    """The autocast type: bf16 where asked for, or on "auto" where the hardware computes in it."""
+    """The type of autocast for a precision: bf16, or None for no autocast.
+
+    Args:
+        name: "bf16" or "float32"; "auto" is bf16 where the hardware computes in it.
+        device: the hardware.
+    """
     if name != "auto":
-        return torch.bfloat16 if name == "bf16" else None
-    if device.type == "cuda":
-        computes_bf16 = torch.cuda.is_bf16_supported()
-    else:
-        computes_bf16 = torch.cpu.get_capabilities().get("avx512_bf16")
-    return torch.bfloat16 if computes_bf16 else None
+        use_bf16 = name == "bf16"
+    elif device.type == "cuda":
+        use_bf16 = torch.cuda.is_bf16_supported()
+    else:  # without this set of instructions a CPU imitates bf16, slowly
+        use_bf16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if use_bf16 else None
 
 
 def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:
     """What a result's last digits depend on."""
-    on_gpu = device.type == "cuda"
-    name = torch.cuda.get_device_name(device) if on_gpu else f"cpu {platform.machine()}"
-    full_precision = str(torch.get_default_dtype()).removeprefix("torch.")
+    name = f"cpu {platform.machine()}"
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    default = str(torch.get_default_dtype()).removeprefix("torch.")  # float64 in some tests
     return {
         "device": name,
-        "threads": torch.get_num_threads(),
-        "precision": "bf16" if precision else full_precision,
+        "threads": torch.get_num_threads(),  # they decide the order of sums
+        "precision": "bf16" if precision else default,
         "torch": str(torch.__version__),  # a plain string: checkpoints hold nothing else
     }

@@ -18,8 +18,8 @@ from .device import pick_device
 from .keeper import Keeper, deadline_of
 from .training import Training
 
-# What a method draws in an epoch (SDCLR its mask, MoCo the order of its keys) comes from a
-# generator of this name. It was SDCLR's alone once; seeds depend on it, so it stays.
+# The purpose of the generator that a method draws from in an epoch: SDCLR its masks, MoCo the order
+# of its keys. The name was right when only SDCLR drew. Seeds depend on it, so it stays.
 METHOD = "pruning"
 
 
@@ -35,31 +35,40 @@ def pretrain(
         config: the run's parameters.
         out: a folder that does not exist yet, or None to keep everything in memory.
         inputs: what `splits.select(config)` gave, when the caller has it already.
-        minutes: stop at the last end of an epoch within this time; needs `out`.
+        minutes: the time that the run has; it stops at the last end of an epoch within it. It
+            needs `out`.
 
     Raises:
         ConfigError: before anything is created.
         FloatingPointError: when a loss or a weight is not finite; nothing of it is kept.
         TimeUp: when the minutes ended before the run.
     """
+    # Whatever is wrong is said before a folder is made.
     deadline = deadline_of(minutes)
     inputs = inputs or splits.select(config)
-    pick_device(config.device)  # complains before a folder is made
+    pick_device(config.device)
+    if out is None and minutes is not None:
+        raise ConfigError("minutes needs out, a folder that keeps what is done by then")
+
     if out is None:
-        if minutes is not None:
-            raise ConfigError("minutes needs out, a folder that keeps what is done by then")
         training = Training(config, inputs)
-        return _train(training, Keeper({}, training.machine))
+        keeper = Keeper({}, training.machine)
+        return _train(training, keeper)
     folder = runs.begin(Path(out), config)
     return _train_in(folder, config, inputs, deadline)
 
 
 def resume(folder: str | Path, minutes: float | None = None) -> Run:
-    """Go on with a run that was stopped; a finished one is checked and loaded.
+    """Go on with a run that was stopped; a finished run is checked and loaded.
 
     Args:
         folder: where the run lies.
-        minutes: as for `pretrain`, whose errors are raised here, too.
+        minutes: the time that it has from now on, as for `pretrain`.
+
+    Raises:
+        ConfigError: when the folder holds no run, or one that cannot go on.
+        FloatingPointError: as for `pretrain`.
+        TimeUp: as for `pretrain`.
     """
     folder = Path(folder)
     deadline = deadline_of(minutes)
@@ -70,39 +79,54 @@ def resume(folder: str | Path, minutes: float | None = None) -> Run:
 
 
 def _train_in(
-    folder: Path, config: RunConfig, inputs: splits.Inputs | None, deadline: float
+    folder: Path,
+    config: RunConfig,
+    inputs: splits.Inputs | None,
+    deadline: float,
 ) -> Run:
     """Train what is left of the run in `folder`, which no other process may touch meanwhile."""
     with runs.lock(folder):
         if (folder / "DONE.json").exists():  # another process finished it in between
             return Run.load(folder)
-        training = Training(config, inputs or splits.select(config))
-        every = training.checkpoint_seconds
-        keeper = Keeper(training.identity(), training.machine, folder, deadline, every)
+        inputs = inputs or splits.select(config)
+        training = Training(config, inputs)
+        keeper = Keeper(
+            training.identity(),
+            training.machine,
+            folder,
+            deadline,
+            every=training.checkpoint_seconds,
+        )
         run = _train(training, keeper)
         runs.save(run, folder, keeper.machines)
         return run
 
 
 def _train(training: Training, keeper: Keeper) -> Run:
-    """All epochs that the keeper has not yet seen done."""
+    """Do all epochs that the keeper has not seen done yet."""
     config = training.config
     method = training.method
     memory = training.memory
     for epoch in keeper.remaining_epochs(config.epochs, training.load_state_dict):
         # SDCLR draws its pruning mask anew, MoCo the order of its keys.
-        method.start_epoch(epoch, config.epochs, training.generator(METHOD, epoch))
+        draw = training.generator(METHOD, epoch)
+        method.start_epoch(epoch, config.epochs, draw)
 
         # Boosted: how strongly views differ follows each sample's score of the last epoch.
         draws = training.draws_of(epoch)
         views, scores = make_views(config, memory.scores, draws, method.VIEWS, training.rarity)
-        loss = training.epoch(training.steps(epoch), views, scores)
+
+        # One pass over the data, batch by batch; what is not finite goes no further.
+        steps = training.steps(epoch)
+        loss = training.epoch(steps, views, scores)
         keeper.refuse(epoch, training.fault(), training.inputs.index)
 
         # The momentum losses give the scores of the next epoch; some epochs' are kept for good.
         is_kept = epoch % config.keep_every == 0 or epoch == config.epochs
         memory.end_epoch(keep=is_kept)
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
+
+    # A run of no epochs is the baseline of an untrained encoder.
     if config.epochs == 0:
         training.set_batch_norm()
         keeper.refuse(0, training.fault(), training.inputs.index)

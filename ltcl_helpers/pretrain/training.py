@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ from ..views import Views
 from . import finite
 from .cuda_graphs import GraphedSteps, Step, set_lr
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
-from .finite import Fault
+from .finite import Done, Fault
 from .randomness import generator, seed_for
 from .schedule import batches, updates
 
@@ -32,7 +32,8 @@ class Training:
     Args:
         config: the run's parameters.
         inputs: its images, labels and class counts.
-        method: instead of the configuration's own, e.g. with golden weights.
+        method: the method to train, instead of the configuration's own; golden replays give one
+            with weights of theirs.
 
     Attributes:
         images: uint8 [N, 3, H, W], on the device as all else.
@@ -41,55 +42,70 @@ class Training:
         optimizer: updates the method's parameters.
         memory: takes in every sample's loss.
         scores: [N], what steers the views of this epoch.
-        rarity: [N], how rare each sample's class is; an oracle's boost reads it, nothing else.
-        trail: of this epoch's steps, the sum of the losses so far, the index and the learning rate.
+        rarity: [N], how rare each sample's class is. Nothing but an oracle's boost reads it.
+        draws: two generators, of the views and of their boost.
+        machine: what the last digits of the results depend on.
+        trail: what is known of each step of this epoch so far.
     """
 
     def __init__(
-        self, config: RunConfig, inputs: splits.Inputs, method: SimCLR | None = None
+        self,
+        config: RunConfig,
+        inputs: splits.Inputs,
+        method: SimCLR | None = None,
     ) -> None:
-        use_full_float32()  # a GPU's default would round products to 10 bits
         self.config = config
         self.inputs = inputs
         self.device = pick_device(config.device)
+        use_full_float32()  # a GPU's default would round products to 10 bits
+        precision = pick_precision(config.precision, self.device)
+        self.machine = describe_machine(self.device, precision)
+
+        # The whole training set, on the device: no batch is copied from the host.
         self.images = torch.from_numpy(inputs.images).to(self.device)
         self.labels = torch.from_numpy(inputs.labels).to(self.device)
 
         # Networks may compute in bf16, the loss never does.
-        precision = pick_precision(config.precision, self.device)
-        self.machine = describe_machine(self.device, precision)
-        self.method = method or make_method(config, torch.from_numpy(inputs.class_counts))
+        class_counts = torch.from_numpy(inputs.class_counts)
+        self.method = method or make_method(config, class_counts)
         self.method.autocast = precision
-        self.method.to(self.device).to(memory_format=torch.channels_last)  # faster convolutions
-
+        self.method.to(self.device)
+        self.method.to(memory_format=torch.channels_last)  # faster convolutions
         self.optimizer = make_optimizer(self.method, config)
+
+        # The history of every sample's loss, and what steers its views.
         self.memory = MomentumLoss(len(self.labels), config.momentum_beta, self.device)
         self.scores = torch.zeros_like(self.memory.scores)  # a CUDA graph reads them here
         rarity = splits.rarity(inputs.labels, inputs.class_counts)
-        self.rarity = torch.from_numpy(rarity).to(self.scores)  # read by an oracle only
-        self.draws = [torch.Generator(self.device) for _ in range(2)]  # of views, of their boost
-        self.trail: list[tuple[Tensor, Tensor, float]] = []
+        self.rarity = torch.from_numpy(rarity).to(self.scores)
+
+        # The same two objects for all epochs: a CUDA graph draws from them.
+        draw_views = torch.Generator(self.device)
+        draw_boost = torch.Generator(self.device)
+        self.draws = [draw_views, draw_boost]
+        self.trail: list[Done] = []
         self._choose_steps()
 
     def _choose_steps(self) -> None:
-        """Steps go through CUDA graphs on a GPU."""
-        on_gpu = self.device.type == "cuda"
-        self.run_step = GraphedSteps(self.optimizer, self.draws) if on_gpu else _run_plainly
+        """Let steps go through CUDA graphs on a GPU, and be called as they are elsewhere."""
+        self.run_step: Callable[[Step, Tensor], Tensor] = _run_plainly
+        if self.device.type == "cuda":
+            self.run_step = GraphedSteps(self.optimizer, self.draws)
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, float]]:
-        """Index int64 [B], on the device, and learning rate of each update of an epoch, from 1."""
+        """Index int64 [B], on the device, and learning rate of each update of epoch 1, 2, ..."""
         return updates(self.config, len(self.labels), epoch, self.device)
 
     def epoch(self, steps: Iterable[tuple[Tensor, float]], views: Views, scores: Tensor) -> Tensor:
         """One pass over the data; `method.start_epoch` comes before it.
 
         Args:
-            steps: index int64 [B] and learning rate of each.
-            views: (images[index], scores[index]) to the views of the batch.
+            steps: the index, int64 [B], and the learning rate of each step.
+            views: makes the views of a batch of its images [B, 3, H, W] and its scores [B].
             scores: [N], what steers the views.
 
         Returns:
-            The mean loss of the samples seen, as a tensor: nothing here waits for the device.
+            The mean loss of the samples seen, [], on the device: nothing here waits for it.
         """
         self.method.train()
         self.scores.copy_(scores)
@@ -98,11 +114,13 @@ class Training:
         self.trail = []
 
         def step(index: Tensor) -> Tensor:
-            drawn = views(self.images[index], self.scores[index])
+            images = self.images[index]  # uint8 [B, 3, H, W]
+            drawn = views(images, self.scores[index])  # each float [B, 3, H, W] in [0, 1]
             batch = Batch(index, self.labels[index], drawn)
-            loss: Tensor = self.method(batch)  # [B], one value per sample
+
+            # One value per sample, [B]: the memory keeps each, the mean is the published loss.
+            loss: Tensor = self.method(batch)
             self.memory.update(index, loss)
-            # The published loss is the mean over the batch.
             self.optimizer.zero_grad(set_to_none=True)
             loss.mean().backward()
             self.optimizer.step()
@@ -112,12 +130,14 @@ class Training:
             set_lr(self.optimizer, lr)
             total = total + self.run_step(step, index)  # a new tensor: the trail keeps each
             seen += len(index)
-            self.trail.append((total, index, lr))
+            self.trail.append(Done(total, index, lr))
         return total / seen
 
     def fault(self) -> Fault | None:
-        """The step of the last epoch that left the numbers, or that weights have left them."""
-        weights = (self.method.state_dict(), self.optimizer.state_dict()["state"])
+        """What of the last epoch was not finite, if anything: a step's losses, or the weights."""
+        method = self.method.state_dict()
+        optimizer = self.optimizer.state_dict()
+        weights = (method, optimizer["state"])
         return finite.find_fault(self.trail, self.memory.value, weights)
 
     @property
@@ -127,15 +147,20 @@ class Training:
 
     @property
     def checkpoint_seconds(self) -> float:
-        """Seconds between checkpoints: a GPU does in one minute what a CPU does in many."""
+        """Seconds between checkpoints, unless the configuration says otherwise."""
         asked = self.config.checkpoint_seconds
         if asked is not None:
             return asked
-        return 240 if self.device.type == "cuda" else 60
+        if self.device.type == "cuda":
+            return 240  # a checkpoint stops a GPU, and there is much more to save
+        return 60
 
     def identity(self) -> dict[str, str]:
         """What a run must be made of to go on: the digests of its data and its parameters."""
-        return {"data": splits.data_digest(self.inputs), "config": self.config.digest()}
+        return {
+            "data": splits.data_digest(self.inputs),
+            "config": self.config.digest(),
+        }
 
     def generator(self, purpose: str, epoch: int) -> torch.Generator:
         """Random numbers on the device, a function of (seed, purpose, epoch)."""
@@ -144,18 +169,19 @@ class Training:
     def draws_of(self, epoch: int) -> list[torch.Generator]:
         """The generators of the views and of their boost, set for the epoch in place."""
         for draw, purpose in zip(self.draws, ("views", "boost"), strict=True):
-            draw.manual_seed(seed_for(self.config.seed, purpose, epoch))
+            seed = seed_for(self.config.seed, purpose, epoch)
+            draw.manual_seed(seed)
         return self.draws
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a checkpoint needs; the learning rate as a number, whatever the device."""
+        """All that a checkpoint needs, in a form that any device can go on with."""
         state = {
             "method": self.method.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "memory": self.memory.state_dict(),
         }
-        for group in state["optimizer"]["param_groups"]:  # on a GPU it is a tensor
-            group["lr"] = float(group["lr"])
+        for group in state["optimizer"]["param_groups"]:
+            group["lr"] = float(group["lr"])  # on a GPU it is a tensor
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -163,44 +189,54 @@ class Training:
         self.method.load_state_dict(state["method"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.memory.load_state_dict(state["memory"])
-        self._choose_steps()
+        self._choose_steps()  # anew: the optimizer's learning rate is another object now
 
     def set_batch_norm(self) -> None:
         """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
         self.method.train()
         with torch.no_grad():
-            for index in batches(len(self.images), self.config, 0):
-                self.method.project(self.images[index] / 255)
+            for index in batches(len(self.images), self.config, 0):  # in an order that no epoch has
+                images = self.images[index] / 255  # float [B, 3, H, W] in [0, 1]
+                self.method.project(images)
 
     def finished(self, rows: list[list[float]]) -> Run:
         """The run that this training made; `rows` are its epochs as the keeper wrote them down."""
+        kept = self.method.trained() | {HEAD: self.method.head}
+        for network in kept.values():
+            network.cpu().eval()
+        history = pd.DataFrame(rows, columns=["epoch", "loss", "lr", "seconds"])
         inputs = self.inputs
-        parts = self.method.trained() | {HEAD: self.method.head}
-        trained = {name: part.cpu().eval() for name, part in parts.items()}
         return Run(
             folder=None,
             config=self.config,
-            history=pd.DataFrame(rows, columns=["epoch", "loss", "lr", "seconds"]),
+            history=history,
             momentum_loss=self.memory.history.half(),
             epochs_kept=self.memory.epochs,
             labels=torch.from_numpy(inputs.labels),
             index=torch.from_numpy(inputs.index),
             class_counts=torch.from_numpy(inputs.class_counts),
             group_counts=torch.from_numpy(inputs.group_counts),
-            networks=trained,
+            networks=kept,
         )
 
 
 def _run_plainly(step: Step, index: Tensor) -> Tensor:
+    """The way of `GraphedSteps` without graphs."""
     return step(index)
 
 
 def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR:
-    """The configuration's method; of equal networks the first weights depend on the seed alone."""
+    """The configuration's method, with first weights that depend on the seed alone.
+
+    Args:
+        config: the run's parameters.
+        class_counts: int64 [C], the images per class, for a method that reads labels.
+    """
+    kind = load_method(config.method)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # module constructors know no generator argument
         encoder = networks.build(config)
-        method: SimCLR = load_method(config.method)(encoder, config, class_counts)
+        method: SimCLR = kind(encoder, config, class_counts)
     return method
 
 
@@ -209,7 +245,7 @@ def make_optimizer(method: nn.Module, config: RunConfig) -> torch.optim.Optimize
     return torch.optim.SGD(
         method.parameters(),
         lr=config.lr,
-        momentum=0.9,
+        momentum=0.9,  # of the gradient; nothing to do with the momentum loss
         weight_decay=config.weight_decay,
-        fused=True,
+        fused=True,  # one kernel for all parameters
     )
