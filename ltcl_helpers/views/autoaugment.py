@@ -15,7 +15,17 @@ from torch.nn.functional import pad
 from .randaugment import CODE, apply_operation, check_images
 
 BLENDS = ("Contrast", "Color", "Brightness", "Sharpness")
-PADDING = 8  # the crop moves by up to a side's 8th; Cutout's square has half a side
+# The values of operations at strength 0 and 1. Those of the blends are in `_value`.
+ENDS = {
+    "ShearX": (0, 0.3),
+    "ShearY": (0, 0.3),
+    "TranslateX": (0, 150 / 331),
+    "TranslateY": (0, 150 / 331),
+    "Rotate": (0, 30),
+    "Solarize": (255, 0),
+    "Posterize": (8, 4),
+}
+PADDING = 8  # the crop moves by up to a side's 8th: 4 pixels of 32
 
 
 class Policies(NamedTuple):
@@ -41,9 +51,13 @@ class AutoAugmentParameters(NamedTuple):
 def autoaugment_view(images: Tensor, generator: torch.Generator) -> Tensor:
     """Crop from the padded image, flip, AutoAugment, Cutout (Cubuk et al. 2019; DeVries 2017).
 
-    Images [B, 3, H, W], uint8 or float in [0, 1], on the generator's device; the view is in [0, 1],
-    not normalised, of torch's default type (float32). At 32x32: 4 pixels of padding, a black square
-    of 16x16.
+    Args:
+        images: [B, 3, H, W], uint8 or float in [0, 1]. At 32x32 the padding has 4 pixels, and
+            Cutout's black square 16x16.
+        generator: on the images' device.
+
+    Returns:
+        [B, 3, H, W] in [0, 1], not normalised, in torch's default type (float32).
     """
     check_images(images)
     count, _, height, width = images.shape
@@ -56,16 +70,23 @@ def draw_autoaugment(
 ) -> AutoAugmentParameters:
     """Draw the choices for `count` images in one generator call."""
     uniform = torch.rand(count, 10, generator=generator, device=generator.device)
-    policy = (uniform[:, 0] * len(policies("cpu").operation)).long()
-    sign = 1 - 2.0 * (uniform[:, 3:5] < 0.5)
-    top = uniform[:, 6] * (2 * (height // PADDING) + 1)
-    left = uniform[:, 7] * (2 * (width // PADDING) + 1)
+    known = len(policies("cpu").operation)
+    policy = (uniform[:, 0] * known).long()  # [B]
+    is_negative = uniform[:, 3:5] < 0.5  # [B, 2]
+
+    # The crop may lie anywhere in the padded image.
+    rows = 2 * (height // PADDING) + 1  # of the padded image, in which a crop may begin
+    columns = 2 * (width // PADDING) + 1
+    top = uniform[:, 6] * rows
+    left = uniform[:, 7] * columns
+
+    # The centre of Cutout's square may be any pixel.
     row = uniform[:, 8] * height
     column = uniform[:, 9] * width
     return AutoAugmentParameters(
         policy=policy,
         chance=uniform[:, 1:3],
-        sign=sign,
+        sign=1 - 2.0 * is_negative,
         corner=torch.stack([top.long(), left.long()], dim=1),
         flip=uniform[:, 5] < 0.5,
         hole=torch.stack([row.long(), column.long()], dim=1),
@@ -79,19 +100,20 @@ def apply_autoaugment_view(images: Tensor, parameters: AutoAugmentParameters) ->
         levels = images.to(torch.get_default_dtype())
     else:
         levels = (images * 255).round()
-    levels = _crop(levels, parameters.corner, parameters.flip)
+    levels = _crop(levels, parameters.corner, parameters.flip)  # [B, 3, H, W]
 
     # Each policy is two operations, one after the other.
     table = policies(str(images.device))
     height, width = levels.shape[2:]
     no_centre = levels.new_zeros(len(levels), 2)  # no policy has a Cutout
     for k in (0, 1):
-        operation = table.operation[parameters.policy, k]  # [B]
+        operation = table.operation[parameters.policy, k]  # [B], and so are all below
+        probability = table.probability[parameters.policy, k]
         value = table.value[parameters.policy, k]
         spread = table.spread[parameters.policy, k]
         sign = parameters.sign[:, k]
+        done = parameters.chance[:, k] < probability
         value = _whole_pixels(operation, value, height, width) + spread * sign
-        done = parameters.chance[:, k] < table.probability[parameters.policy, k]
         levels = apply_operation(levels, done, operation, value, sign, no_centre)
     return _cut_hole(levels, parameters.hole) / 255
 
@@ -104,58 +126,71 @@ def policies(device: str) -> Policies:
     rows = []
     for policy in AutoAugment(AutoAugmentPolicy.CIFAR10).policies:
         for name, probability, magnitude in policy:
-            value, spread = _value(name, (magnitude or 0) / 9)
+            strength = (magnitude or 0) / 9  # magnitudes go from 0 to 9; some have none
+            value, spread = _value(name, strength)
             rows.append([CODE[name], probability, value, spread])
-    operation, *rest = torch.tensor(rows, dtype=torch.float64).view(-1, 2, 4).unbind(2)
-    return Policies(operation.long().to(device), *(part.float().to(device) for part in rest))
+    table = torch.tensor(rows, dtype=torch.float64).view(-1, 2, 4)  # [P, 2, 4]
+    numbers = table.float().to(device)
+    return Policies(
+        operation=table[..., 0].long().to(device),
+        probability=numbers[..., 1],
+        value=numbers[..., 2],
+        spread=numbers[..., 3],
+    )
 
 
 def _value(name: str, strength: float) -> tuple[float, float]:
     """Value and spread of an operation at a strength in [0, 1]."""
     if name in BLENDS:
-        return 1.0, 0.9 * strength
-    ends = {
-        "ShearX": (0, 0.3),
-        "ShearY": (0, 0.3),
-        "TranslateX": (0, 150 / 331),
-        "TranslateY": (0, 150 / 331),
-        "Rotate": (0, 30),
-        "Solarize": (255, 0),
-        "Posterize": (8, 4),
-    }.get(name, (0, 0))
-    value = ends[0] + strength * (ends[1] - ends[0])
-    return (float(round(value)) if name == "Posterize" else value), 0.0
+        return 1.0, 0.9 * strength  # stronger or weaker than the image itself, by the sign
+    first, last = ENDS.get(name, (0, 0))
+    value = first + strength * (last - first)
+    if name == "Posterize":
+        value = float(round(value))  # whole bits
+    return value, 0.0
 
 
 def _whole_pixels(operation: Tensor, value: Tensor, height: int, width: int) -> Tensor:
     """The values, with shifts cut to whole pixels, as torchvision does."""
     for name, side in (("TranslateX", width), ("TranslateY", height)):
-        value = torch.where(operation == CODE[name], (value * side).trunc() / side, value)
+        whole = (value * side).trunc() / side  # [B]
+        value = torch.where(operation == CODE[name], whole, value)
     return value
 
 
 def _crop(levels: Tensor, corner: Tensor, flip: Tensor) -> Tensor:
     """Crops [B, 3, H, W] of the images with a black border, some mirrored."""
-    height, width = levels.shape[2:]
+    count, _, height, width = levels.shape
     top = height // PADDING
     left = width // PADDING
-    padded = pad(levels, (left, left, top, top)).permute(0, 2, 3, 1)  # [B, H + ., W + ., 3]
-    pixel = torch.arange(width, device=levels.device)
-    column = torch.where(flip[:, None], width - 1 - pixel, pixel)
+    padded = pad(levels, (left, left, top, top))  # [B, 3, H + ., W + .]
+    padded = padded.permute(0, 2, 3, 1)  # [B, H + ., W + ., 3]
+
+    # The rows and columns of the padded image that each crop takes.
+    row = torch.arange(height, device=levels.device)  # [H]
+    rows = corner[:, :1] + row  # [B, H]
+    pixel = torch.arange(width, device=levels.device)  # [W]
+    column = torch.where(flip[:, None], width - 1 - pixel, pixel)  # [B, W]
     columns = corner[:, 1:] + column  # [B, W]
-    rows = corner[:, :1] + torch.arange(height, device=levels.device)  # [B, H]
-    image = torch.arange(len(levels), device=levels.device)
+
+    image = torch.arange(count, device=levels.device)  # [B]
     cropped = padded[image[:, None, None], rows[:, :, None], columns[:, None]]  # [B, H, W, 3]
-    return cropped.permute(0, 3, 1, 2).contiguous()
+    return cropped.permute(0, 3, 1, 2).contiguous()  # [B, 3, H, W]
 
 
 def _cut_hole(levels: Tensor, hole: Tensor) -> Tensor:
     """A black square of half the side around each centre, as far as it lies in the image."""
-    inside = []
-    for side, centre in zip(levels.shape[2:], hole.unbind(1), strict=True):
-        pixel = torch.arange(side, device=levels.device)
-        from_start = pixel - (centre[:, None] - side // 4)  # [B, side]
-        inside.append((from_start >= 0) & (from_start < side // 2))
-    rows, columns = inside
+    height, width = levels.shape[2:]
+    row, column = hole.unbind(1)  # [B] each
+    rows = _covered(row, height)  # [B, H]
+    columns = _covered(column, width)  # [B, W]
     square = rows[:, None, :, None] & columns[:, None, None, :]  # [B, 1, H, W]
     return levels * ~square
+
+
+def _covered(centre: Tensor, side: int) -> Tensor:
+    """Which of an axis' `side` pixels lie in the half around `centre` [B]: bool [B, side]."""
+    pixel = torch.arange(side, device=centre.device)  # [side]
+    start = centre[:, None] - side // 4  # [B, 1]
+    from_start = pixel - start  # [B, side]
+    return (from_start >= 0) & (from_start < side // 2)

@@ -14,9 +14,11 @@ from .autoaugment import autoaugment_view
 from .randaugment import MOST, rand_augment
 from .simclr import simclr_view
 
-Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]  # images and scores [B] to their views
+# Images [B, 3, H, W] and their scores [B] to the views of the batch.
+Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
+# Images [B, 3, H, W] and a generator to one view of each.
 MakeView = Callable[[Tensor, torch.Generator], Tensor]
-KINDS: dict[str, MakeView] = {  # how a view is made of (images, generator), by its kind
+KINDS: dict[str, MakeView] = {
     "simclr": simclr_view,
     "crop": partial(simclr_view, colour=False),
     "autoaugment": autoaugment_view,
@@ -36,54 +38,71 @@ def make_views(
     of 0, as in epoch 1, a boosted run equals the plain one.
 
     Args:
-        config: says the boost, its k and its rule.
-        scores: memorization scores [N] after the last epoch.
-        generators: one that draws the views, one that draws their boost.
+        config: says the boost, its k, its rule and its scale.
+        scores: [N], the memorization scores after the last epoch.
+        generators: two generators; the first draws the views, the second draws their boost.
         kinds: the views that the method wants, by their names in `KINDS`.
-        rarity: [N] in [0, 1], needed by an oracle only, as `data.splits.rarity` gives it.
+        rarity: [N] in [0, 1], as `data.splits.rarity` gives it. Only an oracle needs it.
     """
-    draw, boost = generators
+    draw_views, draw_boost = generators
     k = config.boost_k or 1
     rule = config.boost_rule
 
     def plain_views(images: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-        return tuple(KINDS[kind](images, draw) for kind in kinds)
+        return tuple(KINDS[kind](images, draw_views) for kind in kinds)
 
     def boosted_views(images: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
         views = plain_views(images, scores)
-        if rule == "code":  # the code draws once for all views
-            drawn = [boost_strength(scores, k, rule, boost)] * len(views)
+
+        # All strengths are drawn before any view is changed: results depend on that order.
+        if rule == "code":  # the published code draws once for all views of an image
+            drawn = [boost_strength(scores, k, rule, draw_boost)] * len(views)
         else:
-            drawn = [boost_strength(scores, k, rule, boost) for _ in views]
+            drawn = [boost_strength(scores, k, rule, draw_boost) for _ in views]
+
         boosted = []
         for view, (strength, probability) in zip(views, drawn, strict=True):
-            boosted.append(rand_augment(view, strength, probability, k, boost))
+            changed = rand_augment(view, strength, probability, k, draw_boost)
+            boosted.append(changed)
         return tuple(boosted)
 
     if config.boost == "none":
         return plain_views, scores
-    steering = boost_scores(scores, config.boost, boost, rarity)
+
+    # The scores that a boost or a control puts in the place of the memorization scores.
+    steering = boost_scores(scores, config.boost, draw_boost, rarity)  # [N]
     if config.boost_scale != 1:
         steering = (steering * config.boost_scale).clamp(max=1)
     return boosted_views, steering
 
 
 def boost_scores(
-    scores: Tensor, boost: str, generator: torch.Generator, rarity: Tensor | None = None
+    scores: Tensor,
+    boost: str,
+    generator: torch.Generator,
+    rarity: Tensor | None = None,
 ) -> Tensor:
-    """The scores [N] that steer an epoch's views. Before the first ones, all are 0.
+    """The scores [N] that steer an epoch's views.
+
+    In epoch 1, when all memorization scores are 0, these are 0 whatever the boost.
 
     "memory" keeps the memorization scores. Its controls: "constant" gives every sample their mean,
     "shuffled" permutes them, "inverted" is 1 - score. An oracle reads labels, for analysis only:
     "oracle" gives each sample the rarity of its class, "oracle-shuffled" permutes that, and
     "oracle-values" hands the memorization scores out by rarity, the largest to the rarest.
+
+    Args:
+        scores: [N], the memorization scores after the last epoch.
+        boost: the name of the boost.
+        generator: draws what is shuffled.
+        rarity: [N], as for `make_views`.
     """
     if boost == "constant":
         return scores.mean().expand_as(scores)
     if boost == "shuffled":
         return _shuffled(scores, generator)
     if boost == "inverted":
-        return torch.where(scores.any(), 1 - scores, scores)
+        return torch.where(scores.any(), 1 - scores, scores)  # zeros stay zeros
     if boost in ORACLES:
         if rarity is None:
             raise ValueError(f"boost {boost!r} needs the rarity of every sample")
@@ -95,8 +114,9 @@ def _by_rarity(scores: Tensor, boost: str, generator: torch.Generator, rarity: T
     """What an oracle gives, [N]; zeros while the memorization scores are zero."""
     if boost == "oracle-values":
         # Within a class chance decides, anew in every epoch.
-        order = torch.randperm(len(scores), generator=generator, device=scores.device)
-        from_common_to_rare = order[rarity[order].argsort(stable=True)]
+        order = torch.randperm(len(scores), generator=generator, device=scores.device)  # [N]
+        by_rarity = rarity[order].argsort(stable=True)  # [N], places in `order`
+        from_common_to_rare = order[by_rarity]  # [N], positions of samples
         handed_out = torch.empty_like(scores)
         handed_out[from_common_to_rare] = scores.sort().values
         return handed_out
@@ -106,20 +126,29 @@ def _by_rarity(scores: Tensor, boost: str, generator: torch.Generator, rarity: T
 
 
 def _shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
-    return values[torch.randperm(len(values), generator=generator, device=values.device)]
+    """The values [N] in an order that chance decides."""
+    order = torch.randperm(len(values), generator=generator, device=values.device)
+    return values[order]
 
 
 def boost_strength(
-    scores: Tensor, k: int, rule: str, generator: torch.Generator
+    scores: Tensor,
+    k: int,
+    rule: str,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Strength in [0, 30] and probability in [0, 1] of samples with these scores [B].
 
-    `zeta` of `strength_of` is uniform: with rule "code" [B], one for each image and all of its
-    views; with rule "paper" [B, k], one for each operation of each view.
+    The probability is the score. `zeta` of `strength_of` is uniform: with rule "code" it is [B],
+    the same number for all views of an image; with rule "paper" it is [B, k], a number for each
+    operation of each view.
     """
-    shape = (len(scores), k) if rule == "paper" else (len(scores),)
+    shape: tuple[int, ...] = (len(scores),)
+    if rule == "paper":
+        shape = (len(scores), k)
     zeta = torch.rand(shape, generator=generator, device=scores.device)
-    return strength_of(scores, zeta, k, rule), scores
+    strength = strength_of(scores, zeta, k, rule)
+    return strength, scores
 
 
 def strength_of(scores: Tensor, zeta: Tensor, k: int, rule: str) -> Tensor:
@@ -129,7 +158,7 @@ def strength_of(scores: Tensor, zeta: Tensor, k: int, rule: str) -> Tensor:
     5 + 25 * score * zeta. Rule "paper" is 30 * score * zeta.
     """
     if rule == "paper":
-        return MOST * scores[:, None] * zeta
+        return MOST * scores[:, None] * zeta  # [B, k]
     if k == 1:
-        return 10 + 20 * scores
-    return 5 + 25 * scores * zeta
+        return 10 + 20 * scores  # [B]
+    return 5 + 25 * scores * zeta  # [B]

@@ -14,8 +14,8 @@ from torch.nn.functional import pad
 
 from .randaugment import check_images
 
-AREA = (0.1, 1.0)  # of a crop, as a share of the image
-RATIO = (3 / 4, 4 / 3)  # of a crop, width over height
+AREA = (0.1, 1.0)  # least and largest area of a crop, as a share of the image
+RATIO = (3 / 4, 4 / 3)  # least and largest width of a crop, over its height
 ATTEMPTS = 10  # boxes tried before the fallback
 FACTOR_REACH = 0.4  # of the jitter: factors 1 +- 0.4
 HUE_REACH = 0.1  # turns, to either side
@@ -38,14 +38,25 @@ class ViewParameters(NamedTuple):
 
 
 def simclr_view(
-    images: Tensor, generator: torch.Generator, *, crop: bool = True, colour: bool = True
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    crop: bool = True,
+    colour: bool = True,
 ) -> Tensor:
     """One SimCLR view of each image (Chen et al. 2020, set for 32x32 as in SDCLR and BCL).
 
-    Images [B, 3, H, W], uint8 or float in [0, 1]; the view is in [0, 1], not normalised, and of
-    torch's default type (float32).
-    `crop=False` leaves out crop and flip, `colour=False` jitter and grayscale; what stays is the
-    same for the same seed. A wrong shape, dtype or generator device is a ValueError.
+    Args:
+        images: [B, 3, H, W], uint8 or float in [0, 1].
+        generator: on the images' device.
+        crop: False leaves out crop and flip.
+        colour: False leaves out jitter and grayscale. What stays is the same for the same seed.
+
+    Returns:
+        [B, 3, H, W] in [0, 1], not normalised, in torch's default type (float32).
+
+    Raises:
+        ValueError: for a wrong shape or type, or a generator of another device.
     """
     check_images(images)
     if generator.device.type != images.device.type:
@@ -61,148 +72,219 @@ def draw_view_parameters(
     """Draw for `count` images, by the laws of torchvision's transforms, in one generator call."""
     if min(count, height, width) < 1:
         raise ValueError(f"count, height, width are {count}, {height}, {width}: each must be >= 1")
-    sizes = [ATTEMPTS, ATTEMPTS, 2, 3, 4, 4]
+    sizes = [ATTEMPTS, ATTEMPTS, 2, 3, 4, 4]  # of the parts below
     uniform = torch.rand(count, sum(sizes), generator=generator, device=generator.device)
     area, ratio, place, chance, jitter, order = uniform.split(sizes, dim=1)
-    jittered = chance[:, 1:2] < JITTER_CHANCE  # [B, 1]
-    jitter = (2 * jitter - 1) * jittered  # [B, 4] in [-1, 1)
+
+    # Some images get no jitter: theirs is 0.
+    flip_draw, jitter_draw, gray_draw = chance.unbind(1)  # [B] each
+    is_jittered = jitter_draw < JITTER_CHANCE  # [B]
+    jitter = (2 * jitter - 1) * is_jittered[:, None]  # [B, 4] in [-1, 1)
     return ViewParameters(
         box=_choose_boxes(area, ratio, place, height, width),
-        flip=chance[:, 0] < FLIP_CHANCE,
+        flip=flip_draw < FLIP_CHANCE,
         factors=1 + FACTOR_REACH * jitter[:, :3],
         hue=HUE_REACH * jitter[:, 3],
         order=order.argsort(dim=1),
-        gray=chance[:, 2] < GRAY_CHANCE,
+        gray=gray_draw < GRAY_CHANCE,
     )
 
 
-def _choose_boxes(area: Tensor, ratio: Tensor, place: Tensor, height: int, width: int) -> Tensor:
-    """Boxes [B, 4] as RandomResizedCrop's, the first attempt that fits, from uniform numbers."""
-    share = AREA[0] + (AREA[1] - AREA[0]) * area  # [B, ATTEMPTS]
-    pixels = height * width * share
-    ratio = RATIO[0] * (RATIO[1] / RATIO[0]) ** ratio  # its logarithm is uniform
-    heights = (pixels / ratio).sqrt().round().long()
-    widths = (pixels * ratio).sqrt().round().long()
+def _choose_boxes(
+    area: Tensor,
+    ratio: Tensor,
+    place: Tensor,
+    height: int,
+    width: int,
+) -> Tensor:
+    """Boxes of RandomResizedCrop: of some attempts at each, the first that fits its image.
+
+    Args:
+        area: uniform [B, ATTEMPTS], decides the areas of the attempts.
+        ratio: uniform [B, ATTEMPTS], decides their ratios of width and height.
+        place: uniform [B, 2], decides where the box lies, top and left.
+        height: of the images.
+        width: of the images.
+
+    Returns:
+        int64 [B, 4]: top, left, height and width.
+    """
+    least_area, largest_area = AREA
+    least_ratio, largest_ratio = RATIO
+    share = least_area + (largest_area - least_area) * area  # [B, ATTEMPTS]
+    pixels = height * width * share  # [B, ATTEMPTS]
+    ratio = least_ratio * (largest_ratio / least_ratio) ** ratio  # its logarithm is uniform
+    heights = (pixels / ratio).sqrt().round().long()  # [B, ATTEMPTS]
+    widths = (pixels * ratio).sqrt().round().long()  # [B, ATTEMPTS]
 
     # One more box, which always fits, for when no other does: the largest of an allowed ratio.
-    tallest = min(height, round(width / RATIO[0]))
-    widest = min(width, round(height * RATIO[1]))
+    tallest = min(height, round(width / least_ratio))
+    widest = min(width, round(height * largest_ratio))
     heights = pad(heights, (0, 1), value=tallest)  # [B, ATTEMPTS + 1]
-    widths = pad(widths, (0, 1), value=widest)
+    widths = pad(widths, (0, 1), value=widest)  # [B, ATTEMPTS + 1]
 
     # The first box that fits; argmax gives the first of equals.
-    high_enough = (heights > 0) & (heights <= height)
-    wide_enough = (widths > 0) & (widths <= width)
-    fits = high_enough & wide_enough
+    fits_height = (heights > 0) & (heights <= height)
+    fits_width = (widths > 0) & (widths <= width)
+    fits = fits_height & fits_width  # [B, ATTEMPTS + 1]
     first = fits.int().argmax(dim=1, keepdim=True)  # [B, 1]
-    box_height = heights.gather(1, first)
-    box_width = widths.gather(1, first)
+    box_height = heights.gather(1, first)  # [B, 1]
+    box_width = widths.gather(1, first)  # [B, 1]
 
-    # Its place is uniform; the fallback lies in the middle.
+    # Its place is uniform; the box that always fits lies in the middle.
     room = torch.cat([height - box_height, width - box_width], dim=1)  # [B, 2]
-    anywhere = (place * (room + 1)).long()
-    corner = torch.where(first == ATTEMPTS, room // 2, anywhere)
-    return torch.cat([corner, box_height, box_width], dim=1)
+    anywhere = (place * (room + 1)).long()  # [B, 2]
+    corner = torch.where(first == ATTEMPTS, room // 2, anywhere)  # [B, 2]
+    return torch.cat([corner, box_height, box_width], dim=1)  # [B, 4]
 
 
 def apply_view(
-    images: Tensor, parameters: ViewParameters, *, crop: bool = True, colour: bool = True
+    images: Tensor,
+    parameters: ViewParameters,
+    *,
+    crop: bool = True,
+    colour: bool = True,
 ) -> Tensor:
     """Apply a view's parameters: images as for `simclr_view`, the same result and errors."""
     check_images(images)
-    count, _, height, width = images.shape
+    count = len(images)
     if len(parameters.box) != count:
         raise ValueError(f"parameters are for {len(parameters.box)} images, there are {count}")
-    scale = 1 / 255 if images.dtype == torch.uint8 else 1.0
-    if crop:
-        top, left, box_height, box_width = parameters.box[:, :, None].unbind(1)  # [B, 1] each
-        upright = torch.zeros_like(top, dtype=torch.bool)
-        rows = _bicubic_weights(top, box_height, upright, height)  # [B, H, H]
-        columns = _bicubic_weights(left, box_width, parameters.flip[:, None], width) * scale
-        # Bicubic overshoots at edges; PIL, too, clips after each of the two passes.
-        lines = images.to(columns.dtype).flatten(1, 2)  # [B, 3 * H, W]
-        view = (lines @ columns.mT).clamp_(0, 1)
-        view = (rows[:, None] @ view.view(images.shape)).clamp_(0, 1)
-    else:
-        view = images.contiguous() * scale
+    scale = 1 / 255 if images.dtype == torch.uint8 else 1.0  # to [0, 1]
+    view = _crop(images, parameters, scale) if crop else images.contiguous() * scale
     if colour:
-        view = _change_colours(view.view(count, 3, -1), parameters)
+        pixels = view.view(count, 3, -1)  # [B, 3, H * W]
+        view = _change_colours(pixels, parameters)
     return view.view(images.shape)
 
 
-def _bicubic_weights(start: Tensor, length: Tensor, flip: Tensor, size: int) -> Tensor:
-    """Matrices [B, size, size] from an axis' pixels to its box [start, start + length), stretched.
+def _crop(images: Tensor, parameters: ViewParameters, scale: float) -> Tensor:
+    """The boxes of images [B, 3, H, W], times `scale`, stretched to the whole size, some mirrored.
 
-    Keys' cubic kernel (1981, a = -1/2) cut off at the box and normalised, as PIL does on a cropped
-    image. The output is never smaller than the box, so the wider kernel for shrinking has no use.
+    Stretching is a matrix product along each axis.
     """
-    pixel = torch.arange(size, device=start.device)
-    output = torch.where(flip, size - 1 - pixel, pixel)
-    centre = start - 0.5 + (output + 0.5) * (length / size)  # [B, size], in pixels
-    outside = (pixel < start) | (pixel >= start + length)
-    pixel = pixel.to(centre.dtype).masked_fill(outside, torch.inf)  # out of the kernel's reach
-    near = 1 - (pixel[:, None] - centre[:, :, None]).abs_()  # [B, size, size], 1 - distance
-    # Twice the kernel: its outer piece (distance < 2), and what the inner one (< 1) has more.
+    height, width = images.shape[2:]
+    top, left, box_height, box_width = parameters.box[:, :, None].unbind(1)  # [B, 1] each
+    mirrored = parameters.flip[:, None]  # [B, 1]
+    upright = torch.zeros_like(mirrored)  # [B, 1]
+    rows = _bicubic_weights(top, box_height, upright, height)  # [B, H, H]
+    columns = _bicubic_weights(left, box_width, mirrored, width) * scale  # [B, W, W]
+
+    # Bicubic overshoots at edges; PIL, too, clips after each of the two passes.
+    lines = images.to(columns.dtype).flatten(1, 2)  # [B, 3 * H, W]
+    view = (lines @ columns.mT).clamp_(0, 1)  # [B, 3 * H, W]
+    view = view.view(images.shape)  # [B, 3, H, W]
+    return (rows[:, None] @ view).clamp_(0, 1)  # [B, 3, H, W]
+
+
+def _bicubic_weights(start: Tensor, length: Tensor, flip: Tensor, size: int) -> Tensor:
+    """Matrices from the pixels of an axis to its box [start, start + length), stretched.
+
+    The weights are Keys' cubic kernel (1981, a = -1/2), cut off at the box and normalised, as PIL
+    does on a cropped image. The output is never smaller than the box, so the wider kernel for
+    shrinking has no use.
+
+    Args:
+        start: int64 [B, 1], the first pixel of the box.
+        length: int64 [B, 1], its length in pixels.
+        flip: bool [B, 1], whether the output is mirrored.
+        size: pixels of the axis.
+
+    Returns:
+        [B, size, size], for each pixel of the output the weights of the pixels of the image.
+    """
+    # Where the centre of each pixel of the output lies, in pixels of the image.
+    pixel = torch.arange(size, device=start.device)  # [size]
+    output = torch.where(flip, size - 1 - pixel, pixel)  # [B, size]
+    centre = start - 0.5 + (output + 0.5) * (length / size)  # [B, size]
+
+    # The kernel does not reach out of the box: what lies there is infinitely far away.
+    outside = (pixel < start) | (pixel >= start + length)  # [B, size]
+    reached = pixel.to(centre.dtype).masked_fill(outside, torch.inf)  # [B, size]
+    distance = (reached[:, None] - centre[:, :, None]).abs_()  # [B, size, size]
+    near = 1 - distance
+
+    # Twice the kernel: its outer piece (distance < 2), and what its inner piece (< 1) has more.
     near.clamp_(min=-1)
-    core = near.clamp(min=0)
-    weight = (near + 1).square_().mul_(near).addcmul_(core.square(), 2 - 4 * core)
-    return weight.div_(weight.sum(dim=2, keepdim=True))
+    core = near.clamp(min=0)  # 0 outside of the inner piece
+    weight = (near + 1).square_().mul_(near)  # (near + 1)^2 near
+    weight.addcmul_(core.square(), 2 - 4 * core)  # + core^2 (2 - 4 core)
+    total = weight.sum(dim=2, keepdim=True)  # [B, size, 1]
+    return weight.div_(total)
 
 
 def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     """Jitter [B, 3, H * W] in each image's own order, then grayscale; overwrites `view`.
 
-    All but hue are blends, factor * view + (1 - factor) * other, with black, the mean luminance, or
-    (saturation, grayscale) the luminance, as PIL's ImageEnhance. There are three places for them
-    before the hue shift, three after it, one for grayscale; the factor is 1 where one is not used.
-    """
-    order = parameters.order  # [B, 4]
-    drawn = pad(parameters.factors, (0, 1), value=1.0)  # [B, 4], 1 for the hue shift
-    factors = drawn.gather(1, order)  # in the order in which they are applied
-    is_late = (order == HUE).cumsum(dim=1) > 0  # from the hue shift on
+    All but hue are blends, factor * view + (1 - factor) * other, as in PIL's ImageEnhance. The
+    other is black for brightness, the mean luminance for contrast, and the luminance itself for
+    saturation and grayscale.
 
-    # The factor and the kind of each of the seven blends.
-    early = factors.masked_fill(is_late, 1)[:, :3]
-    late = factors.masked_fill(~is_late, 1)[:, 1:]
-    gray = parameters.gray[:, None].to(factors.dtype)
-    factors = torch.cat([early, late, 1 - gray], dim=1)  # [B, 7]
-    last = torch.full_like(order[:, :1], SATURATION)
-    kinds = torch.cat([order[:, :3], order[:, 1:], last], dim=1)  # [B, 7]
-    to_mean = (1 - factors) * (kinds == CONTRAST)
-    to_luminance = (1 - factors) * (kinds == SATURATION)
+    Every image goes the same way, whatever its order: three blends, the hue shift, three blends,
+    and one for grayscale. A blend that an image does not have at that step has the factor 1.
+    """
+    factors, kinds = _blends(parameters)  # [B, 7] each
+    to_mean = (1 - factors) * (kinds == CONTRAST)  # [B, 7], the share of the mean luminance
+    to_luminance = (1 - factors) * (kinds == SATURATION)  # [B, 7], the share of the luminance
 
     # Filled on the device: a copy from the host could not be captured in a CUDA graph.
-    weights = torch.cat([view.new_full((1,), weight) for weight in LUMINANCE])
+    weights = torch.cat([view.new_full((1,), weight) for weight in LUMINANCE])  # [3]
     for k in range(7):
         if k == 3:
             view = _shift_hue(view, parameters.hue)
-        other = weights @ view  # [B, H * W], luminance
-        mean = other.mean(dim=1, keepdim=True) * to_mean[:, k, None]
-        other = other.mul_(to_luminance[:, k, None]).add_(mean)
-        view = view.mul_(factors[:, k, None, None]).add_(other[:, None]).clamp_(0, 1)
+        luminance = weights @ view  # [B, H * W]
+        mean = luminance.mean(dim=1, keepdim=True) * to_mean[:, k, None]  # [B, 1]
+        other = luminance.mul_(to_luminance[:, k, None]).add_(mean)  # [B, H * W]
+        view = view.mul_(factors[:, k, None, None])  # [B, 3, H * W]
+        view = view.add_(other[:, None]).clamp_(0, 1)
     return view
+
+
+def _blends(parameters: ViewParameters) -> tuple[Tensor, Tensor]:
+    """The factor and the kind of each of an image's seven blends, [B, 7] each."""
+    order = parameters.order  # [B, 4]
+    drawn = pad(parameters.factors, (0, 1), value=1.0)  # [B, 4], 1 for the hue shift
+    factors = drawn.gather(1, order)  # [B, 4], in the order in which they are applied
+    is_late = (order == HUE).cumsum(dim=1) > 0  # [B, 4], from the hue shift on
+
+    # What comes before the hue shift, what comes after it, and grayscale.
+    early = factors.masked_fill(is_late, 1)[:, :3]
+    late = factors.masked_fill(~is_late, 1)[:, 1:]
+    gray = parameters.gray[:, None].to(factors.dtype)  # [B, 1]
+    gray_kind = torch.full_like(order[:, :1], SATURATION)  # [B, 1]
+    seven_factors = [early, late, 1 - gray]
+    seven_kinds = [order[:, :3], order[:, 1:], gray_kind]
+    return torch.cat(seven_factors, dim=1), torch.cat(seven_kinds, dim=1)
 
 
 def _shift_hue(view: Tensor, turns: Tensor) -> Tensor:
     """Shift the hues of [B, 3, H * W] by `turns` [B], |turns| <= 1/6, as through HSV and back.
 
-    A pixel keeps its largest and smallest value; the middle one moves by 6 * turns * their
-    difference. Where that leaves their range it stops, and the value at that end takes up the rest.
-    So one formula does for all: 2 * value - middle is the middle value itself, and as far out of
-    the range, for the other two, as the middle one has to go before they move.
+    A pixel keeps its smallest and its largest value, and its middle value moves between them, by
+    their difference times 6 * turns. Where it comes to the smallest or the largest it stops, and
+    the colour that has that value moves on in its place.
+
+    One formula does for all three colours: 2 * value - middle, moved, and cut off at smallest and
+    largest. For the middle colour that is the middle value, moved. For the two others it begins as
+    far outside of the range as the middle value has to go before they move.
     """
-    red, green, blue = view.unbind(1)  # [B, H * W]
+    red, green, blue = view.unbind(1)  # [B, H * W] each, as all below
     low = torch.minimum(red, green)
     high = torch.maximum(red, green)
     smallest = torch.minimum(low, blue)
     largest = torch.maximum(high, blue)
     middle = torch.maximum(low, torch.minimum(high, blue))
 
+    # In place from here on: it is memory that takes the time.
     step = (largest - smallest).mul_(-6 * turns[:, None])
-    circle = ((red, green, blue), (green, blue, red), (blue, red, green))
+    circle = (  # each colour, with the colour after it and the colour before it
+        (red, green, blue),
+        (green, blue, red),
+        (blue, red, green),
+    )
     moved = []
     for value, after, before in circle:
-        way = (after - before).sign_()  # -1, 0 or 1
+        way = (after - before).sign_()  # -1, 0 or 1: up or down the circle
         shifted = way.mul_(step).sub_(middle).add_(value, alpha=2)
         moved.append(shifted.clamp_(smallest, largest))
-    return torch.stack(moved, dim=1)
+    return torch.stack(moved, dim=1)  # [B, 3, H * W]
