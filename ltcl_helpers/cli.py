@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import runs
-from .config import RunConfig, parse_setting
+from .config import IN_FILES, RunConfig, parse_setting
 from .errors import ConfigError, TimeUp
 from .probe import choices
 from .recipes import PRESETS, RECIPES
@@ -168,6 +168,7 @@ def _probe(options: argparse.Namespace) -> None:
     shots = tuple(options.shots.split(","))
     choices.check_probes([options.protocol], [options.features], shots, options.groups)
     runs.verify(options.run)
+    _check_parts(options)  # complains of data here, before torch is loaded
     from . import probe, report
 
     if options.protocol == choices.CLASSIFIER:
@@ -186,6 +187,22 @@ def _probe(options: argparse.Namespace) -> None:
     print(report.probe_table(rows))
     if caution := runs.read_config(options.run).caution:
         print(caution)
+
+
+def _check_parts(options: argparse.Namespace) -> None:
+    """Refuse a probe that has no test part, or nothing to tell apart."""
+    from .data import images, splits
+
+    config = runs.read_config(options.run)
+    test = options.test or config.data
+    if not config.data.startswith(IN_FILES):
+        return  # complete, and slow to read
+    train = images.read_classes(config.data)
+    images.check_test(test, train, config.root)
+    drawn = config.split in splits.DRAWN and options.lists is None
+    if drawn and options.protocol != choices.CLASSIFIER:
+        for shots in options.shots.split(","):
+            choices.check_enough(shots, train.counts.tolist())
 
 
 def _report(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,13 @@ from .errors import DamagedFile
 
 if TYPE_CHECKING:  # this module stays light: a wrong call must fail in a second
     import pandas as pd
+
+
+# What NumPy raises for a file that is damaged or none of its own.
+UNREADABLE = (
+    ValueError, OSError, EOFError, AttributeError, KeyError, TypeError, RuntimeError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def sha256(data: bytes | Path) -> str:
@@ -95,8 +103,10 @@ def read_bytes(path: Path) -> bytes:
     """The content of a file."""
     try:
         return path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedFile(f"{path} does not exist") from None
     except OSError as error:
-        raise DamagedFile(f"{path} does not exist or is not readable ({error.strerror})") from None
+        raise DamagedFile(f"{path} is not readable ({error.strerror})") from None
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -107,14 +117,24 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DamagedFile(f"{path} is not a JSON object ({error}); run it again") from None
 
 
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz; nothing in it can run code."""
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz, or those of these names; nothing in it can run code."""
+    content = io.BytesIO(read_bytes(path))
     try:
-        with np.load(io.BytesIO(read_bytes(path)), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedFile(f"{path} is not a whole .npz ({reason}); copy it again") from None
+        with np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in names or not names}
+    except UNREADABLE as error:
+        raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
+
+
+def reason(error: Exception) -> str:
+    """Why NumPy cannot read a file; its own advice, to read what may run code, is not given."""
+    if isinstance(error, TypeError):
+        return "it holds a single array"
+    first = (str(error) or type(error).__name__).splitlines()[0]
+    if "pickle" in first.lower():
+        return "it holds Python objects, or is no file of NumPy's"
+    return first
 
 
 def read_parquet(path: Path) -> pd.DataFrame:

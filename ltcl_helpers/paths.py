@@ -6,6 +6,8 @@ A clone holds everything. An installed package carries the few files that its co
 
 from __future__ import annotations
 
+import contextlib
+import unicodedata
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -21,3 +23,17 @@ FIGURES = ROOT / "figures"
 PUBLISHED_NUMBERS = CARRIED / "data" / "published.csv"
 PUBLISHED_LISTS = CARRIED / "data" / "splits" / "published.json"  # names and checksums, no lists
 RUN_ONE = CARRIED / "notebooks" / "run_one.ipynb"  # the notebook that a batch executes
+
+
+def own_path(text: str | Path) -> Path:
+    """A path that a person wrote: `~` is the home folder.
+
+    A name is found in whatever Unicode form it lies there (macOS takes letters with accents apart).
+    """
+    path = Path(text)
+    with contextlib.suppress(RuntimeError):  # nobody's home: the path stays as it is written
+        path = path.expanduser()
+    if path.exists():
+        return path
+    forms = [Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD")]
+    return next((form for form in forms if form.exists()), path)

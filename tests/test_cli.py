@@ -38,10 +38,14 @@ def bad_files(tmp_path_factory):
     np.savez(folder / "objects.npz", images=SIXTY_FOUR, labels=np.array([{}] * 64, dtype=object))
     for name, index in {
         "beyond": [0, 64], "below": [-1, 2], "twice": [1, 1], "none": [], "floats": [0.5],
-        "table": [[1, 2]],
+        "table": [[1, 2]], "words": ["0", "1"],
     }.items():  # fmt: skip
         np.save(folder / f"{name}.npy", np.array(index, int if index == [] else None))
+    np.save(folder / "signed.npy", np.array([-3, 1]).astype(np.uint64))
     (folder / "text.npy").write_text("0 1 2")
+    (folder / "list.txt").write_text("0\n1\n2\n")
+    (folder / "pile" / "train").mkdir(parents=True)
+    Image.fromarray(SIXTY_FOUR[0]).save(folder / "pile" / "train" / "a.png")
     (folder / "noparts").mkdir()
     (folder / "noimages" / "train" / "cat").mkdir(parents=True)
     (folder / "broken" / "train" / "cat").mkdir(parents=True)
@@ -115,12 +119,17 @@ WRONG_RUNS = {
     GOOD + " --split {bad}/floats.npy": "whole numbers",
     GOOD + " --split {bad}/table.npy": "one list",
     GOOD + " --split {bad}/text.npy": "not a whole .npy",
-    GOOD + " --split all --set batch_size=65": "batch_size is 65",
+    GOOD + " --split all --set batch_size=65 --set drop_last=true": "batch_size is 65",
+    GOOD + " --split {bad}/signed.npy": "position 18446744073709551613",
+    GOOD + " --split {bad}/words.npy": "not one list of whole numbers",
+    GOOD + " --split {bad}/list.txt": "of a text with a position a line",
+    "--data folder:{bad}/pile": "a long tail needs 2 classes.*--split all",
     GOOD + " --set imbalance=1000": "smallest class empty",
     GOOD + " --set largest_class=17 --set imbalance=2": "16 images, 17 were asked",
     "--data folder:{bad}/noparts": "no folder train/",
     "--data folder:{bad}/noimages": "holds no images",
     "--data folder:{bad}/broken": "a.png is not a readable image",
+    "--data folder:{bad}/nowhere": "nowhere does not exist",
     "--data folder:{bad}/broken@4": "allowed is 8 to 512",
     "--resume {bad}/notarun": "holds no run .no config.json.; begin one",
     "--resume {bad}/nowhere": "config.json does not exist",

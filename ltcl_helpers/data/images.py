@@ -6,22 +6,24 @@ ConfigError names the data set or file, what is wrong with it and what to do.
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import ConfigError
-from ..files import read_npz
-from ..paths import DATA
-from . import shapes
+from ..paths import DATA, own_path
+from . import own, shapes
+from .classes import Classes, aligned
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 NAMES = "shapes[:SEED], cifar10, cifar100, npz:PATH, folder:PATH[@SIZE]"
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"}
 
 
 class ImageSet(NamedTuple):
@@ -38,6 +40,12 @@ class ImageArrays(NamedTuple):
     images: np.ndarray | shapes.Drawing
     labels: np.ndarray
     class_names: tuple[str, ...]
+    ids: tuple[int, ...] = ()  # the classes by number; empty where they have names only
+
+    @property
+    def classes(self) -> Classes:
+        """The same without the images."""
+        return Classes(self.labels, self.class_names, self.ids)
 
 
 def load_images(name: str, part: str = "train", root: str | Path | None = None) -> ImageSet:
@@ -45,13 +53,18 @@ def load_images(name: str, part: str = "train", root: str | Path | None = None) 
 
     Args:
         name: `shapes` (or `shapes:SEED`), `cifar10`, `cifar100`, `npz:PATH`, `folder:PATH[@SIZE]`.
-        part: `train` or `test`.
+        part: `train` or `test`; labels of the test part are those of the training part.
         root: where CIFAR lies; `data/` of the kit when None.
     """
+    return as_tensors(read_arrays(name, part, root))
+
+
+def as_tensors(data: ImageArrays) -> ImageSet:
+    """The same images and labels for torch."""
     import torch
 
-    images, labels, class_names = read_arrays(name, part, root)
-    return ImageSet(torch.from_numpy(np.asarray(images)), torch.from_numpy(labels), class_names)
+    images = torch.from_numpy(np.asarray(data.images))
+    return ImageSet(images, torch.from_numpy(data.labels), data.class_names)
 
 
 def read_arrays(name: str, part: str = "train", root: str | Path | None = None) -> ImageArrays:
@@ -59,21 +72,40 @@ def read_arrays(name: str, part: str = "train", root: str | Path | None = None) 
 
     Images of `shapes` are a `shapes.Drawing`: a run draws what it takes, not all.
     """
+    kind, where = _check(name, part)
+    if kind == "shapes":
+        drawing = shapes.Drawing(part, int(where or 0))
+        ids = tuple(range(len(shapes.CLASS_NAMES)))
+        return ImageArrays(drawing, drawing.labels, shapes.CLASS_NAMES, ids)
+    if kind in CIFAR_FOLDERS:
+        return _cifar(name, part, own_path(root or DATA))
+    images, classes = own.read(kind, where, part)
+    if classes.said:
+        log.warning("%s", classes.said)
+    return ImageArrays(images, classes.labels, classes.names, classes.ids)
+
+
+def read_classes(name: str, part: str = "train", root: str | Path | None = None) -> Classes:
+    """The classes of one part as `read_arrays` gives them, fast: no image is read of own data.
+
+    Nothing is logged; what must be said is in `said`.
+    """
+    kind, where = _check(name, part)
+    if kind in own.KINDS:
+        return own.read_classes(kind, where, part)
+    return read_arrays(name, part, root).classes
+
+
+def _check(name: str, part: str) -> tuple[str, str]:
+    """Kind and place of a data set's name."""
     if part not in ("train", "test"):
         raise ConfigError(f"part is {part!r}; allowed are 'train' and 'test'")
     kind, _, where = name.partition(":")
-    if kind == "shapes":
-        if where and not where.isdecimal():
-            raise ConfigError(f"data is {name!r}; the seed after 'shapes:' is a whole number")
-        drawing = shapes.Drawing(part, int(where or 0))
-        return ImageArrays(drawing, drawing.labels, shapes.CLASS_NAMES)
-    if name in CIFAR_FOLDERS:
-        return _cifar(name, part, Path(root or DATA))
-    if kind == "npz" and where:
-        return _npz(Path(where), part)
-    if kind == "folder" and where:
-        return _folder(where, part)
-    raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
+    if kind == "shapes" and where and not (where.isascii() and where.isdecimal()):
+        raise ConfigError(f"data is {name!r}; the seed after 'shapes:' is a whole number")
+    if name not in CIFAR_FOLDERS and kind != "shapes" and not (kind in own.KINDS and where):
+        raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
+    return kind, where
 
 
 def _cifar(name: str, part: str, root: Path) -> ImageArrays:
@@ -92,89 +124,51 @@ def _cifar(name: str, part: str, root: Path) -> ImageArrays:
             f"delete it and run `ltcl data get {name} --root {root}`"
         ) from None
     images = np.ascontiguousarray(data.data.transpose(0, 3, 1, 2))
-    return ImageArrays(images, np.asarray(data.targets, np.int64), tuple(data.classes))
+    names = tuple(data.classes)
+    return ImageArrays(images, np.asarray(data.targets, np.int64), names, tuple(range(len(names))))
 
 
-def _npz(path: Path, part: str) -> ImageArrays:
-    if part == "test" and not path.stem.endswith("_test"):
-        if not path.stem.endswith("_train"):
-            raise ConfigError(
-                f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
-                "or give one with --test npz:X_test.npz"
-            )
-        path = path.with_name(path.stem.removesuffix("_train") + "_test.npz")
-    arrays = read_npz(path)
-    if missing := {"images", "labels"} - set(arrays):
-        held = ", ".join(arrays) or "nothing"
-        raise ConfigError(f"{path} lacks {' and '.join(sorted(missing))}; it holds {held}")
-    images, labels = arrays["images"], arrays["labels"]
-    if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[3]):
+# --- a run's data, looked at again --------------------------------------------------------------
+
+
+def check_same(now: Classes, index: np.ndarray, labels: np.ndarray, name: str) -> None:
+    """Refuse data that are not those of a run any more: fewer images, or other labels.
+
+    Args:
+        now: the classes of the training part.
+        index: int64 [n], the run's positions.
+        labels: int64 [n], the run's labels.
+        name: of the data set.
+    """
+    if index.max() >= len(now.labels):
+        raise ConfigError(f"{name} here has {len(now.labels)} images, the run had more")
+    if not np.array_equal(now.labels[index], labels):
         raise ConfigError(
-            f"{path}: images are {images.dtype} of shape {images.shape}; "
-            "allowed is uint8 [N, H, W, 3] or [N, 3, H, W]"
+            f"{name} here has other labels than the run had; put the old data back, or run again"
         )
-    if not images.size:
-        raise ConfigError(f"{path} holds no image")
-    if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+
+
+def read_test(name: str, train: Classes, root: str | Path | None = None) -> ImageArrays:
+    """The test part of a data set, with the labels and class names of a run's training part.
+
+    Raises:
+        ConfigError: for a class that the training part lacks.
+    """
+    found = read_arrays(name, "test", root)
+    classes = aligned(found.classes, train, f"the test part of {name}")
+    return ImageArrays(found.images, classes.labels, classes.names, classes.ids)
+
+
+def check_test(name: str, train: Classes, root: str | Path | None = None) -> None:
+    """Refuse a test part of which a probe of these classes can say nothing, before it is read.
+
+    Raises:
+        ConfigError: where there is one class only, no test part, or a test class that is unknown.
+    """
+    if len(train.names) < 2:
         raise ConfigError(
-            f"{path}: labels are {labels.dtype} of shape {labels.shape} for {len(images)} images; "
-            "allowed is one whole number per image"
+            f"the run's data have one class only ({train.names[0]}), so a probe measures nothing: "
+            "every answer is right; `ltcl explore RUN --out page.html` shows how it learnt"
         )
-    names = tuple(str(n) for n in arrays.get("class_names", range(labels.max() + 1)))
-    if labels.min() < 0 or labels.max() >= len(names):
-        raise ConfigError(
-            f"{path} has labels from {labels.min()} to {labels.max()}; "
-            f"allowed are 0 to {len(names) - 1}, one for each of the {len(names)} class_names"
-        )
-    if images.shape[1] != 3:
-        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return ImageArrays(images, labels.astype(np.int64), names)
-
-
-def _shown(path: Path, root: Path) -> bool:
-    """Neither hidden nor in a hidden folder: editors and file managers leave copies there."""
-    return not any(part.startswith(".") for part in path.relative_to(root).parts)
-
-
-def _folder(where: str, part: str) -> ImageArrays:
-    """Class folders of image files, each centre-cropped and resized to SIZE x SIZE (default 32)."""
-    from PIL import Image, ImageOps
-
-    base, _, size = where.rpartition("@") if "@" in where else (where, "", "32")
-    if not size.isdecimal() or not 8 <= int(size) <= 512:
-        raise ConfigError(f"folder:{where}: the size after '@' is {size!r}; allowed is 8 to 512")
-    parts = ["train"] if part == "train" else ["test", "val"]
-    root = next((Path(base) / p for p in parts if (Path(base) / p).is_dir()), None)
-    if root is None:
-        raise ConfigError(f"{base} has no folder {' or '.join(parts)}/ with a folder per class")
-    class_names = tuple(sorted(p.name for p in root.iterdir() if p.is_dir() and _shown(p, root)))
-    found = [
-        (path, label)
-        for label, name in enumerate(class_names)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and _shown(path, root)
-    ]
-    if not found:
-        raise ConfigError(f"{root} holds no images: it needs a folder per class with png, jpg, ...")
-    images = np.empty((len(found), 3, int(size), int(size)), np.uint8)
-    for i, (path, _) in enumerate(found):
-        try:
-            with Image.open(path) as file:
-                fitted = ImageOps.fit(
-                    file.convert("RGB"), (int(size), int(size)), Image.Resampling.BICUBIC
-                )
-        except OSError:
-            raise ConfigError(f"{path} is not a readable image; repair or delete it") from None
-        images[i] = np.asarray(fitted).transpose(2, 0, 1)
-    return ImageArrays(images, np.array([label for _, label in found], np.int64), class_names)
-
-
-def check_classes(known: tuple[str, ...], tested: tuple[str, ...], where: str) -> None:
-    """Refuse a test set whose label k is not the training part's class k."""
-    for k, name in enumerate(tested):
-        own = known[k] if k < len(known) else "absent"
-        if own != name and not (k < len(known) and str(k) in (own, name)):  # a number is no name
-            raise ConfigError(
-                f"class {k} is {name!r} in the test set of {where}, in the training part {own!r}; "
-                "both need the same classes in the same order"
-            )
+    if name.partition(":")[0] in own.KINDS:
+        aligned(read_classes(name, "test", root), train, f"the test part of {name}")

@@ -6,16 +6,22 @@ class lies inside its balanced set and its long-tail set, as in the published fi
 
 from __future__ import annotations
 
+import io
+import logging
 import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from ..config import RunConfig
-from ..errors import ConfigError
-from ..files import sha256
-from .images import ImageArrays, read_arrays
+from ..config import IN_FILES, RunConfig
+from ..errors import ConfigError, DamagedFile
+from ..files import UNREADABLE, read_bytes, reason, sha256
+from ..paths import own_path
+from . import classes as own_classes
+from .images import ImageArrays, read_arrays, read_classes
+
+log = logging.getLogger(__name__)
 
 GROUPS = ("many", "medium", "few")
 RULES = ("thirds", "counts")
@@ -49,9 +55,10 @@ def class_sizes(largest: int, classes: int, imbalance: float) -> list[int]:
         raise ConfigError(f"a long tail needs 2 classes or more, the data has {classes}")
     sizes = [math.floor(largest / imbalance ** (r / (classes - 1))) for r in range(classes)]
     if sizes[-1] < 1:
+        allowed = f"allowed is an imbalance up to {largest}" if largest else "there are too few"
         raise ConfigError(
             f"imbalance {imbalance:g} with {largest} images in the largest class leaves the "
-            f"smallest class empty; allowed is an imbalance up to {largest}"
+            f"smallest class empty; {allowed}"
         )
     return sizes
 
@@ -159,26 +166,49 @@ def read_split(path: str | Path) -> np.ndarray:
     Raises:
         ConfigError: when the file is missing, damaged, or is no list of distinct positions.
     """
-    path = Path(path)
+    path = own_path(path)
     try:
-        index = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
+        content = read_bytes(path)
+    except DamagedFile as error:
+        if path.exists():
+            raise
         raise ConfigError(
             f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy)"
-        ) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise ConfigError(f"split {path} is not a whole .npy file ({error})") from None
-    if not isinstance(index, np.ndarray) or index.ndim != 1 or index.dtype.kind not in "iu":
-        raise ConfigError(f"split {path} is not one list of whole numbers")
+        ) from error
+    index = _positions_in(path, content)
     if not len(index):
         raise ConfigError(f"split {path} is empty; it needs one position or more")
     if index.min() < 0:
         raise ConfigError(f"split {path} has position {index.min()}; allowed is 0 and above")
+    if index.max() >= 2**63:
+        raise ConfigError(
+            f"split {path} has position {index.max()}, more than any data set has images; "
+            "a number below 0 that is stored as unsigned becomes such a large one"
+        )
     positions, times = np.unique(index, return_counts=True)
     if times.max() > 1:
         more = f"position {positions[times.argmax()]} {times.max()} times"
         raise ConfigError(f"split {path} has {more}; each is allowed once")
     return index.astype(np.int64)
+
+
+def _positions_in(path: Path, content: bytes) -> np.ndarray:
+    """The whole numbers [n] in a list file."""
+    if not content.startswith(b"\x93NUMPY"):
+        raise ConfigError(
+            f"split {path} is not a whole .npy file; of a text with a position a line, make one: "
+            "numpy.save('list.npy', numpy.loadtxt('list.txt', dtype=int))"
+        )
+    try:
+        index = np.load(io.BytesIO(content), allow_pickle=False)
+    except UNREADABLE as error:
+        raise ConfigError(f"split {path} is not a whole .npy file ({reason(error)})") from None
+    if index.ndim != 1 or index.dtype.kind not in "iu":
+        raise ConfigError(
+            f"split {path} is not one list of whole numbers, but {index.dtype} {list(index.shape)}"
+        )
+    positions: np.ndarray = index
+    return positions
 
 
 def split_digest(index: np.ndarray) -> str:
@@ -206,36 +236,88 @@ def select(config: RunConfig) -> Inputs:
             f"split {config.split} has position {index.max()}, but {config.data} has "
             f"{len(data.labels)} images; is it the list of another data set?"
         )
-    if len(index) < config.batch_size:
-        raise ConfigError(
-            f"batch_size is {config.batch_size}, but split {config.split} of {config.data} has "
-            f"{len(index)} images; use a batch of {len(index)} or fewer"
-        )
-    cut_off = len(index) % config.batch_size == 1 and not config.equal_batches
-    if cut_off and not config.drop_last:
-        raise ConfigError(
-            f"batch_size {config.batch_size} leaves a last batch of 1 image, which has nothing to "
-            "be told from; use another batch_size, equal_batches=true or drop_last=true"
-        )
+    _check_batches(config, len(index))
     labels, classes = data.labels[index], len(data.class_names)
     counts = np.bincount(labels, minlength=classes)
-    partner = Path(config.split.replace("_D_b", "_D_i"))  # the published naming
-    if listed is not None and partner != Path(config.split) and partner.exists():
+    partner = own_path(config.split.replace("_D_b", "_D_i"))  # the published naming
+    if listed is not None and "_D_b" in config.split and partner.exists():
         group_counts = np.bincount(data.labels[read_split(partner)], minlength=classes)
+    _tell(config, data, counts)
     return Inputs(
         data.images[index], labels, index, counts, counts if group_counts is None else group_counts
     )
+
+
+def _check_batches(config: RunConfig, images: int) -> None:
+    """Refuse batches that are empty, or have one image, which has nothing to be told from."""
+    if images < 2:
+        raise ConfigError(f"split {config.split} of {config.data} has 1 image; a run needs 2")
+    size = config.batch_size
+    if config.drop_last and images < size:
+        raise ConfigError(
+            f"batch_size is {size}, but split {config.split} of {config.data} has {images} images, "
+            f"and drop_last leaves out what fills no batch; set batch_size={images} or less"
+        )
+    smallest = images % size or size
+    if config.equal_batches:
+        smallest = images // math.ceil(images / size)
+    if smallest == 1 and not config.drop_last:
+        raise ConfigError(
+            f"batch_size {size} leaves a last batch of 1 image, which has nothing to "
+            "be told from; use another batch_size, equal_batches=true or drop_last=true"
+        )
+
+
+def _tell(config: RunConfig, data: ImageArrays, counts: np.ndarray) -> None:
+    """Say before training what a person should know of her own data: their classes above all."""
+    taken, there = int(counts.sum()), len(data.labels)
+    if taken < config.batch_size:
+        log.warning(
+            "%d images are less than a batch of %d, so an epoch is one update; for more updates "
+            "set batch_size, for example to %d",
+            taken, config.batch_size, max(2, taken // 4),
+        )  # fmt: skip
+    if not config.data.startswith(IN_FILES):
+        return
+    if config.split == "long-tail" and np.ptp(data.classes.counts) > 0:
+        log.warning(
+            "split long-tail takes %d of the %d images, as if classes of one size were there; "
+            "--split all takes the data as they are",
+            taken, there,
+        )  # fmt: skip
+    try:
+        test: own_classes.Classes | str = read_classes(config.data, "test", config.root)
+    except ConfigError as error:
+        test = str(error)
+    own_classes.tell(config.data, data.class_names, counts, test)
 
 
 def _positions(config: RunConfig, data: ImageArrays) -> tuple[np.ndarray, np.ndarray | None]:
     """The split's positions, and the class counts that define its groups if not its own."""
     if config.split == "all":
         return np.arange(len(data.labels)), None
-    smallest = int(np.bincount(data.labels, minlength=len(data.class_names)).min())
-    largest = config.largest_class or smallest * 9 // 10  # a tenth stays unseen, as published
-    sizes = class_sizes(largest, len(data.class_names), config.imbalance)
-    tail = long_tail(data.labels, sizes, config.drawn_with, config.mirrored)
+    counts = data.classes.counts
+    largest = config.largest_class or int(counts.min()) * 9 // 10  # a tenth stays unseen
+    cannot = largest < config.imbalance and config.largest_class is None
+    if cannot and np.ptp(counts) > 0:
+        rarest = data.class_names[counts.argmin()]
+        raise ConfigError(
+            f"split {config.split}: class {rarest} has {counts.min()} images, too few to cut a "
+            f"long tail of imbalance {config.imbalance:g} from; the classes have {counts.min()} to "
+            f"{counts.max()} images, and --split all takes them as they are"
+        )
+    try:
+        return _drawn(config, data.labels, class_sizes(largest, len(counts), config.imbalance))
+    except ConfigError as error:
+        raise ConfigError(f"{error}; --split all takes the data as they are") from None
+
+
+def _drawn(
+    config: RunConfig, labels: np.ndarray, sizes: list[int]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """A long tail of these sizes; or its balanced partner, and the counts of the tail."""
+    tail = long_tail(labels, sizes, config.drawn_with, config.mirrored)
     if config.split == "long-tail":
         return tail, None
-    same_size = balanced(data.labels, sum(sizes) // len(sizes), config.drawn_with)
-    return same_size, np.bincount(data.labels[tail], minlength=len(sizes))
+    same_size = balanced(labels, sum(sizes) // len(sizes), config.drawn_with)
+    return same_size, np.bincount(labels[tail], minlength=len(sizes))

@@ -13,7 +13,7 @@ import torch
 
 from ..config import RunConfig
 from ..data import splits
-from ..data.images import read_arrays
+from ..data.images import check_same, read_arrays
 from ..errors import ConfigError
 from ..methods.memory import memorization_score
 from ..runs.run import Run
@@ -192,10 +192,7 @@ def _find_images(history: History) -> None:
     assert config is not None and index is not None and labels is not None  # a run has all three
     try:
         data = read_arrays(config.data, "train", config.root)
-        if index.max() >= len(data.labels):
-            raise ConfigError(f"{config.data} here has {len(data.labels)} images, the run had more")
-        if not np.array_equal(data.labels[index], labels):
-            raise ConfigError(f"{config.data} here has other labels than the run")
+        check_same(data.classes, index, labels, config.data)
     except (ConfigError, OSError) as error:
         history.no_images = (
             f"No images ({error}). To see them, put the data in that place, or open the run with "

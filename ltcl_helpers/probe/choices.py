@@ -31,6 +31,16 @@ def check_shots(shots: str) -> None:
         raise ConfigError(f"shots is {shots!r}; allowed are {named} and a number per class")
 
 
+def check_enough(shots: str, class_counts: Sequence[int]) -> None:
+    """Raise a ConfigError where drawn lists of so many shots need more images than a class has."""
+    smallest = min(class_counts)
+    if shots not in NAMED_SHOTS and int(shots) > smallest:
+        raise ConfigError(
+            f"shots is {shots}, but the smallest class has {smallest} images in the training part; "
+            f"allowed are 1 to {smallest} and {', '.join(NAMED_SHOTS)}: --shots full takes them all"
+        )
+
+
 def check_probes(
     protocols: Sequence[str], features: Sequence[str], shots: Sequence[str], groups: str = "thirds"
 ) -> None:

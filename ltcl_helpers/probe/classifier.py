@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..data import load_images, splits
+from ..data import splits
+from ..data.images import as_tensors, check_same, check_test, read_classes, read_test
 from ..runs import Run
 from .choices import CLASSIFIER, OWN_LABELS
 from .groups import result_rows
 from .linear import features, measure
-from .run import about_run
+from .run import about_run, untested
 
 
 def classifier_rows(
@@ -32,7 +33,10 @@ def classifier_rows(
     config = run.config
     classifier = run.network("classifier")
     test = test or config.data
-    held_out = load_images(test, "test", config.root)
+    train = read_classes(config.data, "train", config.root)
+    check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
+    check_test(test, train, config.root)
+    held_out = as_tensors(read_test(test, train, config.root))
     with torch.no_grad():
         logits = classifier(features(run.encoder, held_out.images))  # [M, C]
     result = measure(logits, held_out.labels)
@@ -40,6 +44,7 @@ def classifier_rows(
         "test": test,
         "protocol": CLASSIFIER,
         "groups": groups,
+        "untested": untested(held_out),
         "shots": OWN_LABELS,
         "list": "training split",
         "list_source": "split",

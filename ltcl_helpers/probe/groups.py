@@ -17,7 +17,7 @@ def group_report(
     """Accuracy of the many, medium and few classes, their spread, and the mean over all classes.
 
     Args:
-        per_class: [C] accuracies.
+        per_class: [C] accuracies; NaN for a class without a test image, which is in no mean.
         class_counts: [C] images per class in the long-tail set; where all are equal nobody is many
             or few and only "all" is reported, as where the rule leaves one of the groups empty.
         rule: who is in which group: "thirds" (CIFAR) or "counts" (ImageNet, Places).
@@ -26,11 +26,14 @@ def group_report(
         many, medium, few: means of per-class accuracies; std: population standard deviation of
         these three, the "balancedness" of the papers; all: mean over the classes.
     """
-    members = splits.served(class_counts, rule)
-    report = {name: float(per_class[ids].mean()) for name, ids in members.items()}
-    if members:
+    tested = ~np.isnan(per_class)
+    served = splits.served(class_counts, rule)
+    members = {name: ids[tested[ids]] for name, ids in served.items()}
+    report: dict[str, float] = {}
+    if members and all(map(len, members.values())):
+        report = {name: float(per_class[ids].mean()) for name, ids in members.items()}
         report["std"] = float(np.std(list(report.values())))
-    return report | {"all": float(per_class.mean())}
+    return report | {"all": float(per_class[tested].mean())}
 
 
 def result_rows(
@@ -46,7 +49,8 @@ def result_rows(
     """
     report = group_report(result.per_class, class_counts, about["groups"])
     if class_std:
-        report["class std"] = float(np.std(result.per_class))
+        tested = ~np.isnan(result.per_class)
+        report["class std"] = float(np.std(result.per_class[tested]))
     report["top5"] = result.top5
     rows = [{**about, "group": group, "accuracy": value} for group, value in report.items()]
     rows[-1]["per_class"] = result.per_class.tolist()  # beside the last number of the list

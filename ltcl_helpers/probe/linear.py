@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import ConfigError
 from .choices import ON_FEATURES, check_choice
 
 FIRST_LR = 1e-2  # of protocol "bcl"
@@ -42,6 +43,7 @@ def linear_probe(
     test_labels: Tensor,
     protocol: str = "bcl",
     seed: int = 0,
+    classes: int | None = None,
 ) -> ProbeResult:
     """Fit a linear classifier on frozen features and test it.
 
@@ -54,9 +56,16 @@ def linear_probe(
             learning rate 1e-2 to 1e-6), "logistic" (scikit-learn, standardised; fast), or "knn"
             (the nearest 200 vote; nothing is trained).
         seed: decides the first weights and the order of the "bcl" probe.
+        classes: C; by the largest label when None.
+
+    Raises:
+        ConfigError: for an unknown protocol, or labelled images of one class only.
     """
     check_choice("protocol", protocol, ON_FEATURES)
-    classes = int(max(train_labels.max(), test_labels.max())) + 1
+    if len(train_labels.unique()) < 2:
+        raise ConfigError("the labelled images are of one class only; a probe needs 2 or more")
+    if classes is None:
+        classes = int(max(train_labels.max(), test_labels.max())) + 1
     fit = {"bcl": _bcl, "logistic": _logistic, "knn": _knn}[protocol]
     return measure(fit(train_features, train_labels, test_features, classes, seed), test_labels)
 

@@ -12,8 +12,9 @@ from ..data import splits
 from ..data.downloads import published_lists
 from ..errors import ConfigError
 from ..files import sha256
+from ..paths import own_path
 from ..runs import Run
-from .choices import check_shots
+from .choices import check_enough, check_shots
 
 DRAWN_LISTS = 5  # as many as are published for each number of shots
 
@@ -43,6 +44,7 @@ def labelled_lists(
         per_class = max(1, int(np.bincount(labels).min()) * 9 // 1000)
         drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
         return [LabelledList(f"first {per_class} per class", drawn, "drawn")]
+    check_enough(shots, np.bincount(labels).tolist())
     pool, name = _unseen(run, labels, int(shots))
     return [
         LabelledList(
@@ -60,7 +62,13 @@ def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> 
     """
     if found := _find_lists(run.config, "validation", len(labels), where):
         return found[0]
-    per_class = max(1, int(np.bincount(labels).min()) // 10)
+    smallest = int(np.bincount(labels).min())
+    if smallest < 2:
+        raise ConfigError(
+            "protocol sdclr sets images of each class aside for validation, but the smallest class "
+            "has 1; use --protocol bcl"
+        )
+    per_class = max(1, smallest // 10)
     (few,) = labelled_lists(run, labels, "1%", where)
     pool, name = _unseen(run, labels, per_class, few.index)
     drawn = pool[splits.few_shot(labels[pool], per_class, 0)]
@@ -81,7 +89,7 @@ def _find_lists(
     config: RunConfig, shots: str, images: int, where: Path | None
 ) -> list[LabelledList]:
     """List files by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it."""
-    split = Path(config.split)
+    split = own_path(config.split)
     in_file = config.split not in splits.DRAWN and "split" in split.stem
     if not in_file and where is None:
         return []
@@ -92,6 +100,7 @@ def _find_lists(
         "validation": f"{prefix}valIdxList.npy",
     }
     pattern = patterns.get(shots, f"{prefix}split*_test_{shots}shot.npy")
+    where = where and own_path(where)
     folder = where or split.parent.parent
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
     if where and not paths:

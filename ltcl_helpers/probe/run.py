@@ -13,8 +13,10 @@ import torch
 from torch.nn import functional as F
 
 from ..config import RunConfig
-from ..data import ImageArrays, ImageSet, load_images, read_arrays, splits
-from ..data.images import check_classes
+from ..data import ImageArrays, ImageSet, read_arrays, splits
+from ..data.folders import listed
+from ..data.images import as_tensors, check_same, check_test, read_test
+from ..errors import ConfigError
 from ..files import read_parquet
 from ..pretrain import pick_device, use_full_float32
 from ..runs import Run, add_table
@@ -53,9 +55,7 @@ def probe_run(
     run = Run.load(folder)
     config = run.config
     test = test or config.data
-    train = read_arrays(config.data, "train", config.root)
-    held_out = load_images(test, "test", config.root)
-    check_classes(train.class_names, held_out.class_names, test)
+    train, held_out = _both_parts(run, test)
 
     # The labelled lists of every number of shots, and a probe of each.
     where = Path(lists) if lists else None
@@ -71,6 +71,7 @@ def probe_run(
 
     # Rows: a line for each list and group.
     about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
+    about |= {"untested": untested(held_out)}
     counts = run.group_counts.numpy()
     rows = []
     for (number, each), result in zip(found, results, strict=True):
@@ -78,6 +79,33 @@ def probe_run(
         rows += result_rows(result, counts, listed, class_std=protocol == "sdclr")
         log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
     return pd.DataFrame(rows)
+
+
+def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
+    """The training part, which must be the run's still, and a test part of the same classes."""
+    config = run.config
+    train = read_arrays(config.data, "train", config.root)
+    check_same(train.classes, run.index.numpy(), run.labels.numpy(), config.data)
+    check_test(test, train.classes, config.root)
+    held_out = read_test(test, train.classes, config.root)
+    ours, theirs = (part.images[:1].shape[2:] for part in (train, held_out))
+    if ours != theirs:
+        raise ConfigError(
+            f"images of the test part of {test} are {_sides(theirs)}, those of training are "
+            f"{_sides(ours)}; give both one size, as in folder:PATH@{ours[0]}"
+        )
+    return train, as_tensors(held_out)
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    height, width = shape
+    return f"{width} x {height} pixels"
+
+
+def untested(test: ImageSet) -> str:
+    """The names of the classes without a test image, which are in no mean; often none."""
+    counts = np.bincount(test.labels, minlength=len(test.class_names))
+    return listed([test.class_names[k] for k in np.flatnonzero(counts == 0)])
 
 
 def _of_list(shots: str, each: LabelledList) -> dict[str, object]:
@@ -128,7 +156,8 @@ def _feature_results(
     for each in lists:
         at = torch.from_numpy(np.searchsorted(used, each.index))
         labels = torch.from_numpy(train.labels[each.index])
-        yield linear_probe(train_x[at], labels, test_x, test.labels, protocol)
+        classes = len(train.class_names)
+        yield linear_probe(train_x[at], labels, test_x, test.labels, protocol, classes=classes)
 
 
 def _sdclr_results(
@@ -140,7 +169,7 @@ def _sdclr_results(
     device: torch.device,
 ) -> Iterator[ProbeResult]:
     """Each list's probe as in the SDCLR paper; `held` are the positions of the validation list."""
-    classes = int(max(train.labels.max(), test.labels.max())) + 1
+    classes = len(train.class_names)
     test_x = embed(test.images)
     held_x = embed(torch.from_numpy(train.images[held])).to(device)
     held_y = torch.from_numpy(train.labels[held]).to(device)
@@ -176,6 +205,6 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
     pruned = rows["method"].str.endswith(" pruned")
     kinds = pruned.map({True: "pruned", False: "encoder"})
     kinds = kinds.mask(rows["method"] == "pixels", "pixels")
-    usual = {"test": rows["data"], "features": kinds, "groups": "thirds"}
+    usual = {"test": rows["data"], "features": kinds, "groups": "thirds", "untested": ""}
     missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
     return rows.assign(**missing)

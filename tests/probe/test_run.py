@@ -10,7 +10,7 @@ import torch
 
 from ltcl_helpers import cli, files, probe, runs
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.data import shapes, splits
+from ltcl_helpers.data import splits
 from ltcl_helpers.data.images import load_images
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
@@ -33,6 +33,18 @@ def test_group_report_equals_the_published_summary(golden):
 def test_classes_without_groups_are_reported_together(counts):
     report = probe.group_report(np.array([0.2, 0.4]), np.array(counts))
     assert report == {"all": pytest.approx(0.3)}
+
+
+def test_a_class_without_a_test_image_is_in_no_mean():
+    accuracies, counts = np.array([0.9, np.nan, 0.6, 0.5, 0.2, 0.1]), np.array([9, 8, 7, 6, 5, 4])
+    report = probe.group_report(accuracies, counts)
+    assert report["all"] == pytest.approx(np.mean([0.9, 0.6, 0.5, 0.2, 0.1]))
+    found = [report[group] for group in splits.GROUPS]
+    assert found == pytest.approx([0.9, 0.55, 0.15]) and report["std"] == pytest.approx(
+        np.std(found)
+    )
+    accuracies[0] = np.nan  # nobody is left of many
+    assert probe.group_report(accuracies, counts) == {"all": pytest.approx(0.35)}
 
 
 def test_groups_by_counts_are_those_of_imagenet():
@@ -202,16 +214,25 @@ def test_lists_of_several_data_sets_are_not_mixed(tiny_run):
             probe.labelled_lists(tiny_run, np.arange(50_000) % 10, shots, DATA / "splits")
 
 
-def test_a_test_set_of_other_classes_is_refused(tiny_run, tmp_path):
-    images = np.zeros((12, 32, 32, 3), np.uint8)
-    for names, found in (
-        (shapes.CLASS_NAMES[::-1], "class 0 is 'hexbar-ramp'"),
-        ((*shapes.CLASS_NAMES, "bird"), "class 12 is 'bird'.*'absent'"),
-    ):
+def test_a_test_set_has_the_classes_of_training_by_name(tiny_run, tmp_path):
+    """In another order they are the same classes; a class that training lacks is refused."""
+    images, labels, names = load_images("shapes", "test")
+    chosen = torch.arange(0, 3000, 25)
+    shown = images[chosen].permute(0, 2, 3, 1).numpy()
+    accuracies = []
+    for order in (np.arange(12), np.arange(12)[::-1]):
         path = tmp_path / "other_test.npz"
-        np.savez(path, images=images, labels=np.arange(12), class_names=names)
-        with pytest.raises(ConfigError, match=found):
-            probe.probe_run(tiny_run.folder, ("10",), test=f"npz:{path}")
+        other = [names[k] for k in order]
+        np.savez(path, images=shown, labels=np.argsort(order)[labels[chosen]], class_names=other)
+        rows = probe.probe_run(tiny_run.folder, ("10",), None, f"npz:{path}", "logistic")
+        accuracies.append(rows.loc[rows["group"] == "few", "accuracy"].tolist())
+    assert accuracies[0] == accuracies[1] and np.std(accuracies[0]) > 0
+    np.savez(path, images=shown[:13], labels=np.arange(13), class_names=(*names, "bird"))
+    with pytest.raises(ConfigError, match="images of class bird, which the training part lacks"):
+        probe.probe_run(tiny_run.folder, ("10",), test=f"npz:{path}")
+    np.savez(path, images=shown[:12, :24, :24], labels=np.arange(12), class_names=names)
+    with pytest.raises(ConfigError, match="24 x 24 pixels, those of training are 32 x 32"):
+        probe.probe_run(tiny_run.folder, ("10",), test=f"npz:{path}")
 
 
 def test_our_own_lists_are_called_drawn(tiny_run):

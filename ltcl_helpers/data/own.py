@@ -1,0 +1,183 @@
+"""Data that a person brings, .npz or a folder of image files, with a train and a test part.
+
+Labels of a test part are those of the training part beside it.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ConfigError
+from ..files import read_npz
+from ..paths import own_path
+from . import folders
+from .classes import Classes, aligned, of_numbers
+
+KINDS = ("npz", "folder")
+FOLDERS = {"train": ("train",), "test": ("test", "val")}  # of each part, by preference
+SIZES = range(8, 513)  # sides of a folder's images, pixels
+
+
+def read(kind: str, where: str, part: str) -> tuple[np.ndarray, Classes]:
+    """Images uint8 [N, 3, H, W] and classes of one part.
+
+    Args:
+        kind: one of `KINDS`.
+        where: the place, as written after the colon of a data set's name.
+        part: `train` or `test`.
+    """
+    if kind == "npz":
+        path = _npz_file(where, part)
+        arrays = read_npz(path)
+        images = _npz_images(path, arrays)
+        classes = _npz_classes(path, arrays)
+    else:
+        _, size = _base_and_size(where)
+        found = _search(where, part)
+        images = folders.read_images(found.files, size)
+        classes = Classes(found.labels, found.class_names, (), found.said)
+    return images, _as_in_training(kind, where, part, classes)
+
+
+def read_classes(kind: str, where: str, part: str) -> Classes:
+    """The same without the images, which are not read: fast."""
+    if kind == "npz":
+        path = _npz_file(where, part)
+        classes = _npz_classes(path, read_npz(path, "labels", "class_names"))
+    else:
+        found = _search(where, part)
+        classes = Classes(found.labels, found.class_names, (), found.said)
+    return _as_in_training(kind, where, part, classes)
+
+
+def _as_in_training(kind: str, where: str, part: str, classes: Classes) -> Classes:
+    """A test part with the classes of the training part beside it, where there is such a part."""
+    if part == "train" or not _has_training_part(kind, where):
+        return classes
+    return aligned(classes, read_classes(kind, where, "train"), f"the test part of {kind}:{where}")
+
+
+def _has_training_part(kind: str, where: str) -> bool:
+    if kind == "npz":
+        return _npz_file(where, "train").exists()
+    base, _ = _base_and_size(where)
+    return _part_folder(base, "train") is not None
+
+
+# --- .npz -------------------------------------------------------------------------------------
+
+
+def _npz_file(where: str, part: str) -> Path:
+    """The file of a part: X_train.npz is for training, and X_test.npz beside it for the test."""
+    path = own_path(where)
+    stem, _, named = path.stem.rpartition("_")
+    if part == "train":
+        return path.with_name(f"{stem}_train.npz") if named == "test" else path
+    if named not in ("train", "test"):
+        raise ConfigError(
+            f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
+            "or give one with --test npz:X_test.npz"
+        )
+    return own_path(path.with_name(f"{stem}_test.npz"))
+
+
+def _npz_images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Checked images uint8 [N, 3, H, W]."""
+    if missing := {"images", "labels"} - set(arrays):
+        held = ", ".join(arrays) or "nothing"
+        raise ConfigError(f"{path} lacks {' and '.join(sorted(missing))}; it holds {held}")
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[3]):
+        raise ConfigError(
+            f"{path}: images are {images.dtype} of shape {images.shape}; "
+            "allowed is uint8 [N, H, W, 3] or [N, 3, H, W]"
+        )
+    if not images.size:
+        raise ConfigError(f"{path} holds no image")
+    if len(labels) != len(images):
+        raise ConfigError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape} for {len(images)} images; "
+            "allowed is one whole number per image"
+        )
+    if images.shape[1] != 3:
+        images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    return images
+
+
+def _npz_classes(path: Path, arrays: dict[str, np.ndarray]) -> Classes:
+    """The classes of an .npz by its labels, and by its class_names where it has them."""
+    if "labels" not in arrays:
+        raise ConfigError(f"{path} lacks labels; without any, give all images label 0")
+    labels = arrays["labels"]
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]  # a column, as Keras has it
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise ConfigError(
+            f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
+            "allowed is one whole number per image"
+        )
+    if not len(labels):
+        raise ConfigError(f"{path} holds no image")
+    names = arrays.get("class_names")
+    if names is None:
+        return of_numbers(labels, None, path)
+    if names.ndim != 1:
+        raise ConfigError(f"{path}: class_names are of shape {names.shape}; allowed is one list")
+    texts = tuple(_text(name) for name in names.tolist())
+    return of_numbers(labels, texts, path)
+
+
+def _text(name: object) -> str:
+    """A class name as text, in the one Unicode form in which names are compared."""
+    text = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
+    return unicodedata.normalize("NFC", text)
+
+
+# --- folders ----------------------------------------------------------------------------------
+
+
+def _base_and_size(where: str) -> tuple[Path, int]:
+    """PATH[@SIZE]: the folder, and the side of its images."""
+    base, _, size = where.rpartition("@") if "@" in where else (where, "", "32")
+    if not (size.isascii() and size.isdecimal()) or int(size) not in SIZES:
+        raise ConfigError(
+            f"folder:{where}: the size after '@' is {size!r}; "
+            f"allowed is {SIZES.start} to {SIZES.stop - 1}"
+        )
+    return own_path(base), int(size)
+
+
+def _part_folder(base: Path, part: str) -> Path | None:
+    """The folder of a part; for training also `base` itself, where it is a pile of images."""
+    for name in FOLDERS[part]:
+        if (base / name).is_dir():
+            return base / name
+    pile = base.is_dir() and not _inner(base) and any(base.iterdir())
+    return base if part == "train" and pile else None
+
+
+def _inner(base: Path) -> list[str]:
+    """The folders in a folder that are not hidden."""
+    return sorted(p.name for p in base.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _search(where: str, part: str) -> folders.Found:
+    """The images of a part, at least one."""
+    base, _ = _base_and_size(where)
+    if not base.is_dir():
+        raise ConfigError(f"folder {base} does not exist; give folder:PATH[@SIZE]")
+    root = _part_folder(base, part)
+    if root is None:
+        wanted = " or ".join(FOLDERS[part])
+        there = folders.listed(_inner(base)) or "no folder"
+        raise ConfigError(f"{base} has no folder {wanted}/ with a folder per class; it has {there}")
+    found = folders.search(root)
+    if not found.files:
+        raise ConfigError(
+            f"{root} holds no images: it needs a folder per class with png, jpg, ..."
+            + (f" ({found.said})" if found.said else "")
+        )
+    return found
