@@ -121,6 +121,7 @@ def _head(study: Study) -> Iterator[str]:
 
 def _results(study: Study) -> Iterator[str]:
     yield to_html("## Accuracy")
+    yield to_html(tables.bullets(tables.left_out(study)))
     theirs = tables.published(study)
     for keys, part in tables.by_block(tables.table(study)):
         beside = theirs
@@ -175,7 +176,9 @@ def _signal(study: Study) -> Iterator[str]:
     yield to_html("## Does the momentum loss know the tail?")
     found = signal(study)
     if found.empty:
-        yield to_html("No run here kept a momentum loss over classes of different sizes.")
+        yield to_html(
+            "No run here kept a momentum loss over three or more classes of different sizes."
+        )
         return
     controls = found["split"].eq("balanced") | found["split"].str.contains("_D_b")
     for key, part in found.groupby("section", sort=False):

@@ -19,6 +19,7 @@ from ..config import RunConfig, joint_caution
 from ..data import splits
 from ..errors import ConfigError
 from ..paths import RESULTS
+from ..probe.run import about_run
 from ..runs import Run
 
 WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
@@ -62,14 +63,27 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
 
 def _rows_of(folder: Path) -> pd.DataFrame:
     run = Run.load(folder)
-    if not (folder / "probe.parquet").exists():
+    if (folder / "probe.parquet").exists():
+        rows = probe.complete(files.read_parquet(folder / "probe.parquet"))
+    elif len(run.class_counts) == 1:
+        rows = _no_accuracy(run)
+    else:
         raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
-    rows = probe.complete(files.read_parquet(folder / "probe.parquet"))
-    rows = rows[rows["test"] == rows["data"]]  # another test set's are no result of the run's data
+    own = rows["test"] == rows["data"]
+    if own.any():
+        rows = rows[own]  # another test set's are no result of the run's data, unless it has none
     if "per_class" in rows:
         rows = _with_classes(rows)
     rows = rows.assign(**_about(run))
     return _with_names(rows, run.config)
+
+
+def _no_accuracy(run: Run) -> pd.DataFrame:
+    """The one row of a run whose data have one class: no probe can measure anything there."""
+    texts = ("protocol", "shots", "list", "list_source", "list_sha256", "groups", "untested")
+    about = about_run(run.config, "encoder") | dict.fromkeys(texts, "")
+    about |= {"test": run.config.data, "images": len(run.index)}
+    return pd.DataFrame([{**about, "group": "none", "accuracy": np.nan}])
 
 
 def _about(run: Run) -> dict[str, Any]:
@@ -118,6 +132,7 @@ def _with_classes(rows: pd.DataFrame) -> pd.DataFrame:
     each = listed.explode("per_class")
     number = each.groupby(level=0).cumcount().astype(str)
     each = each.assign(group="class " + number, accuracy=each["per_class"].astype(float))
+    each = each[each["accuracy"].notna()]  # of a class without a test image there is none
     return pd.concat([rows, each], ignore_index=True).drop(columns="per_class")
 
 
@@ -150,7 +165,7 @@ def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
     """
     keys = [*(levels or ("name",)), *WHO]
     rows = controlled(rows)
-    for column in ("folder", "shots", "protocol"):
+    for column in ("folder", "shots", "protocol", "test"):
         mixed = rows.groupby(keys)[column].nunique()
         if (mixed > 1).any():
             worst: Any = mixed.idxmax()
@@ -178,12 +193,15 @@ def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     tables = []
     for run in map(Run.load, folders(where)):
         config, counts = run.config, run.group_counts.numpy()
-        if not run.epochs_kept or np.ptp(counts) == 0:
+        few_classes = splits.groups(counts)["few"]  # none of fewer than three
+        if not run.epochs_kept or np.ptp(counts) == 0 or not len(few_classes):
             continue
         kind = config.split if config.split in splits.DRAWN else Path(config.split).stem
         about = {"run": run.folder.name, "name": config.name, "label": config.label, "split": kind}
         about |= dict(zip(WHO, place(config), strict=True), epochs=config.epochs)
-        few = np.isin(run.labels, splits.groups(counts)["few"])
+        few = np.isin(run.labels, few_classes)
+        if few.all() or not few.any():
+            continue
         weight = counts[run.labels]
         for epoch, loss in zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True):
             found = {"auroc": roc_auc_score(few, loss)}

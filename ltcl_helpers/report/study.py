@@ -19,7 +19,7 @@ from ..batch import grid
 from ..config import RunConfig
 from ..errors import ConfigError
 from ..paths import RESULTS
-from .rows import by_run, folders, group_counts, load_rows, load_signal, place
+from .rows import by_run, controlled, folders, group_counts, load_rows, load_signal, place
 
 BLOCK = ["section", "protocol", "shots"]  # what is the same in one table
 
@@ -38,7 +38,7 @@ class Study:
 
     def blocks(self, **only: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """(section, rows, accuracies by run) of every section, protocol and shots."""
-        rows = self.rows
+        rows = self.rows[self.rows["accuracy"].notna()]
         for column, value in only.items():
             rows = rows[rows[column] == value]
         for (section, *_), part in rows.groupby(BLOCK, sort=False):
@@ -125,7 +125,13 @@ def _of_runs(there: list[Path]) -> Study:
         label=rows["label"].where(~balanced, rows["label"] + ", balanced set"),
     )
     trained = rows[rows["epochs"] > 0]
-    parts = {"data": rows["data"], "preset": rows["preset"] + " preset"}
+    parts = {
+        "data": rows["data"],
+        "preset": rows["preset"] + " preset",
+        "test": "tested on " + rows["test"],
+    }
+    if (rows["test"] == rows["data"]).all():
+        del parts["test"]
     if trained["epochs"].nunique() > 1:
         parts["epochs"] = rows["epochs"].astype(str) + " epochs"
     told: list[Any] = [part for part in parts.values() if part.nunique() > 1]
@@ -196,7 +202,8 @@ def per_class(study: Study) -> pd.DataFrame:
         Columns section, protocol, shots, row, label, folder, class, images, accuracy (mean over
         the lists).
     """
-    found = study.rows[study.rows["group"].str.fullmatch(r"class \d+")]
+    found = controlled(study.rows)
+    found = found[found["group"].str.fullmatch(r"class \d+")]
     if found.empty:
         return pd.DataFrame()
     keys = ["section", "protocol", "shots", "row", "label", "folder", "group"]

@@ -12,8 +12,8 @@ from scipy import stats
 from ..data import splits
 from ..paths import PUBLISHED_NUMBERS
 from ..probe.choices import OWN_LABELS
-from ..recipes import RECIPES
-from .rows import caution, last_signal
+from ..recipes import CONTROLS, RECIPES
+from .rows import caution, controlled, last_signal
 from .statistics import (
     ABOVE,
     BELOW,
@@ -32,6 +32,7 @@ from .statistics import (
 from .study import BLOCK, Study
 
 DIFFERENCE = (ABOVE, BELOW)
+NO_ACCURACY = "There is no accuracy here: of one class a probe measures nothing."
 
 # --- pieces -----------------------------------------------------------------------------------
 
@@ -161,7 +162,13 @@ def probe_table(rows: pd.DataFrame) -> str:
     for key, n in lists.items():
         shots = str(key)
         body.append([shots, str(n), *(f"{100 * means.loc[shots, g]:.1f}" for g in shown)])
-    return markdown(["shots", "lists", *shown], body)
+    return "\n\n".join([markdown(["shots", "lists", *shown], body), *untested(rows)])
+
+
+def untested(rows: pd.DataFrame) -> list[str]:
+    """A sentence about the classes that have no test image; none where all have."""
+    names = sorted(set(rows["untested"]) - {""})
+    return [f"Without a test image, and so in no mean: class {name}." for name in names]
 
 
 def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
@@ -177,6 +184,8 @@ def regenerate(page: str, tables: Mapping[str, Callable[[], str]]) -> str:
 def results(study: Study, **only: str) -> str:
     """Mean ± sd over runs of every row, section, protocol and shots, in percent."""
     lines = table(study, **only)
+    if lines.empty:
+        return bullets(left_out(study)) or NO_ACCURACY
     told = [c for c in BLOCK if lines[c].nunique() > 1]
     body = lines[[*told, "features", "n", *(g for g in SHOWN if g in lines)]]
     return of_frame(body.rename(columns={"section": "runs of"}))
@@ -203,11 +212,13 @@ def comparisons(study: Study, **only: str) -> pd.DataFrame:
         here = compare(runs, study.pairs, study.labels, groups)
         about = {"protocol": part["protocol"].iloc[0], "shots": part["shots"].iloc[0]}
         found.append(here.assign(section=section, **about))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def by_block(found: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Section, protocol and shots of each block, and its lines."""
+    if found.empty:
+        return
     for keys, part in found.groupby(BLOCK, sort=False):
         yield [str(key) for key in keys], part
 
@@ -236,13 +247,35 @@ def facts(study: Study) -> list[str]:
     """What must be said beside a table: what its numbers are, and on which machines."""
     rows = study.rows
     machines = "; ".join(sorted(set(rows["machine"] + ", torch " + rows["torch"])))
+    rows = rows[rows["accuracy"].notna()]
+    if rows.empty:
+        return [NO_ACCURACY, f"Machine: {machines}."]
     sources = " and ".join(sorted(set(rows["list_source"])))
     mirrored = ", in mirrored pairs" if rows["mirrored"].any() else ""
+    others = sorted(set(rows.loc[rows["test"] != rows["data"], "test"]))
     return [
         f"Accuracy in percent, mean ± sd over n runs that differ in split or seed{mirrored}; a "
         f"run's value is the mean over its labelled lists ({sources}). std is the balancedness.",
+        *[f"Tested on {test}, not on a test part of the run's own data." for test in others],
+        *untested(rows),
         f"Machine: {machines}.",
     ]
+
+
+def left_out(study: Study) -> list[str]:
+    """Which boosted rows are in no table of accuracies, since their control is not there."""
+    rows = study.rows[study.rows["accuracy"].notna() & (study.rows["features"] != "pixels")]
+    rows = rows.drop_duplicates(["folder", "features"])
+    absent = rows.drop(controlled(rows).index).drop_duplicates("row")
+    lines = []
+    for _, row in absent.iterrows():
+        call = f"ltcl run --method {row['method']} --set boost={CONTROLS[row['boost']]}"
+        lines.append(
+            f"{study.labels[row['row']]} is left out: what a boost does shows only beside its "
+            f"control, {row['control']}, which is not among these runs. Make the control as this "
+            f"run was made, but with `{call}`; then probe and report both."
+        )
+    return lines
 
 
 def about(study: Study, *where: str) -> str:
