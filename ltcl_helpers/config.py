@@ -287,6 +287,18 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def typed(name: str, value: Any) -> Any:
+    """A parameter of another program, such as papermill's: text is read as `--set` reads it.
+
+    papermill takes 20240131 for a number, also where a name is meant: it is text there.
+    """
+    field = RunConfig.model_fields.get(name)
+    is_text = field is not None and field.annotation in (str, str | None)
+    if is_text and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return parse_setting(f"{name}={value}")[1] if isinstance(value, str) else value
+
+
 def parameter_names(given: dict[str, Any]) -> list[str]:
     """The names that a run with these parameters may set: fields, and options of its method."""
     names = [name for name in RunConfig.model_fields if name != "options"]

@@ -8,9 +8,11 @@ import statistics
 import subprocess
 import sys
 
+import papermill
 import pytest
 
-from ltcl_helpers import files, paths, runs
+from ltcl_helpers import files, paths, recipes, runs
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
 
 NOTEBOOKS = paths.ROOT / "notebooks"
@@ -169,6 +171,54 @@ def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path):
     done = execute(RUN_ONE, tmp_path / "one.ipynb", preset="tiny", out=tmp_path / "run", epochs=-1)
     assert done.returncode != 0 and "ConfigError" in done.stderr and "epochs" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def parameters_of_run_one(**given):
+    """What run_one.ipynb makes of parameters: its first cells, as papermill runs them."""
+    names = {}
+    for kind, text, tags, _ in read_cells(RUN_ONE):
+        if kind == "code":
+            exec(compile(text, RUN_ONE.name, "exec"), names)
+        if "parameters" in tags:
+            names |= given
+        if "config" in names:
+            return names
+    raise AssertionError("no cell makes a configuration")
+
+
+def test_papermill_knows_every_parameter_of_run_one():
+    """In its list of them; a right call is then never said to pass an unknown one."""
+    known = papermill.inspect_notebook(str(RUN_ONE))
+    wanted = set(RunConfig.model_fields) - {"options"}
+    for name in recipes.RECIPES:
+        if recipes.RECIPES[name].has_options:
+            wanted |= set(recipes.load_method(name).Options.model_fields)
+    wanted |= {"out", "shots", "lists", "protocol", "features", "groups"}
+    assert wanted <= set(known)
+    assert known["boost_k"]["inferred_type_name"] == "Optional[int]"
+    assert known["queue_batches"]["inferred_type_name"] == "Optional[int]"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"out": 20240131}, {"out": "20240131"}),  # papermill makes numbers of what looks like one
+        ({"lr": "5e-4"}, {"lr": 5e-4}),  # or leaves text, as with -r
+        ({"blocks": "[1,1]"}, {"blocks": (1, 1)}),
+        ({"mirrored": "true"}, {"mirrored": True}),
+        ({"split_seed": "none"}, {"split_seed": None}),
+        ({"method": "moco-v2", "mlp": "False"}, {"options": {"mlp": False}}),
+        ({"data": "npz:~/a=b_train.npz"}, {"data": "npz:~/a=b_train.npz"}),
+        ({"data": 7, "split": 3}, {"data": "7", "split": "3"}),
+    ],
+)
+def test_run_one_reads_its_parameters_as_the_command_does(given, expected):
+    found = parameters_of_run_one(preset="tiny", **given)
+    for name, value in expected.items():
+        told = found[name] if name == "out" else getattr(found["config"], name)
+        if name == "options":
+            told = {option: told[option] for option in value}
+        assert told == value
 
 
 @pytest.mark.parametrize(
