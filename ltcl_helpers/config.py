@@ -45,7 +45,8 @@ class RunConfig(BaseModel):
     # How the views follow each sample's memory
     boost: Literal[
         "none", "memory", "constant", "shuffled", "inverted", "oracle", "oracle-shuffled",
-        "oracle-values",
+        "oracle-values", "clean-loss", "clean-loss-shuffled", "pruning-drop",
+        "pruning-drop-shuffled", "neighbour-distance", "neighbour-distance-shuffled",
     ] = "none"  # fmt: skip
     boost_scale: float = Field(1.0, ge=0, le=2)  # a factor on all scores, which stay at most 1
     boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; None: the recipe's

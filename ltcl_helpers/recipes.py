@@ -67,8 +67,15 @@ RECIPES = {
     "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
                             CROSS_ENTROPY, True, dict(compensation=0.0), CLASSIFY_SIZES),
 }  # fmt: skip
+AIMS = ("clean-loss", "pruning-drop", "neighbour-distance")  # need no labels; `pretrain.aims`
+AIM_OF = {boost: aim for aim in AIMS for boost in (aim, f"{aim}-shuffled")}
 # The boost that each aimed boost must be shown with: the same scores, handed to the wrong samples.
-CONTROLS = {"memory": "shuffled", "oracle": "oracle-shuffled", "oracle-values": "shuffled"}
+CONTROLS = {
+    "memory": "shuffled",
+    "oracle": "oracle-shuffled",
+    "oracle-values": "shuffled",
+    **{aim: f"{aim}-shuffled" for aim in AIMS},
+}
 ORACLES = ("oracle", "oracle-shuffled", "oracle-values")  # read labels: for analysis only
 
 PRESETS: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ from ltcl_helpers import runs
 from ltcl_helpers.config import RunConfig, joint_caution, parse_setting
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
-from ltcl_helpers.recipes import RECIPES, load_method
+from ltcl_helpers.recipes import AIMS, RECIPES, load_method
 
 CALLED = [  # parameters, name, label, the control it must be shown with
     (dict(method="simclr"), "simclr", "SimCLR", None),
@@ -110,6 +110,17 @@ def test_an_oracle_says_that_it_reads_labels_and_names_its_control():
     )
     values = RunConfig(method="sdclr", boost="oracle-values")
     assert values.control == "sdclr-shuffled" and values.label.endswith("reads labels")
+
+
+@pytest.mark.parametrize("aim", AIMS)
+def test_an_aim_without_labels_names_its_own_control(aim):
+    run = RunConfig(method="sdclr", boost=aim)
+    assert (run.name, run.label, run.boost_k) == (f"sdclr-{aim}", f"SDCLR, boost {aim}", 2)
+    assert run.control == f"sdclr-{aim}-shuffled"
+    control = RunConfig(method="sdclr", boost=f"{aim}-shuffled")
+    assert control.name == run.control and control.control is None
+    assert control.label == f"SDCLR, boost {aim}-shuffled (control)"
+    assert "not the published recipe" in run.caution and "labels" not in run.label
 
 
 def test_a_scale_is_part_of_name_control_and_digest_and_1_of_none():

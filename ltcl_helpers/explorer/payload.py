@@ -10,7 +10,7 @@ import torch
 
 from ..config import RunConfig
 from ..errors import ConfigError
-from ..recipes import ORACLES, load_method
+from ..recipes import AIM_OF, ORACLES, load_method
 from ..report import plots
 from ..views import strength_of
 from . import pictures
@@ -92,6 +92,13 @@ STEERS = {  # what steers a sample's boost, and how the page says it
     "oracle-shuffled": ("other", "how rare another sample's class is: the oracle's control"),
     "oracle-values": ("class", "a score handed out by how rare the sample's class is"),
     "shuffled": ("other", "another sample's score, drawn anew each epoch: a control"),
+    **{
+        boost: (
+            "aim",
+            f"{boost}, whose scores no run keeps; the views here follow the momentum loss",
+        )
+        for boost in AIM_OF
+    },
 }
 
 

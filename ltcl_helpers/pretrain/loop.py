@@ -12,8 +12,10 @@ from .. import runs
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
+from ..recipes import AIM_OF
 from ..runs import Run
 from ..views import make_views
+from .aims import aimed_scores
 from .device import pick_device
 from .keeper import Keeper, deadline_of
 from .training import Training
@@ -124,6 +126,10 @@ def _train(training: Training, keeper: Keeper) -> Run:
         # The momentum losses give the scores of the next epoch; some epochs' are kept for good.
         is_kept = epoch % config.keep_every == 0 or epoch == config.epochs
         memory.end_epoch(keep=is_kept)
+        if config.boost in AIM_OF:  # what another aim says takes the place of the scores
+            draw = training.generator("aim", 0)  # the same in every epoch
+            aim = AIM_OF[config.boost]
+            memory.scores = aimed_scores(aim, method, training.images, draw)
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
 
     # A run of no epochs is the baseline of an untrained encoder.

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ..config import RunConfig
-from ..recipes import ORACLES
+from ..recipes import AIMS, CONTROLS, ORACLES
 from .autoaugment import autoaugment_view
 from .randaugment import MOST, rand_augment
 from .simclr import simclr_view
 
+AIM_CONTROLS = [CONTROLS[aim] for aim in AIMS]
 # Images [B, 3, H, W] and their scores [B] to the views of the batch.
 Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 # Images [B, 3, H, W] and a generator to one view of each.
@@ -39,7 +40,7 @@ def make_views(
 
     Args:
         config: says the boost, its k, its rule and its scale.
-        scores: [N], the memorization scores after the last epoch.
+        scores: [N], the memorization scores after the last epoch, or those of another aim.
         generators: two generators; the first draws the views, the second draws their boost.
         kinds: the views that the method wants, by their names in `KINDS`.
         rarity: [N] in [0, 1], as `data.splits.rarity` gives it. Only an oracle needs it.
@@ -91,15 +92,18 @@ def boost_scores(
     "oracle" gives each sample the rarity of its class, "oracle-shuffled" permutes that, and
     "oracle-values" hands the memorization scores out by rarity, the largest to the rarest.
 
+    Another aim's scores, e.g. of "clean-loss", are kept like those of the memory; its control, e.g.
+    "clean-loss-shuffled", permutes them.
+
     Args:
-        scores: [N], the memorization scores after the last epoch.
+        scores: [N], the memorization scores after the last epoch, or those of another aim.
         boost: the name of the boost.
         generator: draws what is shuffled.
         rarity: [N], as for `make_views`.
     """
     if boost == "constant":
         return scores.mean().expand_as(scores)
-    if boost == "shuffled":
+    if boost == "shuffled" or boost in AIM_CONTROLS:
         return _shuffled(scores, generator)
     if boost == "inverted":
         return torch.where(scores.any(), 1 - scores, scores)  # zeros stay zeros

@@ -65,6 +65,7 @@ def test_a_boosted_run_is_shown_boosted_views_by_the_scores_of_that_epoch():
     ("given", "blind"),
     [
         (dict(boost="memory"), True),
+        (dict(boost="clean-loss"), True),
         (dict(boost="oracle"), False),
         (dict(boost="oracle-shuffled"), False),
         (dict(method="cross-entropy"), False),

@@ -170,6 +170,7 @@ function boostWords({ steer, scale, strength: [atZero, atOne] }, score) {
   const unscaled = { own: score, mean: 0.5, inverted: 1 - score }[steer];
   const w = unscaled === undefined ? undefined : Math.min(1, scale * unscaled);
   if (steer === "other") return ["another sample's", "another sample's"];
+  if (steer === "aim") return ["by another aim", "by another aim"];
   if (steer === "class") return ["by class size", "by class size"];
   const ends = (at) => [...new Set(atZero.map((low, end) => round(low + (atOne[end] - low) * at, 1)))].join(" to ");
   return w === undefined ? [`none (BCL-I: ${ends(score)})`, `0 (BCL-I: ${round(score, 2)})`] : [ends(w), round(w, 2)];

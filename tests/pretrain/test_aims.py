@@ -1,0 +1,144 @@
+"""Aims that need no labels: what each says of a sample, and that a run is steered by it."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ltcl_helpers import networks, pretrain
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.methods.losses import nt_xent
+from ltcl_helpers.pretrain import aims, loop
+from ltcl_helpers.recipes import AIM_OF, AIMS, CONTROLS
+from ltcl_helpers.views import boosting
+
+
+def images(count, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (count, 3, 8, 8), generator=draw, dtype=torch.uint8)
+
+
+def draw():
+    return torch.Generator().manual_seed(5)
+
+
+def test_a_clean_loss_is_the_published_loss_in_batches_of_near_equal_size(monkeypatch):
+    seen = []
+    monkeypatch.setattr(aims, "BATCH", 6)
+    monkeypatch.setattr(aims, "simclr_view", lambda part, draw: seen.append(part) or part / 255)
+    given, flat, head = images(10), nn.Flatten(), nn.Identity()
+    found = aims.clean_loss(flat, head, given, draw(), draws=2)
+    assert [len(part) for part in seen] == [5] * 8  # two draws, two batches, two views
+    expected = torch.zeros(10)
+    for batch in seen[::2]:
+        index = [int((given == image).all((1, 2, 3)).nonzero()) for image in batch]
+        expected[index] += nt_xent(flat(batch / 255), flat(batch / 255), 0.2) / 2
+    torch.testing.assert_close(found, expected)
+
+
+def test_two_networks_are_asked_with_the_same_views_and_negatives():
+    given, head = images(12), nn.Identity()
+    first = aims.clean_loss(nn.Flatten(), head, given, draw())
+    assert torch.equal(first, aims.clean_loss(nn.Flatten(), head, given, draw()))
+    other = aims.clean_loss(nn.Flatten(), head, given, torch.Generator().manual_seed(6))
+    assert not torch.equal(first, other)
+
+
+def test_a_pruned_copy_has_its_largest_weights_and_statistics_of_its_own(monkeypatch):
+    monkeypatch.setattr(aims, "BATCH", 6)
+    encoder = networks.build(RunConfig(preset="tiny")).eval()
+    before = copy.deepcopy(encoder.state_dict())
+    small = aims.pruned_copy(encoder, images(12))
+    torch.testing.assert_close(encoder.state_dict(), before, rtol=0, atol=0)
+    weights = {n: m.weight for n, m in small.named_modules() if isinstance(m, nn.Conv2d)}
+    left = sum(int((w != 0).sum()) for w in weights.values())
+    assert left == pytest.approx(0.1 * sum(w.numel() for w in weights.values()), abs=1)
+    stem = small.conv1((images(12) / 255 - small.mean) / small.std)
+    found, expected = small.bn1.running_mean, stem.mean((0, 2, 3))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert not small.training
+
+
+def test_a_network_that_pruning_leaves_alone_drops_by_nothing(monkeypatch):
+    torch.manual_seed(0)
+    encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    given, head = images(12), nn.Identity()
+    drop = aims.pruning_drop(encoder, head, given, draw())
+    assert drop.abs().max() > 1e-3
+    monkeypatch.setattr(aims, "PRUNED", 0.0)
+    assert not aims.pruning_drop(encoder, head, given, draw()).any()
+
+
+def test_a_lone_sample_is_far_from_its_neighbours(monkeypatch):
+    monkeypatch.setattr(aims, "NEIGHBOURS", 2)
+    monkeypatch.setattr(aims, "BATCH", 3)
+    features = torch.tensor([[1.0, 0], [2, 0], [3, 0], [1, 1], [0, 5]])
+
+    def encoder(part):
+        return features[(part[:, 0, 0, 0] * 255).round().long()]
+
+    numbered = torch.arange(5, dtype=torch.uint8).reshape(5, 1, 1, 1).expand(5, 3, 2, 2)
+    found = aims.neighbour_distance(encoder, nn.Identity(), numbered, draw())
+    half = 1 - 0.5**0.5  # to the sample between
+    expected = torch.tensor([0, 0, 0, half, (half + 1) / 2])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return pretrain.pretrain(RunConfig(preset="tiny", device="cpu"))
+
+
+@pytest.mark.parametrize("aim", AIMS)
+def test_a_run_is_steered_by_its_aim_from_its_second_epoch_on(aim, plain, monkeypatch):
+    asked, steered = [], []
+
+    def watch(name, method, *rest):
+        scores = aims.aimed_scores(name, method, *rest)
+        assert name == aim and not method.training and not scores.requires_grad
+        asked.append(scores)
+        return scores
+
+    def see(scores, *rest):
+        steered.append(scores)
+        return real(scores, *rest)
+
+    real = boosting.boost_strength
+    monkeypatch.setattr(loop, "aimed_scores", watch)
+    monkeypatch.setattr(boosting, "boost_strength", see)
+    run = pretrain.pretrain(RunConfig(preset="tiny", device="cpu", boost=aim))
+    assert len(asked) == 2  # once an epoch
+    half = len(steered) // 2
+    assert not torch.cat(steered[:half]).any()
+    assert torch.equal(torch.cat(steered[half:]).sort().values, asked[0].sort().values)
+    assert asked[0].min() >= 0 and asked[0].max() <= 1 and asked[0].std() > 0.01
+    # Before there are scores it is the plain run, whose random numbers no aim has moved.
+    assert torch.equal(run.momentum_loss[0], plain.momentum_loss[0])
+    assert not torch.equal(run.momentum_loss[1], plain.momentum_loss[1])
+
+
+def test_the_control_gives_the_same_scores_to_others():
+    scores = torch.linspace(0, 1, 40)
+    for aim in AIMS:
+        assert AIM_OF[aim] == AIM_OF[CONTROLS[aim]] == aim
+        assert torch.equal(boosting.boost_scores(scores, aim, draw()), scores)
+        control = boosting.boost_scores(scores, CONTROLS[aim], draw())
+        assert torch.equal(control.sort().values, scores) and not torch.equal(control, scores)
+
+
+def test_an_aimed_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, stop_and_resume):
+    config = RunConfig(preset="tiny", device="cpu", boost="clean-loss", epochs=3)
+    resumed, _ = stop_and_resume(config, tmp_path / "run", 2)
+    whole = pretrain.pretrain(config)
+    assert torch.equal(resumed.momentum_loss, whole.momentum_loss)
+
+
+def test_every_method_can_be_asked():
+    """Also those with two batch norms, a queue, a batch norm in groups, or a classifier."""
+    for method in ("sdclr", "moco-v2", "balanced-cl", "cross-entropy"):
+        made = pretrain.make_method(RunConfig(preset="tiny", method=method), torch.tensor([20, 20]))
+        for aim in AIMS:
+            values = pretrain.aim_values(aim, made, images(20), draw())
+            assert values.shape == (20,) and values.isfinite().all() and F.relu(values).any()

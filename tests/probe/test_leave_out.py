@@ -1,0 +1,98 @@
+"""Memorization by leaving samples out: known answers, parts, and what a run leaves."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ltcl_helpers import files, pretrain
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.probe import leave_out
+
+TINY = RunConfig(preset="tiny", device="cpu", precision="float32", split_seed=0)
+
+
+def made_losses(runs=40, samples=30):
+    """Losses of samples that are memorized by known amounts: with it in, so much lower."""
+    draw = np.random.default_rng(0)
+    truth, base = draw.uniform(0, 1, samples), draw.uniform(2, 5, samples)
+    inside = np.stack([leave_out.part(samples, number, 0) for number in range(runs)])
+    return base - truth * inside, inside, truth
+
+
+def test_memorization_is_the_rise_of_a_samples_loss_when_it_is_left_out():
+    loss, inside, truth = made_losses()
+    np.testing.assert_allclose(leave_out.memorization(loss, inside), truth, rtol=0, atol=1e-12)
+    for half in leave_out.halves(loss, inside):
+        np.testing.assert_allclose(half, truth, rtol=0, atol=1e-12)
+    # By hand, of three runs: left out once, twice.
+    few = leave_out.memorization(
+        np.array([[1.0, 5.0], [2.0, 6.0], [6.0, 1.0]]), np.array([[1, 0], [1, 0], [0, 1]], bool)
+    )
+    assert few.tolist() == [6 - 1.5, 5.5 - 1]
+
+
+def test_a_sample_that_no_run_left_out_is_refused():
+    loss, inside, _ = made_losses()
+    inside[:, 3] = True
+    with pytest.raises(ValueError, match="1 of 30 samples are in all runs"):
+        leave_out.memorization(loss, inside)
+
+
+def test_a_part_is_seven_tenths_by_chance_and_the_same_again():
+    first, second = leave_out.part(191, 0, 0), leave_out.part(191, 1, 0)
+    assert first.sum() == second.sum() == 134 and (first != second).any()
+    assert (first == leave_out.part(191, 0, 0)).all() and (first != leave_out.part(191, 0, 1)).any()
+    assert leave_out.part(191, -1, 0).all()
+    inputs = splits.select(TINY)
+    own = leave_out.restrict(inputs, first)
+    assert (own.index == inputs.index[first]).all() and (own.images == inputs.images[first]).all()
+    assert own.class_counts.sum() == 134 and (own.group_counts == inputs.group_counts).all()
+    assert (np.bincount(own.labels, minlength=12) == own.class_counts).all()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One run on a part, and one on the whole split, of two epochs each."""
+    out = tmp_path_factory.mktemp("leave-out")
+    leave_out.measure(TINY, 3, out / "long-tail-03.npz")
+    leave_out.measure(TINY, -1, out / "long-tail-whole-0.npz")
+    return out
+
+
+def test_a_run_leaves_every_samples_loss_as_all_others_measure_it(folder, monkeypatch):
+    loss, inside = leave_out.read(folder, "long-tail")
+    assert loss.shape == inside.shape == (1, 191)
+    assert (inside[0] == leave_out.part(191, 3, 0)).all()
+    # The run again: its own seed is the part's number, its views are those of all parts.
+    inputs = splits.select(TINY)
+    config = TINY.model_copy(update={"seed": 3})
+    again = pretrain.pretrain(config, inputs=leave_out.restrict(inputs, inside[0]))
+    expected = leave_out.losses(again, inputs, seed=0)
+    np.testing.assert_allclose(loss[0], expected, rtol=0, atol=5e-3)  # float16 of values near 5
+    arrays = files.read_npz(folder / "long-tail-03.npz")
+    about = json.loads(str(arrays["about"]))
+    assert (arrays["labels"] == inputs.labels).all() and arrays["loss"].dtype == np.float16
+    assert about["part"] == 3 and RunConfig(**about["config"]) == config
+    # What is there is not made again.
+    monkeypatch.setattr(leave_out, "pretrain", None)
+    leave_out.measure(TINY, 3, folder / "long-tail-03.npz")
+
+
+def test_the_whole_split_leaves_what_may_stand_for_memorization(folder):
+    arrays = files.read_npz(folder / "long-tail-whole-0.npz")
+    assert arrays["inside"].all() and arrays["momentum_loss"].shape == (2, 191)
+    run = pretrain.pretrain(TINY)
+    found = leave_out.other_scores(run, splits.select(TINY), seed=0)
+    assert set(found) == {"momentum_loss", "untrained", *pretrain.AIMS}
+    for name, values in found.items():
+        np.testing.assert_allclose(arrays[name], values, rtol=0, atol=5e-3, err_msg=name)
+    assert not torch.equal(found["untrained"], found["clean-loss"])
+
+
+def test_nothing_there_says_what_makes_it(tmp_path):
+    with pytest.raises(ConfigError, match="next: experiments/leave_out.py"):
+        leave_out.read(tmp_path, "long-tail")
