@@ -51,7 +51,7 @@ def of_numbers(numbers: np.ndarray, names: tuple[str, ...] | None, where: object
     """
     ids, labels = np.unique(numbers, return_inverse=True)
     allowed = len(names) if names is not None else None
-    if ids[0] < 0 or (allowed is not None and ids[-1] >= allowed):
+    if ids[0] < 0 or ids[-1] >= (2**63 if allowed is None else allowed):
         _refuse_numbers(int(ids[0]), int(ids[-1]), allowed, where)
     known = tuple(int(number) for number in ids)
     said = ""
@@ -72,7 +72,7 @@ def _refuse_numbers(lowest: int, highest: int, allowed: int | None, where: objec
     """Say what is wrong with labels that are below 0, or beyond the names."""
     told = f"{where} has labels from {lowest} to {highest}; allowed are 0 "
     if allowed is None:
-        told += "and above; images without a label may all have label 0"
+        told += f"to {2**63 - 1}; images without a label may all have label 0"
     else:
         told += f"to {allowed - 1}, one for each of the {allowed} class_names"
         if lowest == 1 and highest == allowed:
@@ -164,11 +164,12 @@ def _table(
     rows: np.ndarray, names: tuple[str, ...], counts: np.ndarray, tested: np.ndarray | None
 ) -> str:
     """The classes without an image, and how many they have in each part."""
-    width = max(len("class"), *(len(names[k]) for k in rows))
+    shown = {k: listed([names[k]]) for k in rows}
+    width = max(len("class"), *map(len, shown.values()))
     lines = [f"Classes without an image:\n  {'class':{width}}  train   test"]
     for k in rows[:20]:
         here = "-" if tested is None else str(tested[k])
-        lines.append(f"  {names[k]:{width}}  {counts[k]:5}  {here:>5}")
+        lines.append(f"  {shown[k]:{width}}  {counts[k]:5}  {here:>5}")
     if len(rows) > 20:
         lines.append(f"  and {len(rows) - 20} more")
     return "\n".join(lines)

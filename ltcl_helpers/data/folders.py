@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 NO_PHOTOS = {"BUFR", "EPS", "FITS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}  # opened, not drawn here
 WITH_FRAMES = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # a phone's MPO holds depth, a PSD layers
 BACKGROUND = (255, 255, 255)  # under what is transparent: white, as most viewers have it
+HIDDEN, LOOSE = "hidden", "beside the class folders"  # why files are left out
 UNLABELLED = "unlabelled"  # the one class of a pile of images
 MOST_NAMED = 10  # files in one message
 
@@ -54,7 +55,7 @@ def search(root: Path) -> Found:
     loose: list[Path] = []
     for path in sorted(root.iterdir()):
         if path.name.startswith("."):
-            left_out["hidden"] += 1
+            left_out[HIDDEN] += 1
         elif path.is_dir():
             name = unicodedata.normalize("NFC", path.name)
             by_class.setdefault(name, []).extend(_images(_walk(path), path, left_out))
@@ -65,7 +66,7 @@ def search(root: Path) -> Found:
     if not any(by_class.values()):
         by_class = {UNLABELLED: _images(loose, root, left_out)}
     elif loose:
-        left_out["beside the class folders"] += len(loose)
+        left_out[LOOSE] += len(loose)
 
     names = tuple(sorted(name for name, files in by_class.items() if files))
     files = [path for name in names for path in sorted(by_class[name])]
@@ -93,11 +94,11 @@ def _images(paths: Iterator[Path] | list[Path], root: Path, left_out: Counter[st
     found = []
     for path in paths:
         if any(part.startswith(".") for part in path.relative_to(root).parts):
-            left_out["hidden"] += 1
+            left_out[HIDDEN] += 1
         elif _is_image(path):
             found.append(path)
         else:
-            left_out[f"{path.suffix.lower() or 'without a suffix'}, no image to Pillow"] += 1
+            left_out[path.suffix.lower() or "without a suffix"] += 1
     return found
 
 
@@ -126,17 +127,22 @@ def _said(root: Path, left_out: Counter[str], empty: list[str]) -> str:
     """One line about what is in a folder and is not learnt from."""
     said = []
     if left_out:
-        kinds = "; ".join(f"{count} {kind}" for kind, count in sorted(left_out.items()))
-        said.append(f"left out {sum(left_out.values())} files ({kinds})")
+        total = sum(left_out.values())
+        known = [f"{left_out.pop(kind)} {kind}" for kind in (HIDDEN, LOOSE) if kind in left_out]
+        others = [f"{count} {kind}" for kind, count in sorted(left_out.items())]
+        if others:
+            known.append(f"{listed(others)}: nothing that Pillow opens as an image")
+        said.append(f"left out {total} files ({'; '.join(known)})")
     if empty:
         said.append(f"no image in class folder {listed(empty)}")
     return f"{root}: {'; '.join(said)}" if said else ""
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, and how many more there are."""
+    """The first names in one line, and how many more there are."""
+    shown = [name if name.isprintable() else repr(name) for name in names[:MOST_NAMED]]
     more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 # --- what a viewer shows of a file --------------------------------------------------------------

@@ -55,33 +55,50 @@ def read_classes(kind: str, where: str, part: str) -> Classes:
 
 def _as_in_training(kind: str, where: str, part: str, classes: Classes) -> Classes:
     """A test part with the classes of the training part beside it, where there is such a part."""
-    if part == "train" or not _has_training_part(kind, where):
+    if part == "train":
+        return classes
+    if kind == "npz":
+        where = str(_training_file(own_path(where)))
+        is_there = Path(where).exists()
+    else:
+        is_there = _part_folder(_base_and_size(where)[0], "train") is not None
+    if not is_there:
         return classes
     return aligned(classes, read_classes(kind, where, "train"), f"the test part of {kind}:{where}")
-
-
-def _has_training_part(kind: str, where: str) -> bool:
-    if kind == "npz":
-        return _npz_file(where, "train").exists()
-    base, _ = _base_and_size(where)
-    return _part_folder(base, "train") is not None
 
 
 # --- .npz -------------------------------------------------------------------------------------
 
 
 def _npz_file(where: str, part: str) -> Path:
-    """The file of a part: X_train.npz is for training, and X_test.npz beside it for the test."""
+    """The file of a part: for training as it is named, for the test X_test.npz beside it."""
     path = own_path(where)
     stem, _, named = path.stem.rpartition("_")
     if part == "train":
-        return path.with_name(f"{stem}_train.npz") if named == "test" else path
+        return path
     if named not in ("train", "test"):
         raise ConfigError(
             f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
             "or give one with --test npz:X_test.npz"
         )
     return own_path(path.with_name(f"{stem}_test.npz"))
+
+
+def _training_file(path: Path) -> Path:
+    """What a test file's labels are compared with."""
+    stem, _, named = path.stem.rpartition("_")
+    return own_path(path.with_name(f"{stem}_train.npz")) if named == "test" else path
+
+
+def refuse_test_part(name: str) -> None:
+    """Refuse to learn from what a probe would be tested on."""
+    kind, _, where = name.partition(":")
+    path = Path(where)
+    if kind == "npz" and path.stem.endswith("_test"):
+        raise ConfigError(
+            f"{path} is a test part by its name, and a probe would be tested on it; "
+            f"for training name {_training_file(path).name}, or give the file another name"
+        )
 
 
 def _npz_images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
@@ -97,7 +114,7 @@ def _npz_images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
         )
     if not images.size:
         raise ConfigError(f"{path} holds no image")
-    if len(labels) != len(images):
+    if labels.shape[:1] != (len(images),):
         raise ConfigError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape} for {len(images)} images; "
             "allowed is one whole number per image"
@@ -115,9 +132,12 @@ def _npz_classes(path: Path, arrays: dict[str, np.ndarray]) -> Classes:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # a column, as Keras has it
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        maker = (
+            "unique(labels, return_inverse=True)[1]" if labels.ndim == 1 else "argmax(labels, 1)"
+        )
         raise ConfigError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
-            "allowed is one whole number per image"
+            f"allowed is one whole number per image; numpy.{maker} makes such"
         )
     if not len(labels):
         raise ConfigError(f"{path} holds no image")
@@ -141,7 +161,10 @@ def _text(name: object) -> str:
 
 def _base_and_size(where: str) -> tuple[Path, int]:
     """PATH[@SIZE]: the folder, and the side of its images."""
-    base, _, size = where.rpartition("@") if "@" in where else (where, "", "32")
+    base, _, size = where.rpartition("@")
+    named_so = bool(base) and not own_path(base).is_dir() and own_path(where).is_dir()
+    if not base or named_so:  # no size, or an @ in the folder's own name
+        base, size = where, "32"
     if not (size.isascii() and size.isdecimal()) or int(size) not in SIZES:
         raise ConfigError(
             f"folder:{where}: the size after '@' is {size!r}; "
@@ -168,7 +191,8 @@ def _search(where: str, part: str) -> folders.Found:
     """The images of a part, at least one."""
     base, _ = _base_and_size(where)
     if not base.is_dir():
-        raise ConfigError(f"folder {base} does not exist; give folder:PATH[@SIZE]")
+        what = "is no folder" if base.exists() else "does not exist"
+        raise ConfigError(f"{base} {what}; give folder:PATH[@SIZE]")
     root = _part_folder(base, part)
     if root is None:
         wanted = " or ".join(FOLDERS[part])

@@ -20,6 +20,7 @@ from ..files import UNREADABLE, read_bytes, reason, sha256
 from ..paths import own_path
 from . import classes as own_classes
 from .images import ImageArrays, read_arrays, read_classes
+from .own import refuse_test_part
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +230,7 @@ def select(config: RunConfig) -> Inputs:
         ConfigError: for data, split, or a batch larger than the split, before torch is loaded.
     """
     listed = None if config.split in DRAWN else read_split(config.split)  # fails before data loads
+    refuse_test_part(config.data)
     data = read_arrays(config.data, "train", config.root)
     index, group_counts = _positions(config, data) if listed is None else (listed, None)
     if index.max() >= len(data.labels):

@@ -129,6 +129,29 @@ def test_labels_that_count_from_1_beside_names_say_so(tmp_path):
         read_arrays(save(tmp_path / "y_train.npz", [-1, 2]))
 
 
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (np.array(list("aab")), r"<U1 of shape \(3,\).*numpy\.unique"),
+        (np.arange(3.0), "float64.*numpy.unique"),
+        (np.eye(3, dtype=int), r"\(3, 3\).*numpy\.argmax"),
+        (np.array(3), r"shape \(\)"),
+        (np.array([-1, 0, 1]).astype(np.uint64), "to 18446744073709551615; allowed are 0 to 922"),
+    ],
+)
+def test_labels_that_are_no_numbers_of_classes_say_how_to_make_some(tmp_path, labels, says):
+    np.savez(tmp_path / "x_train.npz", images=np.zeros((3, 8, 8, 3), np.uint8), labels=labels)
+    with pytest.raises(ConfigError, match=says):
+        read_arrays(f"npz:{tmp_path}/x_train.npz")
+
+
+def test_a_test_part_is_not_learnt_from(tmp_path):
+    name = save(tmp_path / "x_test.npz", [0, 1, 0])
+    with pytest.raises(ConfigError, match=r"a test part by its name.*x_train\.npz"):
+        splits.select(RunConfig(data=name, split="all", batch_size=2))
+    assert len(read_arrays(name).labels) == 3  # to be looked at, it is what is named
+
+
 def test_one_name_in_two_unicode_forms_is_one_class(tmp_path):
     composed, apart = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
     fill(tmp_path, "train", {composed: 2, "bar": 1})
@@ -324,9 +347,9 @@ def test_what_pillow_opens_is_read_and_the_rest_is_counted(tmp_path, caplog):
     found = read_arrays(f"folder:{tmp_path}@{SIDE}")
     assert len(found.labels) == 9 and found.class_names == ("cat",)
     (line,) = [message for message in caplog.messages if "left out" in message]
-    assert "left out 10 files" in line and "3 beside the class folders" in line
-    assert "3 .heic" in line and "1 .csv" in line and "1 without a suffix" in line
-    assert "2 hidden" in line and "no image in class folder eel" in line
+    assert "left out 10 files (2 hidden; 3 beside the class folders; 1 .csv, 3 .heic, 1 w" in line
+    assert "1 without a suffix: nothing that Pillow opens" in line
+    assert "no image in class folder eel" in line
 
 
 def test_linked_folders_are_entered_and_a_ring_of_links_ends(tmp_path):
@@ -351,6 +374,23 @@ def test_linked_folders_are_entered_and_a_ring_of_links_ends(tmp_path):
 def test_a_folder_that_is_named_like_an_image_is_a_folder(tmp_path):
     draw(tmp_path / "train" / "cat" / "2021.jpg" / "x.png")
     assert len(read_arrays(f"folder:{tmp_path}@{SIDE}").labels) == 1
+
+
+def test_an_at_sign_may_be_part_of_a_name(tmp_path):
+    for name in ("me@home", "2021@32"):
+        draw(tmp_path / name / "train" / "cat" / "x.png")
+        for text, side in ((name, 32), (f"{name}@{SIDE}", SIDE), (f"{name}/@{SIDE}", SIDE)):
+            assert read_arrays(f"folder:{tmp_path}/{text}").images.shape == (1, 3, side, side)
+    with pytest.raises(ConfigError, match="size after '@' is 'big'"):
+        read_arrays(f"folder:{tmp_path}/me@home@big")
+
+
+def test_names_with_a_line_break_leave_a_message_in_one_line(tmp_path):
+    fill(tmp_path, "train", {"ant": 1, "b\nee": 0})
+    fill(tmp_path, "test", {"c\now": 1})
+    with pytest.raises(ConfigError) as told:
+        read_arrays(f"folder:{tmp_path}@{SIDE}", "test")
+    assert len(str(told.value).splitlines()) == 1 and r"'c\now'" in str(told.value)
 
 
 @pytest.mark.parametrize("there", [[], ["Train", "Test"], ["training"], ["test"]])
