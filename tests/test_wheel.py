@@ -66,7 +66,7 @@ def test_the_wheel_carries_the_package_and_what_its_commands_need(installed):
         "kit/notebooks/run_one.ipynb",
         "kit/data/published.csv",
         "kit/data/splits/published.json",
-        "explorer/front/explorer.js",
+        "explorer/front/homes.mjs",
         "explorer/front/explorer.css",
         "course/grading.py",
         "runs/run.py",

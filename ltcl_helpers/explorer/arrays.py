@@ -11,7 +11,8 @@ import torch
 
 from ..errors import ConfigError
 
-SCORE_ERROR = 1 / 256  # of the farthest sample's distance from the mean: what a type may lose
+# What a type may lose, of the farthest sample's distance from the mean: float32 is the last resort.
+MOST_LOST = {np.float16: 1 / 256, np.float32: 1 / 16}
 MOST_CLASSES = 65_536  # the page keeps a label in 16 bits
 
 
@@ -59,8 +60,8 @@ def check_losses(given: Any) -> np.ndarray:
             f"momentum_loss is {loss[row, sample]:g} in row {row} at sample {sample}; allowed are "
             "finite values up to 3.4e38"
         )
-    for kind in (np.float16, np.float32):
-        if _keeps_differences(loss, kind):
+    for kind, lost in MOST_LOST.items():
+        if _keeps_differences(loss, kind, lost):
             return loss.astype(kind)
     raise ConfigError(
         f"momentum_loss has differences between samples that float32 cannot hold beside values up "
@@ -68,10 +69,10 @@ def check_losses(given: Any) -> np.ndarray:
     )
 
 
-def _keeps_differences(loss: np.ndarray, kind: type) -> bool:
-    """Whether no score moves by more than SCORE_ERROR when the losses are kept as this kind."""
+def _keeps_differences(loss: np.ndarray, kind: Any, lost: float) -> bool:
+    """Whether rounding to this kind moves no loss by more than this share of the farthest's way."""
     with np.errstate(over="ignore"):
-        kept = loss.astype(kind)
+        kept: np.ndarray = loss.astype(kind)
     for exact, cast in zip(loss, kept, strict=True):
         exact = exact[~np.isnan(exact)].astype(np.float64)
         cast = cast[~np.isnan(cast)].astype(np.float64)
@@ -80,7 +81,7 @@ def _keeps_differences(loss: np.ndarray, kind: type) -> bool:
         error = np.abs(cast - exact)
         farthest = np.abs(exact - exact.mean()).max()
         constant = np.ptp(exact) == 0
-        allowed = SCORE_ERROR * (abs(exact[0]) if constant else farthest)
+        allowed = lost * (abs(exact[0]) if constant else farthest)
         if not (error <= allowed).all():  # infinite where the kind is too small
             return False
     return True

@@ -48,10 +48,14 @@ class History:
 
     def scores(self) -> np.ndarray:
         """Memorization scores [epochs, N] after each epoch kept; 0.5 where losses are equal."""
-        rows = torch.from_numpy(self.momentum_loss.astype(np.float32))
+        return np.stack([self.scores_after(row) for row in range(len(self.momentum_loss))])
+
+    def scores_after(self, row: int) -> np.ndarray:
+        """Memorization scores [N] after the epoch of a row, float32."""
+        loss = torch.from_numpy(self.momentum_loss[row].astype(np.float64))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "all momentum losses are equal")
-            return torch.stack([memorization_score(row) for row in rows]).numpy()
+            return memorization_score(loss).float().numpy()
 
     def classes(self) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, list[str]]:
         """Names [C], labels [N], sizes [C] and groups [C]; without labels all is one class.

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from .. import __version__
 from ..config import RunConfig
+from ..data import splits
 from ..errors import ConfigError
 from ..recipes import AIM_OF, ORACLES, load_method
 from ..report import plots
 from ..views import strength_of
-from . import pictures
-from .history import MOST_IMAGES, History, open_run
+from . import orders, pictures
+from .history import MOST_IMAGES, History, open_run, without_folders
 
-FRONT = Path(__file__).with_name("front")  # the page's own code
-SCRIPT = FRONT / "explorer.js"
-STYLE = FRONT / "explorer.css"
 MOST_EPOCHS = 100  # kept epochs shown; more are thinned evenly
+MANY = 200_000  # samples above which a page says what to expect
 SHEET = 32  # thumbnails in a row and in a column of one picture file
 VIEW_EPOCHS = 3  # at which a page holds views
 
@@ -27,42 +28,65 @@ VIEW_EPOCHS = 3  # at which a page holds views
 def payload(
     run: Any, compare: Any = None, views: bool = False
 ) -> tuple[dict[str, Any], bytes, list[History]]:
-    """What the front end gets: a JSON description, one block of bytes, and the opened runs."""
+    """What the front end gets: a JSON description, one block of bytes, and the opened runs.
+
+    Args:
+        run: what `open_run` takes.
+        compare: another one of the same samples, or None.
+        views: whether the views of some samples are put in; a kernel draws them when asked.
+    """
     histories = [open_run(part) for part in (run, compare) if part is not None]
     first = histories[0]
+    for other in histories[1:]:
+        other.images = first.images  # they learned from the same
     rows = _common_epochs(histories)
-    names, labels, counts, groups = first.classes()
-    arrays = {"labels": labels.astype(np.uint16)}
-    if first.index is not None:
-        arrays["index"] = first.index.astype(np.int32)
-    meta: dict[str, Any] = {
-        "samples": len(labels),
-        "epochs": [first.kept[row] for row in rows[0]],
-        "classes": [
-            {"name": n, "size": int(c), "group": g}
-            for n, c, g in zip(names, counts, groups, strict=True)
-        ],
-        "labelled": first.labels is not None,
+    epochs = [first.kept[row] for row in rows[0]]
+    arrays: dict[str, Any] = {}
+    meta = _about_samples(first, arrays)
+    meta |= {
+        "epochs": epochs,
+        "used": used_scores(epochs, histories),
         "colours": plots.COLOURS,
-        "runs": [],
         "notes": _notes(histories),
         "aboutLabels": _about_labels(histories),
-        "data": first.config.data if first.config else "",
+        "kit": __version__,
+        "docs": _docs(),
+        "runs": [],
     }
-    if len(first.kept) > len(rows[0]):
-        meta["notes"].append(f"{len(rows[0])} of {len(first.kept)} kept epochs are shown.")
-    member = np.array(groups)[labels]
+    if len(first.kept) > len(epochs):
+        meta["notes"].append(f"{len(epochs)} of {len(first.kept)} kept epochs are shown.")
     for number, (history, kept) in enumerate(zip(histories, rows, strict=True)):
         loss = arrays[f"loss{number}"] = np.ascontiguousarray(history.momentum_loss[kept])
-        meta["runs"].append(_about(history) | {"bands": _bands(loss, member)})
+        bands = orders.bands(loss, first.groups())
+        about = _about(history) | {"type": str(loss.dtype), "bands": _without_nan(bands)}
+        meta["runs"].append(about | _add_features(history, number, arrays))
     _add_pictures(first, meta, arrays)
-    if first.encoder is not None and first.images is not None:
-        meta["projection"], arrays["projection"] = _project(first.encoder, first.images)
     drawable = "side" in meta and all(history.config for history in histories)
     meta["live"] = drawable and not views
     if drawable and views:
         _page_views(histories, meta, arrays)
     return meta, _pack(meta, arrays), histories
+
+
+def _about_samples(history: History, arrays: dict[str, Any]) -> dict[str, Any]:
+    """How many samples and classes there are, their names, sizes and groups."""
+    names, labels, counts, groups = history.classes()
+    arrays["labels"] = labels.astype(np.uint16)
+    if history.index is not None:
+        arrays["index"] = history.index.astype(np.int32)
+    of_class = splits.rarity(np.arange(len(counts)), counts)
+    classes = [
+        {"name": name, "size": int(size), "group": group, "rarity": float(rare)}
+        for name, size, group, rare in zip(names, counts, groups, of_class, strict=True)
+    ]
+    data = history.config.data if history.config else ""
+    kind, colon, place = data.partition(":")
+    return {
+        "samples": len(labels),
+        "classes": classes,
+        "labelled": history.labels is not None,
+        "data": f"{kind}{colon}{Path(place).name}",  # no folder of this machine
+    }
 
 
 def _common_epochs(histories: list[History]) -> list[list[int]]:
@@ -83,6 +107,27 @@ def _common_epochs(histories: list[History]) -> list[list[int]]:
     return [[history.kept.index(common[i]) for i in shown] for history in histories]
 
 
+def used_scores(epochs: list[int], histories: list[History]) -> list[list[int] | None]:
+    """For each shown row, an epoch whose views it speaks of, and the row whose scores steered them.
+
+    The views of epoch 8 are steered by the scores after epoch 7. So a row speaks of its own epoch
+    where the one before is shown, too; in epoch 1 all scores are 0 (row -1). Where epochs are left
+    out it speaks of the epoch that follows, which is None when the run is over.
+    """
+    ends = [history.config.epochs for history in histories if history.config]
+    used: list[list[int] | None] = []
+    for row, epoch in enumerate(epochs):
+        if epoch == 1:
+            used.append([1, -1])
+        elif row and epochs[row - 1] == epoch - 1:
+            used.append([epoch, row - 1])
+        elif epoch in ends:
+            used.append(None)
+        else:
+            used.append([epoch + 1, row])
+    return used
+
+
 STEERS = {  # what steers a sample's boost, and how the page says it
     "none": ("none", "plain views"),
     "memory": ("own", "the sample's own score"),
@@ -90,7 +135,7 @@ STEERS = {  # what steers a sample's boost, and how the page says it
     "inverted": ("inverted", "1 - score: a control"),
     "oracle": ("class", "how rare the sample's class is, read from the labels"),
     "oracle-shuffled": ("other", "how rare another sample's class is: the oracle's control"),
-    "oracle-values": ("class", "a score handed out by how rare the sample's class is"),
+    "oracle-values": ("other", "a score handed out by how rare the sample's class is"),
     "shuffled": ("other", "another sample's score, drawn anew each epoch: a control"),
     **{
         boost: (
@@ -117,7 +162,7 @@ def _about(history: History) -> dict[str, Any]:
     if scale != 1:
         note += f"; all scores times {scale:g}"
     about = {"label": history.label, "steer": steer, "scale": scale, "note": note}
-    return about | {"strength": strength}
+    return about | {"strength": strength, "origin": history.origin}
 
 
 def _notes(histories: list[History]) -> list[str]:
@@ -127,8 +172,27 @@ def _notes(histories: list[History]) -> list[str]:
     for label, caution in cautions:
         said.setdefault(caution, []).append(label)
     lines = [f"{' and '.join(labels)}: {caution}." for caution, labels in said.items()]
-    lines += [histories[0].no_images] if histories[0].images is None else []
-    return list(dict.fromkeys([*filter(None, lines), *(n for h in histories for n in h.notes)]))
+    if histories[0].images is None:
+        lines.append(without_folders(histories[0].no_images))
+    for history in histories:
+        lines += history.notes
+    samples = histories[0].momentum_loss.shape[1]
+    if samples > MANY:
+        lines.append(
+            f"{samples:,} samples: the page takes some seconds to open, and a mark is one pixel; "
+            "hide groups or zoom to see single ones."
+        )
+    return list(dict.fromkeys(filter(None, lines)))
+
+
+def _docs() -> str:
+    """Where the project's documentation is, if its package says so."""
+    try:
+        urls = importlib.metadata.metadata("ltcl-helpers").get_all("Project-URL") or []
+    except importlib.metadata.PackageNotFoundError:  # a folder that was never installed
+        return ""
+    named = dict(url.split(", ", 1) for url in urls)
+    return named.get("Documentation") or named.get("Repository") or ""
 
 
 def _about_labels(histories: list[History]) -> str:
@@ -145,27 +209,50 @@ def _reads_labels(config: RunConfig) -> bool:
     return method.READS_LABELS or config.boost in ORACLES
 
 
-def _bands(loss: np.ndarray, member: np.ndarray) -> dict[str, list[list[float | None]]]:
-    """Quartiles of each group's momentum loss, [epochs, 3]; None where nobody was seen yet."""
-    bands = {}
-    for group in ("many", "medium", "few", "all"):
-        mine = loss[:, member == group].astype(np.float32)  # [epochs, n]
-        if mine.size:
-            bands[group] = [_quartiles(row[~np.isnan(row)]) for row in mine]
-    return bands
+def _without_nan(bands: dict[str, np.ndarray]) -> dict[str, list[list[float | None]]]:
+    """The same as JSON knows it, which has no NaN."""
+    found: dict[str, list[list[float | None]]] = {}
+    for group, rows in bands.items():
+        found[group] = [[None if np.isnan(v) else float(v) for v in row] for row in rows]
+    return found
 
 
-def _quartiles(values: np.ndarray) -> list[float | None]:
-    if not len(values):
-        return [None, None, None]
-    quartiles: list[float | None] = np.quantile(values, [0.25, 0.5, 0.75]).round(4).tolist()
-    return quartiles
+def _add_features(history: History, number: int, arrays: dict[str, Any]) -> dict[str, str]:
+    """A map of a run's features, and each sample's nearest neighbours in them, where it has any."""
+    found = features_of(history)
+    if found is None:
+        return {}
+    how, arrays[f"projection{number}"] = _project(found)
+    if len(found) <= MOST_IMAGES:  # all pairs are compared
+        arrays[f"neighbours{number}"] = orders.neighbours(found)
+    return {"projection": how}
+
+
+def features_of(history: History) -> np.ndarray | None:
+    """What the final encoder makes of each image, [N, D]; or None without one."""
+    if history.features is None and history.encoder is not None and history.images is not None:
+        from ..probe.linear import features
+
+        images = torch.from_numpy(history.images)
+        history.features = features(history.encoder, images).numpy()
+    return history.features
+
+
+def _project(features: np.ndarray) -> tuple[str, np.ndarray]:
+    """The features in two dimensions, [N, 2]: UMAP where umap-learn is installed, or PCA."""
+    from sklearn.decomposition import PCA
+
+    try:
+        from umap import UMAP
+    except ImportError:
+        return "PCA", PCA(2, random_state=0).fit_transform(features).astype(np.float32)
+    return "UMAP", UMAP(random_state=0, n_jobs=1).fit_transform(features).astype(np.float32)
 
 
 def _add_pictures(history: History, meta: dict, arrays: dict[str, Any]) -> None:
     """Thumbnails, lossy, in sheets of 32 x 32, and a place for views."""
     if history.images is None or len(history.images) > MOST_IMAGES:
-        if len(meta["epochs"]) and meta["samples"] > MOST_IMAGES:
+        if meta["samples"] > MOST_IMAGES:
             meta["notes"].append(f"No thumbnails: more than {MOST_IMAGES:,} samples.")
         return
     meta["side"] = pictures.side(history.images)
@@ -175,34 +262,27 @@ def _add_pictures(history: History, meta: dict, arrays: dict[str, Any]) -> None:
     meta["notes"].append(f"Thumbnails are lossy pictures of {meta['side']} x {meta['side']} px.")
 
 
-def _project(encoder: torch.nn.Module, images: np.ndarray) -> tuple[str, np.ndarray]:
-    """The features in two dimensions, [N, 2]: UMAP where umap-learn is installed, or PCA."""
-    from sklearn.decomposition import PCA
-
-    from ..probe.linear import features
-
-    found = features(encoder, torch.from_numpy(images)).numpy()
-    try:
-        from umap import UMAP
-    except ImportError:
-        return "PCA", PCA(2, random_state=0).fit_transform(found).astype(np.float32)
-    return "UMAP", UMAP(random_state=0, n_jobs=1).fit_transform(found).astype(np.float32)
-
-
 def _page_views(histories: list[History], meta: dict, arrays: dict[str, Any]) -> None:
-    """Views for the page: of the ends of each order and of every class, at a few epochs."""
-    samples = pictures.worth_seeing(histories[0])
-    shown = np.unique(np.linspace(0, len(meta["epochs"]) - 1, VIEW_EPOCHS).round().astype(int))
-    meta["views"] = {"samples": samples.tolist(), "rows": shown.tolist(), "used": []}
+    """Views for the page: of some samples, at some epochs, in every run."""
+    samples = pictures.worth_seeing(histories)
+    with_views = [row for row, used in enumerate(meta["used"]) if used]
+    places = np.linspace(0, len(with_views) - 1, VIEW_EPOCHS).round().astype(int)
+    shown = [with_views[place] for place in np.unique(places)]
+    meta["views"] = {"samples": samples.tolist(), "rows": shown, "used": []}
     for number, history in enumerate(histories):
-        history.images = histories[0].images
-        drawn = []
-        for row in shown:
-            kept = history.kept.index(meta["epochs"][row])
-            drawn.append(pictures.draw_views(history, samples, kept))
+        drawn = [draw_row(history, meta, row, samples) for row in shown]
         tiles = np.concatenate([views for views, _ in drawn])
         arrays[f"views{number}"] = pictures.webp(tiles, pictures.VIEWS)
         meta["views"]["used"].append([used.round(4).tolist() for _, used in drawn])
+
+
+def draw_row(
+    history: History, meta: dict, row: int, samples: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """`pictures.draw_views` of the epoch that a shown row speaks of."""
+    _, scores_row = meta["used"][row]
+    kept = history.kept.index(meta["epochs"][scores_row]) if scores_row >= 0 else None
+    return pictures.draw_views(history, samples, kept)
 
 
 def _pack(meta: dict[str, Any], arrays: dict[str, Any]) -> bytes:

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from ..data import splits
-from ..methods.memory import memorization_score
 from ..pretrain.randomness import generator
 from ..recipes import load_method
 from ..views import make_views
@@ -18,6 +17,8 @@ from .history import History
 
 QUALITY = 85  # of lossy WebP
 VIEWED, VIEWS = 96, 8  # samples whose views a page holds, and so many views of each
+TAIL_VIEWED = 64  # of them so many of few classes at most
+END_VIEWED = 16  # of each order's first samples at most
 
 
 def side(images: np.ndarray) -> int:
@@ -48,15 +49,19 @@ def webp(tiles: np.ndarray, columns: int) -> bytes:
     return file.getvalue()
 
 
-def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndarray, np.ndarray]:
-    """Views of some samples as the epoch after this row may draw them.
+def draw_views(
+    history: History, samples: np.ndarray, row: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Views of some samples, steered by the scores of a kept epoch: those of the epoch after it.
 
-    They are made as the run's own method makes them, and boosted as the run boosts them.
+    They are made as the run's own method makes them in training, by the same function, and boosted
+    as the run boosts them.
 
     Args:
         history: what is known of a run, with images.
         samples: [S], 0 to N - 1.
-        row: number of the kept epoch whose scores steer the boost.
+        row: number of the kept epoch whose scores steer the boost; None for the views of epoch 1,
+            before which all scores are 0.
 
     Returns:
         VIEWS views of each sample, uint8 [S * VIEWS, side, side, 3], and the scores [S] that
@@ -66,12 +71,11 @@ def draw_views(history: History, samples: np.ndarray, row: int) -> tuple[np.ndar
     config, pictured = history.config, history.images
     assert config is not None and pictured is not None
     kinds = load_method(config.method).VIEWS
-    number = int(samples[0]) + row
+    number = int(samples[0]) + (0 if row is None else row + 1)
     draws = [generator(config.seed, name, number) for name in ("explorer", "explorer boost")]
-    loss = torch.from_numpy(history.momentum_loss[row].astype(np.float32))
-    scores = memorization_score(loss)
-    if config.boost == "none":
-        scores = torch.zeros_like(scores)
+    scores = torch.zeros(history.momentum_loss.shape[1])
+    if row is not None and config.boost != "none":
+        scores = torch.from_numpy(history.scores_after(row))
     views, steering = make_views(config, scores, draws, kinds, _rarity(history))
 
     used = steering[torch.from_numpy(samples)]
@@ -92,17 +96,38 @@ def _rarity(history: History) -> torch.Tensor | None:
     return torch.from_numpy(splits.rarity(labels, counts)).float()
 
 
-def worth_seeing(history: History) -> np.ndarray:
-    """At most VIEWED samples: the ends of each order, then the hardest of each class in turn."""
-    loss, last = history.momentum_loss, len(history.momentum_loss) - 1
-    keys = [
-        orders.hardest(loss, last),
-        orders.easiest(loss, last),
-        orders.falling(loss, last),
-        orders.wandering(loss),
-    ]
-    found = [orders.largest(key, 16) for key in keys]
-    if history.labels is not None:
-        order = orders.largest(keys[0], len(keys[0]))
-        found.append(order[np.unique(history.labels[order], return_index=True)[1]])
-    return np.array(list(dict.fromkeys(np.concatenate(found).tolist()))[:VIEWED])
+def worth_seeing(histories: list[History]) -> np.ndarray:
+    """VIEWED samples, or all: the hardest, then the tail's, the ends of each order, and the rest.
+
+    Runs take turns; within the tail and among the rest the hardest come first.
+    """
+    first, hard = histories[0], []
+    for history in histories:
+        last = len(history.momentum_loss) - 1
+        hard.append(
+            orders.largest(orders.hardest(history.momentum_loss, last), len(first.groups()))
+        )
+    few = first.groups() == "few"
+    tail = _in_turn([order[few[order]] for order in hard])
+    found = [hard[0][:1], tail[:TAIL_VIEWED], _in_turn(_ends(histories)), _in_turn(hard)]
+    together = np.concatenate(found).astype(int).tolist()
+    return np.array(list(dict.fromkeys(together))[:VIEWED])
+
+
+def _ends(histories: list[History]) -> list[np.ndarray]:
+    """The first samples of each order, in every run."""
+    ends = []
+    for history in histories:
+        loss = history.momentum_loss
+        last = len(loss) - 1
+        keys = [orders.hardest(loss, last), orders.easiest(loss, last)]
+        keys += [orders.falling(loss, last), orders.wandering(loss)]
+        ends += [orders.largest(key, END_VIEWED) for key in keys]
+    return ends
+
+
+def _in_turn(lists: list[np.ndarray]) -> np.ndarray:
+    """The first of each list, then the second of each, and so on."""
+    longest = max(map(len, lists))
+    turns = [part[at] for at in range(longest) for part in lists if at < len(part)]
+    return np.array(turns, dtype=int)
