@@ -26,7 +26,8 @@ def memorization_score(momentum_loss: Tensor) -> Tensor:
     mean = momentum_loss[seen].mean()
     offset = momentum_loss - mean  # [N]
     farthest = offset[seen].abs().max()
-    last_place = torch.finfo(momentum_loss.dtype).eps * momentum_loss[seen].abs().max()
+    largest = momentum_loss[seen].abs().max()
+    last_place = torch.finfo(momentum_loss.dtype).eps * largest
     if not farthest > ROUNDING * last_place:
         warnings.warn("all momentum losses are equal; every score is 0.5", stacklevel=2)
         return torch.full_like(momentum_loss, 0.5)

@@ -8,11 +8,11 @@ from ..data import splits
 from ..errors import ConfigError
 
 ON_FEATURES = ("bcl", "logistic", "knn")  # protocols that need features and labels only
-PROBES = (*ON_FEATURES, "sdclr")  # and the one that needs images, too
+PROBES = (*ON_FEATURES, "sdclr")  # sdclr needs the images, too
 CLASSIFIER = "classifier"  # the run's own, trained with labels: nothing is probed
 PROTOCOLS = (*PROBES, CLASSIFIER)
-FEATURES = ("encoder", "pruned", "pixels")
-NAMED_SHOTS = ("full", "1%")  # beside numbers per class; all that protocol sdclr knows
+FEATURES = ("encoder", "pruned", "pixels")  # pixels are a baseline that has learned nothing
+NAMED_SHOTS = ("full", "1%")  # beside numbers per class; protocol sdclr knows no others
 RULES = splits.RULES  # who is many, medium and few
 OWN_LABELS = "own labels"  # the shots of a classifier's rows
 
@@ -42,9 +42,12 @@ def check_enough(shots: str, class_counts: Sequence[int]) -> None:
 
 
 def check_probes(
-    protocols: Sequence[str], features: Sequence[str], shots: Sequence[str], groups: str = "thirds"
+    protocols: Sequence[str],
+    features: Sequence[str],
+    shots: Sequence[str],
+    groups: str = "thirds",
 ) -> None:
-    """Raise a ConfigError unless every one of these probes can be made."""
+    """Raise a ConfigError unless every combination of these can be probed."""
     for protocol in protocols:
         check_choice("protocol", protocol, PROTOCOLS)
     for kind in features:

@@ -37,9 +37,14 @@ def classifier_rows(
     check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train, config.root)
     held_out = as_tensors(read_test(test, train, config.root))
+
+    # Without compensation for the class sizes, which is of the training loss only.
+    test_x = features(run.encoder, held_out.images)  # [M, D]
     with torch.no_grad():
-        logits = classifier(features(run.encoder, held_out.images))  # [M, C]
+        logits = classifier(test_x)  # [M, C]
     result = measure(logits, held_out.labels)
+
+    # The classifier was trained on the images of pre-training: these are its labelled list.
     about = about_run(config, "encoder") | {
         "test": test,
         "protocol": CLASSIFIER,

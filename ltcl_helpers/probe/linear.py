@@ -12,27 +12,33 @@ from torch.nn import functional as F
 from ..errors import ConfigError
 from .choices import ON_FEATURES, check_choice
 
-FIRST_LR = 1e-2  # of protocol "bcl"
+FIRST_LR = 1e-2  # of protocol "bcl", as published, like the four below
+LR_DECAY = 1e-4  # from the first epoch to the end: down to 1e-6
+WEIGHT_DECAY = 5e-6
+EPOCHS = 500
+BATCH = 1000
 NEIGHBOURS = 200  # that vote in protocol "knn"
 KNN_TEMPERATURE = 0.1  # the smaller, the more the nearest neighbour decides
 
 
 class ProbeResult(NamedTuple):
-    """Fractions in [0, 1]; per_class is [C], NaN for a class without a test image."""
+    """Accuracies, fractions in [0, 1]."""
 
-    top1: float
-    top5: float
-    per_class: np.ndarray
+    top1: float  # share of the test images whose class comes first
+    top5: float  # share of those whose class is among the first five
+    per_class: np.ndarray  # [C], NaN for a class without a test image
 
 
 @torch.no_grad()
 def features(encoder: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
     """Features float32 [N, D] of uint8 images [N, 3, H, W]: no augmentation, eval mode."""
-    encoder = encoder.eval().to(device).to(memory_format=torch.channels_last)
-    parts = [
-        encoder(part.to(device, memory_format=torch.channels_last) / 255).cpu()
-        for part in images.split(1000)
-    ]
+    encoder = encoder.eval().to(device)
+    encoder = encoder.to(memory_format=torch.channels_last)  # as in training: faster convolutions
+    parts = []
+    for part in images.split(1000):  # a part's activations must fit into memory
+        part = part.to(device, memory_format=torch.channels_last)
+        embedded = encoder(part / 255)  # [1000, D]
+        parts.append(embedded.cpu())
     return torch.cat(parts)
 
 
@@ -49,14 +55,14 @@ def linear_probe(
 
     Args:
         train_features: [N, D].
-        train_labels: [N].
+        train_labels: int64 [N].
         test_features: [M, D].
-        test_labels: [M].
-        protocol: "bcl", the probe behind the published table (Adam, 500 epochs, batch 1000,
-            learning rate 1e-2 to 1e-6), "logistic" (scikit-learn, standardised; fast), or "knn"
-            (the nearest 200 vote; nothing is trained).
+        test_labels: int64 [M].
+        protocol: the name of the probe. "bcl" is behind the published table (Adam, 500 epochs,
+            batch 1000, learning rate 1e-2 to 1e-6). "logistic" is scikit-learn's regression on
+            standardised features, and fast. In "knn" the nearest 200 vote, and nothing is trained.
         seed: decides the first weights and the order of the "bcl" probe.
-        classes: C; by the largest label when None.
+        classes: C, the number of classes. None takes the largest label for the last class.
 
     Raises:
         ConfigError: for an unknown protocol, or labelled images of one class only.
@@ -66,51 +72,72 @@ def linear_probe(
         raise ConfigError("the labelled images are of one class only; a probe needs 2 or more")
     if classes is None:
         classes = int(max(train_labels.max(), test_labels.max())) + 1
-    fit = {"bcl": _bcl, "logistic": _logistic, "knn": _knn}[protocol]
-    return measure(fit(train_features, train_labels, test_features, classes, seed), test_labels)
+    probes = {"bcl": _bcl, "logistic": _logistic, "knn": _knn}
+    probe = probes[protocol]
+    logits = probe(train_features, train_labels, test_features, classes, seed)  # [M, C]
+    return measure(logits, test_labels)
 
 
 def measure(logits: Tensor, labels: Tensor) -> ProbeResult:
     """Accuracies of logits [M, C] for labels [M]."""
     classes = logits.shape[1]
-    hit = logits.argmax(dim=1) == labels  # [M]
+    is_right = logits.argmax(dim=1) == labels  # [M]
     best = logits.topk(min(5, classes), dim=1).indices  # [M, 5]
-    among_best = (best == labels[:, None]).any(dim=1)  # [M]
+    is_among_best = (best == labels[:, None]).any(dim=1)  # [M]
+
+    # By class; a class without a test image is 0 / 0, NaN.
     count = torch.bincount(labels, minlength=classes)  # [C]
-    right = torch.bincount(labels[hit], minlength=classes)
-    per_class = right.double() / count
-    top1 = float(hit.double().mean())
-    top5 = float(among_best.double().mean())
-    return ProbeResult(top1, top5, per_class.numpy())
+    right = torch.bincount(labels[is_right], minlength=classes)  # [C]
+    per_class = right.double() / count  # [C]
+    return ProbeResult(
+        top1=float(is_right.double().mean()),
+        top5=float(is_among_best.double().mean()),
+        per_class=per_class.numpy(),
+    )
 
 
-def _bcl(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+# --- the protocols: training features x [N, D], labels y [N], test features to logits [M, C] ---
+
+
+def _bcl(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tensor:
+    """Logits [M, C] of the probe behind the published table."""
     weight, bias = fit_bcl(x, y, classes, seed)
-    return F.linear(test, weight, bias).detach()
+    return F.linear(test_x, weight, bias).detach()
 
 
 def fit_bcl(
-    x: Tensor, y: Tensor, classes: int, seed: int = 0, epochs: int = 500
+    x: Tensor,
+    y: Tensor,
+    classes: int,
+    seed: int = 0,
+    epochs: int = EPOCHS,
 ) -> tuple[Tensor, Tensor]:
     """Weight [C, D] and bias [C] of protocol "bcl" for features x [N, D] and labels y [N]."""
+    # The first weights are drawn as PyTorch draws a linear layer's.
+    dim = x.shape[1]
     draw = torch.Generator().manual_seed(seed)
-    bound = x.shape[1] ** -0.5  # PyTorch's default for a linear layer
-    weight = torch.empty(classes, x.shape[1]).uniform_(-bound, bound, generator=draw)
-    bias = torch.empty(classes).uniform_(-bound, bound, generator=draw)
-    parameters = [weight.requires_grad_(), bias.requires_grad_()]
-    adam = torch.optim.Adam(parameters, lr=FIRST_LR, weight_decay=5e-6, fused=True)
+    bound = dim**-0.5
+    weight = torch.empty(classes, dim)
+    bias = torch.empty(classes)
+    for parameter in (weight, bias):
+        parameter.uniform_(-bound, bound, generator=draw)
+        parameter.requires_grad_()
+
+    adam = torch.optim.Adam([weight, bias], lr=FIRST_LR, weight_decay=WEIGHT_DECAY, fused=True)
     for epoch in range(epochs):
-        adam.param_groups[0]["lr"] = FIRST_LR * 1e-4 ** (epoch / epochs)  # down to 1e-6
+        progress = epoch / epochs  # in [0, 1)
+        adam.param_groups[0]["lr"] = FIRST_LR * LR_DECAY**progress
         order = torch.randperm(len(x), generator=draw)
-        for index in order.split(1000):
-            adam.zero_grad()
+        for index in order.split(BATCH):
             logits = F.linear(x[index], weight, bias)  # [B, C]
-            F.cross_entropy(logits, y[index]).backward()
+            loss = F.cross_entropy(logits, y[index])
+            adam.zero_grad()
+            loss.backward()
             adam.step()
     return weight, bias
 
 
-def _knn(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+def _knn(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tensor:
     """Shares [M, C] of the votes of the nearest features (Wu et al. 2018), as MoCo monitors CIFAR.
 
     A neighbour votes for its class with exp(cosine / temperature); all vote where N is below 200.
@@ -118,27 +145,35 @@ def _knn(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
     from sklearn.neighbors import KNeighborsClassifier
 
     def votes(distances: np.ndarray) -> np.ndarray:
-        return np.exp((1 - distances) / KNN_TEMPERATURE)
+        cosines = 1 - distances
+        return np.exp(cosines / KNN_TEMPERATURE)
 
     neighbours = min(NEIGHBOURS, len(x))
     model = KNeighborsClassifier(neighbours, weights=votes, algorithm="brute", metric="cosine")
     model.fit(x.numpy(), y.numpy())
-    shares = torch.zeros(len(test), classes, dtype=x.dtype)
-    shares[:, model.classes_] = torch.from_numpy(model.predict_proba(test.numpy())).to(x.dtype)
+    known = torch.from_numpy(model.predict_proba(test_x.numpy()))  # [M, classes in y]
+
+    # A class without a training image gets no vote.
+    shares = torch.zeros(len(test_x), classes, dtype=x.dtype)
+    shares[:, model.classes_] = known.to(x.dtype)
     return shares
 
 
-def _logistic(x: Tensor, y: Tensor, test: Tensor, classes: int, seed: int) -> Tensor:
+def _logistic(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tensor:
+    """Logits [M, C] of scikit-learn's logistic regression on standardised features."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    regression = LogisticRegression(C=0.1, max_iter=1000)
+    model = make_pipeline(StandardScaler(), regression)
     model.fit(x.numpy(), y.numpy())
-    logits = torch.full((len(test), classes), float("-inf"))
-    score = model.decision_function(test.numpy())
+    score = model.decision_function(test_x.numpy())  # [M, classes in y]
     if score.ndim == 1:  # two classes give one score
         score = np.stack([-score, score], axis=1)
+
+    # A class without a training image is never chosen.
+    logits = torch.full((len(test_x), classes), float("-inf"))
     logits[:, model.classes_] = torch.from_numpy(score).to(logits.dtype)
     return logits
 

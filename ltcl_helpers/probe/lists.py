@@ -17,10 +17,18 @@ from ..runs import Run
 from .choices import check_enough, check_shots
 
 DRAWN_LISTS = 5  # as many as are published for each number of shots
+ALL_IMAGES = "trainIdxList.npy"  # the end of the name of a published list for shots "full"
+VALIDATION = "valIdxList.npy"  # the end of the name of a published validation list
 
 
 class LabelledList(NamedTuple):
-    """The labelled images of one probe: name, positions int64 [n], "published" or "drawn"."""
+    """The labelled images of one probe.
+
+    Attributes:
+        name: the name of the file, or what the list holds where it was drawn.
+        index: int64 [n], positions in the training part.
+        source: "published" or "drawn".
+    """
 
     name: str
     index: np.ndarray  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
@@ -28,39 +36,65 @@ class LabelledList(NamedTuple):
 
 
 def labelled_lists(
-    run: Run, labels: np.ndarray, shots: str, where: Path | None = None
+    run: Run,
+    labels: np.ndarray,
+    shots: str,
+    where: Path | None = None,
 ) -> list[LabelledList]:
-    """The labelled sets of a probe with `shots` ("full", "1%", or images per class).
+    """The labelled lists that a probe learns from, each by itself.
 
-    Lists beside the run's split file (or in `where`) come first; without any, five are drawn. Drawn
-    ones avoid the images of pre-training where every class has enough others.
+    List files beside the run's split file (or in `where`) are taken where there are some. Else
+    lists are drawn, five of them where `shots` is a number. These avoid the images of pre-training
+    where every class has enough others.
+
+    Args:
+        run: the run whose encoder is probed.
+        labels: int64 [N], of the whole training part.
+        shots: "full", "1%", or the number of images per class.
+        where: the folder of the list files, if they do not lie beside the split.
     """
     check_shots(shots)
-    if found := _find_lists(run.config, shots, len(labels), where):
+    found = _find_lists(run.config, shots, len(labels), where)
+    if found:
         return found
     if shots == "full":
-        return [LabelledList("train part", np.arange(len(labels)), "drawn")]
-    if shots == "1%":  # a prefix of pre-training's lists, as published: 4 of 450, 45 of 4500
-        per_class = max(1, int(np.bincount(labels).min()) * 9 // 1000)
-        drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
-        return [LabelledList(f"first {per_class} per class", drawn, "drawn")]
+        everything = np.arange(len(labels))
+        return [LabelledList("train part", everything, "drawn")]
+    if shots == "1%":
+        return [_first_of_each_class(run, labels)]
+
+    # A number per class, drawn with five seeds.
     check_enough(shots, np.bincount(labels).tolist())
-    pool, name = _unseen(run, labels, int(shots))
-    return [
-        LabelledList(
-            f"{name} seed {seed}", pool[splits.few_shot(labels[pool], int(shots), seed)], "drawn"
-        )
-        for seed in range(1, DRAWN_LISTS + 1)
-    ]
+    per_class = int(shots)
+    pool, name = _unseen(run, labels, per_class)
+    lists = []
+    for seed in range(1, DRAWN_LISTS + 1):
+        drawn = pool[splits.few_shot(labels[pool], per_class, seed)]
+        lists.append(LabelledList(f"{name} seed {seed}", drawn, "drawn"))
+    return lists
+
+
+def _first_of_each_class(run: Run, labels: np.ndarray) -> LabelledList:
+    """The list of 1 %: a prefix of pre-training's lists, as published, 4 of 450 or 45 of 4500."""
+    smallest = int(np.bincount(labels).min())
+    per_class = max(1, smallest * 9 // 1000)
+    drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
+    return LabelledList(f"first {per_class} per class", drawn, "drawn")
 
 
 def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> LabelledList:
     """The images that choose a probe's best epoch: a published list, or a drawn tenth.
 
-    Drawn ones, a tenth of the smallest class from each, avoid the 1 % list, and the images of
-    pre-training where every class has enough others.
+    What is drawn is the same number from each class, a tenth of the smallest class. It avoids the
+    1 % list, and the images of pre-training where every class has enough others.
+
+    Args:
+        run: the run whose encoder is probed.
+        labels: int64 [N], of the whole training part.
+        where: as for `labelled_lists`.
     """
-    if found := _find_lists(run.config, "validation", len(labels), where):
+    found = _find_lists(run.config, "validation", len(labels), where)
+    if found:
         return found[0]
     smallest = int(np.bincount(labels).min())
     if smallest < 2:
@@ -69,55 +103,94 @@ def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> 
             "has 1; use --protocol bcl"
         )
     per_class = max(1, smallest // 10)
-    (few,) = labelled_lists(run, labels, "1%", where)
-    pool, name = _unseen(run, labels, per_class, few.index)
+    (one_percent,) = labelled_lists(run, labels, "1%", where)
+    pool, name = _unseen(run, labels, per_class, one_percent.index)
     drawn = pool[splits.few_shot(labels[pool], per_class, 0)]
     return LabelledList(f"{name}, {per_class} per class", drawn, "drawn")
 
 
 def _unseen(
-    run: Run, labels: np.ndarray, per_class: int, besides: np.ndarray | tuple = ()
+    run: Run,
+    labels: np.ndarray,
+    per_class: int,
+    besides: np.ndarray | tuple = (),
 ) -> tuple[np.ndarray, str]:
-    """Positions that pre-training did not see, or all where a class has too few; their name."""
+    """Positions that pre-training did not see, or all where a class has too few; and their name.
+
+    Args:
+        run: the run whose encoder is probed.
+        labels: int64 [N], of the whole training part.
+        per_class: the number of images that every class must have.
+        besides: positions that are left out in any case.
+    """
     everything = np.setdiff1d(np.arange(len(labels)), besides)
-    pool = np.setdiff1d(everything, run.index)
-    enough = np.bincount(labels[pool], minlength=labels.max() + 1).min() >= per_class
-    return (pool, "unseen") if enough else (everything, "any")
+    unseen = np.setdiff1d(everything, run.index)
+    class_sizes = np.bincount(labels[unseen], minlength=labels.max() + 1)
+    if class_sizes.min() >= per_class:
+        return unseen, "unseen"
+    return everything, "any"
+
+
+# --- list files -------------------------------------------------------------------------------
 
 
 def _find_lists(
-    config: RunConfig, shots: str, images: int, where: Path | None
+    config: RunConfig,
+    shots: str,
+    images: int,
+    where: Path | None,
 ) -> list[LabelledList]:
-    """List files by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it."""
+    """The list files for a number of shots, or for "validation"; none without a split file.
+
+    They are known by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it.
+    """
     split = own_path(config.split)
-    in_file = config.split not in splits.DRAWN and "split" in split.stem
-    if not in_file and where is None:
+    has_file = config.split not in splits.DRAWN and "split" in split.stem
+    if not has_file and where is None:
         return []
-    prefix, _, rest = split.stem.partition("split") if in_file else ("*", "", "*")
-    patterns = {
-        "full": f"{prefix}trainIdxList.npy",
-        "1%": f"{prefix}split{rest[:1]}_S_b.npy",
-        "validation": f"{prefix}valIdxList.npy",
-    }
-    pattern = patterns.get(shots, f"{prefix}split*_test_{shots}shot.npy")
+    stem = split.stem if has_file else "*split*"  # of any data set, with any number
+    pattern = _pattern_of(stem, shots)
     where = where and own_path(where)
     folder = where or split.parent.parent
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
     if where and not paths:
         raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
-    owners = {p.name.partition("split")[0] for p in paths}
-    owners = {o.removesuffix("trainIdxList.npy").removesuffix("valIdxList.npy") for o in owners}
-    if len(owners) > 1:
+    _check_one_data_set(paths, shots, where)
+    published = {entry["sha256"] for entry in published_lists().values()}
+    return [_read_list(path, images, published) for path in paths]
+
+
+def _pattern_of(stem: str, shots: str) -> str:
+    """The pattern of the names of list files that belong to a split, e.g. split1_D_i."""
+    prefix, _, rest = stem.partition("split")  # a prefix names the data set
+    number = rest[:1]
+    patterns = {
+        "full": f"{prefix}{ALL_IMAGES}",
+        "1%": f"{prefix}split{number}_S_b.npy",
+        "validation": f"{prefix}{VALIDATION}",
+    }
+    return patterns.get(shots, f"{prefix}split*_test_{shots}shot.npy")
+
+
+def _check_one_data_set(paths: list[Path], shots: str, where: Path | None) -> None:
+    """Raise a ConfigError where the prefixes of the names tell of several data sets."""
+    prefixes = set()
+    for path in paths:
+        prefix = path.name.partition("split")[0]
+        prefix = prefix.removesuffix(ALL_IMAGES).removesuffix(VALIDATION)
+        prefixes.add(prefix)
+    if len(prefixes) > 1:
+        names = ", ".join(sorted(path.name for path in paths))
         raise ConfigError(
             f"{where} and its folders hold lists of several data sets for shots {shots}: "
-            f"{', '.join(sorted(p.name for p in paths))}; name the folder of one"
+            f"{names}; name the folder of one"
         )
-    known = {entry["sha256"] for entry in published_lists().values()}
-    found = [
-        LabelledList(p.name, splits.read_split(p), "published" if sha256(p) in known else "drawn")
-        for p in paths
-    ]
-    for each in found:
-        if each.index.max() >= images:
-            raise ConfigError(f"{each.name} has positions beyond the {images} images")
-    return found
+
+
+def _read_list(path: Path, images: int, published: set[str]) -> LabelledList:
+    """The list in a file. Its digest, not its name, tells whether it is a published list."""
+    source = "published" if sha256(path) in published else "drawn"
+    index = splits.read_split(path)
+    if index.max() >= images:
+        raise ConfigError(f"{path.name} has positions beyond the {images} images")
+    return LabelledList(path.name, index, source)

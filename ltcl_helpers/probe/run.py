@@ -27,6 +27,7 @@ from .lists import LabelledList, labelled_lists, validation_list
 from .sdclr import SCHEDULES, Embed, fit_sdclr
 
 log = logging.getLogger(__name__)
+Listed = tuple[str, LabelledList]  # the shots that were asked for, and a list of them
 
 
 def probe_run(
@@ -42,13 +43,14 @@ def probe_run(
 
     Args:
         folder: where the run lies.
-        shots: "full", "1%", or numbers of labelled images per class.
-        lists: where the list files are, if not beside the split.
-        test: name of another test set (as for `load_images`).
+        shots: each "full", "1%", or a number of labelled images per class.
+        lists: the folder of the list files, if they do not lie beside the split.
+        test: the name of another test set (as for `load_images`).
         protocol: one of `linear_probe`, or "sdclr", as in that paper, for "full" and "1%".
-        kind: "encoder"; "pruned" for SDCLR's pruned branch; "pixels" for the raw images, a baseline
-            that has learned nothing.
-        groups: who is many, medium and few, a rule of `splits.groups`: "thirds" or "counts".
+        kind: the features. "encoder" is the run's own, "pruned" is SDCLR's pruned branch, and
+            "pixels" are the raw images, a baseline that has learned nothing.
+        groups: the rule of `splits.groups` that says who is many, medium and few: "thirds" or
+            "counts".
     """
     check_choice("protocol", protocol, PROBES)
     check_probes([protocol], [kind], shots, groups)
@@ -57,27 +59,32 @@ def probe_run(
     test = test or config.data
     train, held_out = _both_parts(run, test)
 
-    # The labelled lists of every number of shots, and a probe of each.
+    # The labelled lists: one, or several, for each of the shots.
     where = Path(lists) if lists else None
-    found = [(s, each) for s in shots for each in labelled_lists(run, train.labels, s, where)]
+    found: list[Listed] = []
+    for wanted in shots:
+        for labelled in labelled_lists(run, train.labels, wanted, where):
+            found.append((wanted, labelled))
+
+    # A probe of each.
     embed = _embedding(run, kind)
     if protocol == "sdclr":
-        # Images that choose the epoch must not teach.
-        held = validation_list(run, train.labels, where).index
-        found = [(s, x._replace(index=np.setdiff1d(x.index, held))) for s, x in found]
-        results = _sdclr_results(embed, train, held_out, found, held, pick_device(config.device))
+        validation = validation_list(run, train.labels, where).index
+        found = _without(found, validation)  # images that choose the epoch must not teach
+        device = pick_device(config.device)
+        results = _sdclr_results(embed, train, held_out, found, validation, device)
     else:
-        results = _feature_results(embed, train, held_out, [x for _, x in found], protocol)
+        results = _feature_results(embed, train, held_out, found, protocol)
 
-    # Rows: a line for each list and group.
+    # Its rows, one for each group.
     about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
     about |= {"untested": untested(held_out)}
-    counts = run.group_counts.numpy()
+    class_counts = run.group_counts.numpy()
     rows = []
-    for (number, each), result in zip(found, results, strict=True):
-        listed = about | _of_list(number, each)
-        rows += result_rows(result, counts, listed, class_std=protocol == "sdclr")
-        log.info("%s %s: %.1f %%", number, each.name, 100 * result.top1)
+    for (wanted, labelled), result in zip(found, results, strict=True):
+        about_this = about | _about_list(wanted, labelled)
+        rows += result_rows(result, class_counts, about_this, class_std=protocol == "sdclr")
+        log.info("%s %s: %.1f %%", wanted, labelled.name, 100 * result.top1)
     return pd.DataFrame(rows)
 
 
@@ -88,7 +95,10 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
     check_same(train.classes, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train.classes, config.root)
     held_out = read_test(test, train.classes, config.root)
-    ours, theirs = (part.images[:1].shape[2:] for part in (train, held_out))
+
+    # An encoder would take images of another size, too, and say nothing.
+    ours = train.images[:1].shape[2:]
+    theirs = held_out.images[:1].shape[2:]
     if ours != theirs:
         raise ConfigError(
             f"images of the test part of {test} are {_sides(theirs)}, those of training are "
@@ -98,6 +108,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
 
 
 def _sides(shape: tuple[int, ...]) -> str:
+    """The size of an image in words."""
     height, width = shape
     return f"{width} x {height} pixels"
 
@@ -108,22 +119,31 @@ def untested(test: ImageSet) -> str:
     return listed([test.class_names[k] for k in np.flatnonzero(counts == 0)])
 
 
-def _of_list(shots: str, each: LabelledList) -> dict[str, object]:
+def _without(lists: list[Listed], positions: np.ndarray) -> list[Listed]:
+    """The lists without the images at these positions."""
+    shorter = []
+    for shots, labelled in lists:
+        left = np.setdiff1d(labelled.index, positions)
+        shorter.append((shots, labelled._replace(index=left)))
+    return shorter
+
+
+def _about_list(shots: str, labelled: LabelledList) -> dict[str, object]:
     """What a row says about its labelled images."""
     return {
         "shots": shots,
-        "list": each.name,
-        "list_source": each.source,
-        "list_sha256": splits.split_digest(each.index),
-        "images": len(each.index),
+        "list": labelled.name,
+        "list_source": labelled.source,
+        "list_sha256": splits.split_digest(labelled.index),
+        "images": len(labelled.index),
     }
 
 
 def _embedding(run: Run, kind: str) -> Embed:
-    """Images to the features of this kind."""
+    """The function from images to the features of this kind."""
     if kind == "pixels":
         return pixels
-    use_full_float32()
+    use_full_float32()  # as in training
     network = run.network(kind)
     device = str(pick_device(run.config.device))
     return lambda images: features(network, images, device)
@@ -131,10 +151,16 @@ def _embedding(run: Run, kind: str) -> Embed:
 
 def about_run(config: RunConfig, kind: str) -> dict[str, object]:
     """What a row says about its run and its features."""
-    method = {"encoder": config.method, "pruned": f"{config.method} pruned", "pixels": "pixels"}
+    method = config.method
+    boost = config.boost
+    if kind == "pruned":
+        method = f"{config.method} pruned"
+    elif kind == "pixels":  # no run has made them
+        method = "pixels"
+        boost = "none"
     return {
-        "method": method[kind],
-        "boost": "none" if kind == "pixels" else config.boost,
+        "method": method,
+        "boost": boost,
         "features": kind,
         "preset": config.preset,
         "data": config.data,
@@ -147,51 +173,63 @@ def about_run(config: RunConfig, kind: str) -> dict[str, object]:
 
 
 def _feature_results(
-    embed: Embed, train: ImageArrays, test: ImageSet, lists: list[LabelledList], protocol: str
+    embed: Embed,
+    train: ImageArrays,
+    test: ImageSet,
+    lists: list[Listed],
+    protocol: str,
 ) -> Iterator[ProbeResult]:
     """Each list's probe on features that are computed once for all lists."""
-    used = np.unique(np.concatenate([each.index for each in lists]))  # sorted positions
-    train_x = embed(torch.from_numpy(train.images[used]))
-    test_x = embed(test.images)
-    for each in lists:
-        at = torch.from_numpy(np.searchsorted(used, each.index))
-        labels = torch.from_numpy(train.labels[each.index])
-        classes = len(train.class_names)
-        yield linear_probe(train_x[at], labels, test_x, test.labels, protocol, classes=classes)
+    positions = [labelled.index for _, labelled in lists]
+    used = np.unique(np.concatenate(positions))  # sorted, each once
+    train_x = embed(torch.from_numpy(train.images[used]))  # [images used, D]
+    test_x = embed(test.images)  # [M, D]
+    classes = len(train.class_names)
+    for index in positions:
+        rows = torch.from_numpy(np.searchsorted(used, index))  # [n], of `train_x`
+        labels = torch.from_numpy(train.labels[index])  # [n]
+        yield linear_probe(train_x[rows], labels, test_x, test.labels, protocol, classes=classes)
 
 
 def _sdclr_results(
     embed: Embed,
     train: ImageArrays,
     test: ImageSet,
-    lists: list[tuple[str, LabelledList]],
-    held: np.ndarray,
+    lists: list[Listed],
+    validation: np.ndarray,
     device: torch.device,
 ) -> Iterator[ProbeResult]:
-    """Each list's probe as in the SDCLR paper; `held` are the positions of the validation list."""
+    """Each list's probe as in the SDCLR paper; `validation` are positions in the training part."""
     classes = len(train.class_names)
-    test_x = embed(test.images)
-    held_x = embed(torch.from_numpy(train.images[held])).to(device)
-    held_y = torch.from_numpy(train.labels[held]).to(device)
-    for shots, each in lists:
-        images = torch.from_numpy(train.images[each.index]).to(device)
-        labels = torch.from_numpy(train.labels[each.index]).to(device)
-        fitted = fit_sdclr(embed, images, labels, (held_x, held_y), classes, SCHEDULES[shots])
-        weight, bias = (part.cpu() for part in fitted)
-        yield measure(F.linear(test_x, weight, bias), test.labels)
+    test_x = embed(test.images)  # [M, D]
+
+    # The images that choose the epoch, for all lists.
+    validation_images = torch.from_numpy(train.images[validation])
+    validation_x = embed(validation_images).to(device)
+    validation_y = torch.from_numpy(train.labels[validation]).to(device)
+    held_out = (validation_x, validation_y)
+
+    for shots, labelled in lists:
+        images = torch.from_numpy(train.images[labelled.index]).to(device)
+        labels = torch.from_numpy(train.labels[labelled.index]).to(device)
+        schedule = SCHEDULES[shots]
+        weight, bias = fit_sdclr(embed, images, labels, held_out, classes, schedule)
+        logits = F.linear(test_x, weight.cpu(), bias.cpu())  # [M, C]
+        yield measure(logits, test.labels)
 
 
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
 
-    Also where it was done with other `groups`: one list's rows follow one rule.
+    It does so, too, where it was done with other `groups`: one list's rows follow one rule.
     """
     path = Path(folder) / "probe.parquet"
-    key = ["features", "protocol", "shots", "list", "test"]
+    key = ["features", "protocol", "shots", "list", "test"]  # what makes a probe
     if path.exists():
         before = complete(read_parquet(path))
-        again = pd.MultiIndex.from_frame(before[key]).isin(pd.MultiIndex.from_frame(rows[key]))
-        rows = pd.concat([before[~again], rows], ignore_index=True)
+        probed = pd.MultiIndex.from_frame(rows[key])
+        is_replaced = pd.MultiIndex.from_frame(before[key]).isin(probed)
+        rows = pd.concat([before[~is_replaced], rows], ignore_index=True)
     rows = rows.drop_duplicates([*key, "group"], keep="last")
     add_table(Path(folder), path.name, rows)
     return rows
@@ -202,9 +240,19 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
 
     Recorded rows are never rewritten (their digests are published), so this stays.
     """
-    pruned = rows["method"].str.endswith(" pruned")
-    kinds = pruned.map({True: "pruned", False: "encoder"})
+    # What the features were was said by the method alone.
+    is_pruned = rows["method"].str.endswith(" pruned")
+    kinds = is_pruned.map({True: "pruned", False: "encoder"})
     kinds = kinds.mask(rows["method"] == "pixels", "pixels")
-    usual = {"test": rows["data"], "features": kinds, "groups": "thirds", "untested": ""}
-    missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
+    usual: dict[str, Any] = {
+        "test": rows["data"],
+        "features": kinds,
+        "groups": "thirds",
+        "untested": "",
+    }
+
+    missing = {}
+    for column, values in usual.items():
+        if column not in rows:
+            missing[column] = values
     return rows.assign(**missing)

@@ -22,21 +22,24 @@ Embed = Callable[[Tensor], Tensor]  # images uint8 [N, 3, H, W] to features [N, 
 
 
 class Schedule(NamedTuple):
-    """How long a probe learns; rates fall tenfold where an epoch of `drops` begins."""
+    """How long a probe learns, and how fast."""
 
     epochs: int
-    drops: tuple[int, int]
+    drops: tuple[int, int]  # the epochs at whose beginning the learning rate falls tenfold
     validate_every: int  # epochs
 
 
 # The published code moves its schedule before the epoch instead of after it, so that epoch 10 has
 # the second rate already: 9 epochs of the first. Kept, since its numbers come from there.
-SCHEDULES = {"full": Schedule(30, (10, 20), 1), "1%": Schedule(100, (40, 60), 5)}
-RATE = 30.0  # of the first epochs
+SCHEDULES = {
+    "full": Schedule(epochs=30, drops=(10, 20), validate_every=1),
+    "1%": Schedule(epochs=100, drops=(40, 60), validate_every=5),
+}
+RATE = 30.0  # learning rate of the first epochs: 30 is published, and no slip
 MOMENTUM = 0.9
 BATCH = 128
 PADDING = 4  # of the crop, pixels of a 32x32 image
-# What the published analysis prints of five splits, and the groups of our rows.
+# The names that the published analysis of five splits prints, and the groups of our rows.
 SUMMARY = {
     "accuracy": "all",
     "class std": "class std",
@@ -54,26 +57,33 @@ def rate(epoch: int, schedule: Schedule) -> float:
 
 
 def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
-    """Pad with black, crop at a random place, flip by chance: uint8 [N, 3, H, W] like `images`.
+    """Pad with black, crop at a random place, flip by chance.
 
-    The padding is 4 pixels of 32, and an eighth of other sizes. `draw` is on the CPU, so that every
-    device crops alike.
+    Args:
+        images: uint8 [N, 3, H, W]. The padding is 4 pixels of 32, and an eighth of other sizes.
+        draw: a generator on the CPU, so that every device crops alike.
+
+    Returns:
+        uint8 [N, 3, H, W], on the device of the images.
     """
     device = images.device
     count, _, height, width = images.shape
     border = max(1, height * PADDING // 32)
-    corner = torch.randint(2 * border + 1, (count, 2), generator=draw)
-    flip = torch.rand(count, generator=draw) < 0.5
+    corner = torch.randint(2 * border + 1, (count, 2), generator=draw)  # [N, 2]
+    flip = torch.rand(count, generator=draw) < 0.5  # [N]
 
-    rows = corner[:, :1] + torch.arange(height)  # [N, H], of the padded image
-    column = torch.arange(width).expand(count, width)
-    column = torch.where(flip[:, None], width - 1 - column, column)
+    # The rows and columns of the padded image that each crop takes.
+    rows = corner[:, :1] + torch.arange(height)  # [N, H]
+    column = torch.arange(width)  # [W]
+    column = torch.where(flip[:, None], width - 1 - column, column)  # [N, W]
     columns = corner[:, 1:] + column  # [N, W]
 
-    each = torch.arange(count, device=device)[:, None, None]
-    padded = pad(images, [border] * 4).permute(0, 2, 3, 1)
-    cropped = padded[each, rows.to(device)[:, :, None], columns.to(device)[:, None]]
-    return cropped.permute(0, 3, 1, 2)
+    padded = pad(images, [border] * 4).permute(0, 2, 3, 1)  # [N, H + ., W + ., 3]
+    image = torch.arange(count, device=device)[:, None, None]  # [N, 1, 1]
+    rows = rows.to(device)[:, :, None]  # [N, H, 1]
+    columns = columns.to(device)[:, None]  # [N, 1, W]
+    cropped = padded[image, rows, columns]  # [N, H, W, 3]
+    return cropped.permute(0, 3, 1, 2)  # [N, 3, H, W]
 
 
 def fit_sdclr(
@@ -90,37 +100,47 @@ def fit_sdclr(
     Args:
         embed: the frozen encoder.
         images: uint8 [N, 3, H, W], on the device that the probe is to learn on.
-        labels: int64 [N], there too.
-        validation: features [M, D] of images that are not augmented, and labels [M].
-        classes: C.
+        labels: int64 [N], on that device, too.
+        validation: the features [M, D] of images that are not augmented, and their labels [M].
+        classes: C, the number of classes.
         schedule: one of `SCHEDULES`.
         seed: decides the first weights (normal, sd 0.01), the order and the crops.
     """
     device = images.device
-    held_x, held_y = validation
-    first = torch.randn(classes, held_x.shape[1], generator=generator(seed, "probe weights", 0))
-    weight = (0.01 * first).to(device).requires_grad_()
+    validation_x, validation_y = validation
+    dim = validation_x.shape[1]
+    draw = generator(seed, "probe weights", 0)
+    normal = torch.randn(classes, dim, generator=draw)
+    weight = (0.01 * normal).to(device).requires_grad_()
     bias = torch.zeros(classes, device=device, requires_grad=True)
     sgd = torch.optim.SGD([weight, bias], RATE, MOMENTUM)
-    best = -1
-    kept = weight.detach().clone(), bias.detach().clone()
+    most_right = -1
+    best = (weight.detach().clone(), bias.detach().clone())
     for epoch in range(1, schedule.epochs + 1):
+        # One pass over crops that are drawn anew.
         sgd.param_groups[0]["lr"] = rate(epoch, schedule)
-        x = embed(crop_and_flip(images, generator(seed, "probe crops", epoch))).to(device)
-        order = torch.randperm(len(x), generator=generator(seed, "probe order", epoch))
+        draw_crops = generator(seed, "probe crops", epoch)
+        draw_order = generator(seed, "probe order", epoch)
+        x = embed(crop_and_flip(images, draw_crops)).to(device)  # [N, D]
+        order = torch.randperm(len(x), generator=draw_order)  # [N]
         for index in order.to(device).split(BATCH):
+            logits = F.linear(x[index], weight, bias)  # [B, C]
+            loss = F.cross_entropy(logits, labels[index])
             sgd.zero_grad()
-            F.cross_entropy(F.linear(x[index], weight, bias), labels[index]).backward()
+            loss.backward()
             sgd.step()
+
+        # Validation: the first of equally good epochs stays, as published.
         if epoch % schedule.validate_every:
             continue
         with torch.no_grad():
-            right = int((F.linear(held_x, weight, bias).argmax(1) == held_y).sum())
+            guess = F.linear(validation_x, weight, bias).argmax(1)  # [M]
+        right = int((guess == validation_y).sum())
         log.info("probe epoch %d of %d: %d right in validation", epoch, schedule.epochs, right)
-        if right > best:  # the first of equals stays, as published
-            best = right
-            kept = weight.detach().clone(), bias.detach().clone()
-    return kept
+        if right > most_right:
+            most_right = right
+            best = (weight.detach().clone(), bias.detach().clone())
+    return best
 
 
 def split_summary(rows: pd.DataFrame) -> pd.DataFrame:
@@ -129,13 +149,19 @@ def split_summary(rows: pd.DataFrame) -> pd.DataFrame:
     Args:
         rows: what `probe_run` gave with this protocol, for one run of each split.
 
-    Returns a table by shots and statistic ("mean", "sd") with columns accuracy, class std,
-    balancedness, major, moderate, minor, all fractions, and n, the number of splits. Balancedness
-    is the mean of the splits' own, not that of the mean accuracies.
+    Returns:
+        A table by shots and statistic ("mean", "sd"). Its columns are accuracy, class std,
+        balancedness, major, moderate and minor, all of them fractions, and n, the number of splits.
+        Balancedness is the mean over the splits of each split's own.
     """
-    value = rows.pivot_table("accuracy", ["shots", "split", "seed"], "group")
-    value = value[list(SUMMARY.values())].set_axis(list(SUMMARY), axis=1)
-    by_shots = value.groupby(level="shots")
-    parts = {"mean": by_shots.mean(), "sd": by_shots.std(ddof=0)}
-    table = pd.concat(parts, names=["statistic"]).swaplevel().sort_index()
-    return table.join(by_shots.size().rename("n"))
+    # A row for each split, a column for each of our groups, under the published names.
+    accuracy = rows.pivot_table("accuracy", ["shots", "split", "seed"], "group")
+    accuracy = accuracy[list(SUMMARY.values())]
+    accuracy = accuracy.set_axis(list(SUMMARY), axis=1)
+
+    by_shots = accuracy.groupby(level="shots")
+    statistics = {"mean": by_shots.mean(), "sd": by_shots.std(ddof=0)}
+    table = pd.concat(statistics, names=["statistic"])
+    table = table.swaplevel().sort_index()
+    splits = by_shots.size().rename("n")
+    return table.join(splits)
