@@ -125,7 +125,8 @@ def test_a_method_is_one_file_and_nothing_is_edited(ltcl, tmp_path):
 
 
 def test_every_figure_names_its_rows_as_they_are(figures):
-    pictures = sorted((ROOT / "figures").glob("*.png"))
+    places = ROOT / "figures"
+    pictures = sorted([*places.glob("*.png"), *places.glob("*.gif")])
     assert pictures
     for picture in pictures:
         rows = files.read_json(picture.with_suffix(".json"))["rows"]
