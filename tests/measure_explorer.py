@@ -1,26 +1,30 @@
 """Measure the explorer's page, and take its picture: python tests/measure_explorer.py --help.
 
-Prints the rows of the table in docs/explorer.md: a page's size, when it answers, and how many
-frames a second it draws while the epoch changes in every frame. Losses are random walks: what a
-page costs does not depend on what they say.
+Prints the rows of the table in docs/explorer.md: a page's size, when it answers, and what a hover
+and a step in time cost the page's main thread, in milliseconds of CPU, which other programs on the
+machine do not lengthen. Losses are random walks: what they say does not matter to the cost.
 """
 
 import argparse
 import os
 import platform
+import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
-from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until
 
-from ltcl_helpers import files, paths
-from ltcl_helpers.data import splits
-from ltcl_helpers.data.images import read_arrays
-from ltcl_helpers.explorer.history import from_arrays, open_run
-from ltcl_helpers.explorer.page import export_html
+sys.path.insert(0, str(Path(__file__).with_name("explorer")))
+from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until  # noqa: E402
 
+from ltcl_helpers import files, paths  # noqa: E402
+from ltcl_helpers.data import splits  # noqa: E402
+from ltcl_helpers.data.images import read_arrays  # noqa: E402
+from ltcl_helpers.explorer.history import from_arrays, open_run  # noqa: E402
+from ltcl_helpers.explorer.page import export_html  # noqa: E402
+
+EVENTS = 60  # of each kind, one a frame
 WATCH = """(() => { const look = () => { const said = document.querySelector(".ltcl-status");
   if (said?.textContent) window.ready = performance.now(); else requestAnimationFrame(look); };
   requestAnimationFrame(look); })()"""
@@ -28,16 +32,29 @@ WATCH = """(() => { const look = () => { const said = document.querySelector(".l
 DRAWN = """[...document.querySelectorAll(
   ".ltcl-tile:not([hidden]) canvas, .ltcl-picture, .ltcl-strip:not([hidden])"
 )].every((canvas) => canvas.width !== 300)"""
-SCRUB = """() => new Promise((done) => {
-  const slider = document.querySelector("input[type=range]"), start = performance.now();
-  let frames = 0;
-  requestAnimationFrame(function step(now) {
-    if (now - start > 4000) return done(1000 * frames / (now - start));
-    slider.value = frames++ % (Number(slider.max) + 1);
-    slider.dispatchEvent(new Event("input"));
+FRAMES = """(events, what) => new Promise((done) => {
+  const start = performance.now();
+  let frame = 0;
+  requestAnimationFrame(function step() {
+    if (frame === events) return done(1000 * events / (performance.now() - start));
+    what(frame++);
     requestAnimationFrame(step);
   });
 })"""
+SCRUB = f"""(events) => {{
+  const slider = document.querySelector("input[type=range]");
+  return ({FRAMES})(events, (frame) => {{
+    slider.value = (frame * 7) % (Number(slider.max) + 1);
+    slider.dispatchEvent(new Event("input"));
+  }});
+}}"""
+HOVER = f"""(events) => {{
+  const map = document.querySelector(".ltcl-top"), box = map.getBoundingClientRect();
+  return ({FRAMES})(events, (frame) => {{
+    const place = {{ clientX: box.left + 80 + frame * 9, clientY: box.top + box.height * 0.45 }};
+    map.dispatchEvent(new PointerEvent("pointermove", {{ ...place, bubbles: true }}));
+  }});
+}}"""
 
 
 def history(sizes, images=None, epochs=100):
@@ -50,26 +67,70 @@ def history(sizes, images=None, epochs=100):
     return from_arrays(walks, labels, taken)
 
 
+def cost(page, metrics, script):
+    """Milliseconds of the main thread's CPU for an event, and frames a second."""
+
+    def spent():
+        found = metrics.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in found if m["name"] == "TaskDuration")
+
+    before = spent()
+    frames = page.evaluate(script, EVENTS)
+    return 1000 * (spent() - before) / EVENTS, frames
+
+
 def measure(browser, page_file, times):
-    """(megabytes, seconds until it answers, frames a second) of a page, `times` times."""
+    """Megabytes of a page, and lists: seconds until ready, ms a hover, ms a step, frames/s."""
     rows = []
     for _ in range(times):
         context = browser.new_context(viewport={"width": 1360, "height": 900}, offline=True)
         page = context.new_page()
+        page.set_default_timeout(300_000)
         page.add_init_script(WATCH)
         page.goto(page_file.as_uri())
         wait_until(page, "window.ready")
         wait_until(page, DRAWN)
         page.wait_for_timeout(1500)  # then it is at rest
-        rows.append((page.evaluate("window.ready / 1000"), page.evaluate(SCRUB)))
+        metrics = context.new_cdp_session(page)
+        metrics.send("Performance.enable", {"timeDomain": "threadTicks"})
+        hover, _ = cost(page, metrics, HOVER)
+        scrub, frames = cost(page, metrics, SCRUB)
+        rows.append((page.evaluate("window.ready / 1000"), hover, scrub, frames))
         context.close()
     return page_file.stat().st_size / 1e6, *zip(*rows, strict=True)
 
 
-def report_row(name, megabytes, seconds, frames):
+def report_row(name, megabytes, *columns):
     """One row of the table, as Markdown."""
-    spread = [f"{np.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in (seconds, frames)]
-    return f"| {name} | {megabytes:.1f} | {spread[0]} | {spread[1]} | {len(frames)} |"
+    spread = [f"{np.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in columns]
+    return f"| {name} | {megabytes:.1f} | {' | '.join(spread)} | {len(columns[0])} |"
+
+
+def small(folder):
+    """As many samples as CIFAR-100-LT, with thumbnails."""
+    sizes = splits.class_sizes(450, 100, 100)
+    return export_html(history(sizes, read_arrays("shapes").images), folder / "small.html")
+
+
+def large(folder):
+    """As many samples as ImageNet-LT."""
+    sizes = splits.class_sizes(645, 1000, 256)
+    sizes[0] += 115_846 - sum(sizes)
+    return export_html(history(sizes), folder / "large.html")
+
+
+def huge(folder):
+    """A million samples."""
+    sizes = splits.class_sizes(5000, 1000, 256)
+    sizes[0] += 1_000_000 - sum(sizes)
+    return export_html(history(sizes, epochs=20), folder / "huge.html")
+
+
+PAGES = {
+    "9,754 samples x 100 epochs, thumbnails": small,
+    "115,846 samples x 100 epochs": large,
+    "1,000,000 samples x 20 epochs": huge,
+}
 
 
 def latest(run, count=8):
@@ -104,7 +165,7 @@ def main():
     """Measure, or take the picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", action="store_true", help="take figures/explorer.png instead")
-    parser.add_argument("--data", default="shapes", help="the thumbnails' images; default shapes")
+    parser.add_argument("--only", default="", help="measure the pages with this in their name")
     parser.add_argument("--times", type=int, default=5)
     parser.add_argument("--chromium", default="/usr/bin/chromium")
     options = parser.parse_args()
@@ -112,17 +173,12 @@ def main():
         browser = playwright.chromium.launch(executable_path=options.chromium, args=ARGUMENTS)
         if options.picture:
             return take_picture(browser, Path(folder))
-        sizes = splits.class_sizes(450, 100, 100)  # 9,754 images, as CIFAR-100-LT
-        images = read_arrays(options.data).images
-        small = export_html(history(sizes, images), Path(folder) / "small.html")
-        many = splits.class_sizes(645, 1000, 256)
-        many[0] += 115_846 - sum(many)  # as many as ImageNet-LT
-        large = export_html(history(many), Path(folder) / "large.html")
-        print(f"{platform.machine()}, {os.cpu_count()} cores, Chromium {browser.version}, "
-              f"software rendering, thumbnails of {options.data}")  # fmt: skip
-        print("| page | MB | seconds until it answers | frames/s while scrubbing | n |")
-        for name, file in (("9,754 x 100, thumbnails", small), ("115,846 x 100", large)):
-            print(report_row(name, *measure(browser, file, options.times)))
+        pages = {name: make(Path(folder)) for name, make in PAGES.items() if options.only in name}
+        print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}, "
+              f"Chromium {browser.version}, software rendering")  # fmt: skip
+        print("| page | MB | seconds until ready | ms a hover | ms a step | frames/s | n |")
+        for name, file in pages.items():
+            print(report_row(name, *measure(browser, file, options.times)), flush=True)
 
 
 if __name__ == "__main__":

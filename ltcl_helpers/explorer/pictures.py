@@ -127,7 +127,7 @@ def _ends(histories: list[History]) -> list[np.ndarray]:
 
 
 def _in_turn(lists: list[np.ndarray]) -> np.ndarray:
-    """The first of each list, then the second of each, and so on."""
+    """The first of each list, then the second of each, and so on; each sample once."""
     longest = max(map(len, lists))
     turns = [part[at] for at in range(longest) for part in lists if at < len(part)]
-    return np.array(turns, dtype=int)
+    return np.array(list(dict.fromkeys(turns)), dtype=int)

@@ -10,9 +10,10 @@ import anywidget
 import numpy as np
 import pandas as pd
 import traitlets
+from IPython.display import Image, display
 
 from ..errors import ConfigError
-from . import bundle, orders, pictures
+from . import bundle, orders, pictures, still
 from .payload import draw_row, payload
 
 SORTS = ("hardest", "easiest", "falling", "wandering", "learnt", "difference", "near")
@@ -120,6 +121,15 @@ class Explorer(anywidget.AnyWidget):
         if not all(f"neighbours{number}" in self._meta["arrays"] for number in runs):
             missing.add("near")
         return [name for name in SORTS if name not in missing]
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and before it a picture that it hides as soon as it is alive.
+
+        The picture is what a saved notebook, GitHub and nbconvert have of it.
+        """
+        picture = still.png(self._histories, self.epoch)
+        display(Image(picture, metadata={"alt": "map and loss curves of the explorer's runs"}))
+        display(self._repr_mimebundle_()[0], raw=True)
 
     def _reply(self, _: Any, asked: dict[str, Any], __: list) -> None:
         """Draw the views of one sample, for every run."""

@@ -25,9 +25,10 @@ from PIL import Image
 from ltcl_helpers import cli, files, paths
 from ltcl_helpers.data.images import load_images
 from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.explorer import orders, pictures, widget
 from ltcl_helpers.explorer.history import from_arrays, open_run
 from ltcl_helpers.explorer.page import export_html
-from ltcl_helpers.explorer.payload import payload
+from ltcl_helpers.explorer.payload import payload, used_scores
 from ltcl_helpers.explorer.widget import Explorer
 from ltcl_helpers.methods import memory
 from ltcl_helpers.report import plots
@@ -415,6 +416,235 @@ def test_a_link_restores_the_view(show, two, arrays):
     assert epoch(broken) == "Epoch 30 of 30" and chosen(broken) == len(arrays[0]["labels"]) - 1
 
 
+# --- what may not be lost -------------------------------------------------------------------
+
+
+def test_looking_destroys_no_selection_and_changes_can_be_undone(show, two):
+    page = show(two, "#selection=2000-2144")
+    said = lambda: status(page).split(";")[0]  # noqa: E731
+    assert said() == "145 selected"
+    place, _ = a_mark(page)
+    page.locator(".ltcl-top").click(position=place)
+    page.locator(".ltcl-top").click(position={"x": 70, "y": 8})  # beside all marks
+    page.locator(".ltcl-tile").nth(3).click()
+    page.keyboard.press("Escape")
+    settle(page)
+    assert said() == "145 selected"
+    page.locator(".ltcl-tile").nth(4).click(modifiers=["Shift"])
+    expect_text(page, ".ltcl-status", "146 selected")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect_text(page, ".ltcl-status", "nothing selected")
+    for keys, left in (
+        ("Control+z", "146"), ("Control+z", "145"), ("Control+z", "145"),
+        ("Control+Shift+z", "146"), ("Control+y", "nothing"),
+    ):  # fmt: skip
+        page.keyboard.press(keys)
+        settle(page)
+        assert said() == f"{left} selected"
+    page.get_by_role("button", name="Undo", exact=True).click()
+    expect_text(page, ".ltcl-status", "146 selected")
+
+
+def zoom_of(page):
+    """The zoom as the address says it: left end, lower end, scale."""
+    until(lambda: "zoom=" in page.evaluate("location.hash"), "the address holds the zoom")
+    text = re.search(r"zoom=([\d._]+)", page.evaluate("location.hash"))[1]
+    return [float(part) for part in text.split("_")]
+
+
+def test_the_zoomed_map_can_be_moved_and_pinched(show, two):
+    page = show(two, "#zoom=0.4_0.4_4&selection=5-9")
+    first = marks(page)
+    page.get_by_role("button", name="Move the map by dragging").click()
+    drag(page, [(0.5, 0.5), (0.7, 0.5)])
+    assert not np.array_equal(marks(page), first)
+    until(lambda: zoom_of(page)[0] < 0.38, "what was left is seen")
+    assert zoom_of(page)[1:] == [0.4, 4] and status(page) == "5 selected"  # no lasso was drawn
+    page.locator(".ltcl-top").focus()
+    page.keyboard.press("Shift+ArrowUp")
+    until(lambda: zoom_of(page)[1] > 0.4, "the map moved up")
+    box = page.locator(".ltcl-top").bounding_box()
+    touch = page.context.new_cdp_session(page)
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+
+    def fingers(kind, apart):
+        points = [{"x": middle[0] + part * apart, "y": middle[1], "id": at}
+                  for at, part in enumerate((-1, 1))]  # fmt: skip
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers("touchStart", 40)
+    for apart in (50, 60, 80):
+        fingers("touchMove", apart)
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    until(lambda: zoom_of(page)[2] == pytest.approx(8, abs=0.2), "twice as near")
+    assert status(page) == "5 selected"
+
+
+def test_a_link_keeps_hidden_groups_and_large_selections(show, two, arrays):
+    page = show(two)
+    drag(page, AROUND)
+    page.get_by_role("button", name="many", exact=True).click()
+    settle(page)
+    page.get_by_role("button", name="Copy link").click()
+    expect_text(page, ".ltcl-status", "view")
+    other = show(two, page.evaluate("location.hash"))
+    assert status(other) == f"{len(arrays[0]['labels']):,} selected"
+    many = other.get_by_role("button", name="many", exact=True)
+    assert many.get_attribute("aria-pressed") == "false"
+
+
+def test_the_page_names_its_runs_and_no_folder(show, two, tmp_path, monkeypatch):
+    page = show(two)
+    about = page.locator(".ltcl-intro").text_content()
+    config = open_run(FIRST, images=False).config
+    for fact in ("shapes-simclr/long-tail-0", "seed 0", config.digest()[:12], "docs/explorer.md"):
+        assert fact in about
+    secret = tmp_path / "secret" / "photos_train.npz"
+    run = open_run(FIRST, images=False)
+    run.config = run.config.model_copy(update={"data": f"npz:{secret}", "split": f"{secret}.npy"})
+    run.no_images = f"No images ({secret} does not exist)."
+    text = export_html(run, tmp_path / "page.html").read_text("utf-8")
+    assert "photos_train.npz" in text and "secret" not in text
+
+
+def test_the_pages_policy_knows_its_script_by_hash(two):
+    text = two.read_text("utf-8")
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', text)[1]
+    assert "unsafe" not in policy
+    assert {"base-uri 'none'", "form-action 'none'", "default-src 'none'"} <= {
+        part.strip() for part in policy.split(";")
+    }
+
+
+# --- a stranger's questions -----------------------------------------------------------------
+
+
+def test_five_questions_are_answered_in_three_clicks(show, two, arrays):
+    first, second = arrays
+    loss, labels = first["momentum_loss"], first["labels"]
+    few = np.isin(labels, np.argsort(first["class_counts"])[:4])
+    many = np.isin(labels, np.argsort(first["class_counts"])[-4:])
+    run = open_run(FIRST, images=False)
+
+    # Which ten tail images were learnt last?
+    page = show(two)
+    page.get_by_role("button", name="many", exact=True).click()
+    page.get_by_role("button", name="medium", exact=True).click()
+    page.get_by_label("Order").select_option("Learnt last")
+    learnt = np.where(few, orders.learnt(loss, run.groups(), run.kept), np.nan)
+    top = orders.largest(learnt, 10)
+
+    def values():
+        return page.locator(".ltcl-value").all_text_contents()[:10]
+
+    wanted = [f"{i} · ep. {learnt[i]:.0f}" for i in top]
+    until(lambda: values() == wanted, "the ten learnt last")
+
+    # Which image of the head is hardest, and what is like it? (neighbours need weights, below)
+    page = show(two)
+    page.get_by_role("button", name="few", exact=True).click()
+    page.get_by_role("button", name="medium", exact=True).click()
+    expect_list(page, np.where(many, loss[-1].astype(np.float32), -np.inf))
+
+    # How do the two runs differ at one image? No click: it is in the table.
+    page = show(two, "#sample=17")
+    apart = second["scores"][-1, 17] - first["scores"][-1, 17]
+    shown = cell(page, "Score", 2).replace("−", "-")
+    assert float(shown) == pytest.approx(apart, abs=6e-4)
+
+    # Which strength did it get in epoch 8?
+    page = show(two, "#sample=17&epoch=8")
+    score = second["scores"][6, 17]  # after epoch 7
+    assert page.locator("tbody th", has_text="Strength in epoch 8").count() == 1
+    assert float(cell(page, "Strength", 1)) == pytest.approx(10 + 20 * score, abs=0.051)
+
+    # Which images went up and down most?
+    page.get_by_label("Order").select_option("Most up and down")
+    expect_list(page, orders.wandering(loss))
+
+
+def test_features_and_neighbours_are_those_of_each_run(show, tmp_path):
+    draw = np.random.default_rng(2)
+    pair = []
+    for name in ("one", "two"):
+        run = history(labels=np.arange(60) % 3, features=draw.normal(size=(60, 6)))
+        run.label = name
+        pair.append(run)
+    page = show(export_html(pair[0], tmp_path / "pair.html", pair[1]), "#sample=7")
+    page.get_by_role("button", name="Features").click()
+    expect_text(page, ".ltcl-a .ltcl-reading", "final encoder of one")
+    before = marks(page)
+    for run, name in zip(pair, ("one", "two"), strict=True):
+        page.get_by_role("button", name=name, exact=True).click()
+        page.get_by_label("Order").select_option("Nearest to the chosen")
+        nearest = [7, *orders.neighbours(run.features)[7].tolist()]
+        tiles = page.locator(".ltcl-tile:not([hidden])")
+        until(
+            lambda nearest=nearest, tiles=tiles: tiles.evaluate_all(
+                "all => all.map(tile => Number(tile.dataset.sample))") == nearest,
+            f"the neighbours in {name}",
+        )  # fmt: skip
+    expect_text(page, ".ltcl-a .ltcl-reading", "final encoder of two")
+    assert not np.array_equal(marks(page), before)
+
+
+# --- what a page holds ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def meta(two):
+    """The description inside the page of two runs."""
+    return json.loads(re.search(r'id="meta">(.*?)</script>', two.read_text("utf-8"))[1])
+
+
+def test_all_places_for_views_are_taken_the_tails_first(meta, arrays):
+    samples = meta["views"]["samples"]
+    few = np.isin(arrays[0]["labels"], np.argsort(arrays[0]["class_counts"])[:4])
+    assert len(samples) == len(set(samples)) == pictures.VIEWED
+    assert few[samples].sum() >= pictures.TAIL_VIEWED
+    for run in arrays:  # the hardest of the tail in each run are among them
+        loss = np.where(few, run["momentum_loss"][-1].astype(np.float32), -np.inf)
+        assert set(np.argsort(-loss)[:10].tolist()) <= set(samples)
+
+
+def test_a_row_speaks_of_the_epoch_that_used_its_scores(meta):
+    assert meta["used"][:3] == [[1, -1], [2, 0], [3, 1]]
+    run = open_run(FIRST, images=False)
+    assert used_scores([10, 20, 30], [run]) == [[11, 0], [21, 1], None]  # the run has 30 epochs
+    assert used_scores([1, 2, 5], []) == [[1, -1], [2, 0], [6, 2]]
+
+
+def test_an_outlier_does_not_squash_the_bands(show, tmp_path):
+    loss = np.random.default_rng(0).gamma(3, size=(4, 60))
+    loss[:, 5] = 500
+    page = show(export_html(from_arrays(loss), tmp_path / "outlier.html"))
+    assert chosen(page) == 5
+    expect_text(page, ".ltcl-c .ltcl-reading", "A curve that leaves the picture")
+
+
+def test_letters_can_be_switched_off_and_tiles_have_names(show, two):
+    page = show(two)
+    page.get_by_label("Single-letter keys").uncheck()
+    page.locator("h1").click()
+    page.keyboard.press("a")
+    page.keyboard.press("Home")
+    expect_text(page, ".ltcl-epoch", "Epoch 1 of 30")
+    assert status(page) == "nothing selected"
+    name = page.locator(".ltcl-tile").first.get_attribute("aria-label")
+    assert re.fullmatch(r"\S+ \d+, score [\d.]+, \w+; Hardest now: [\d.]+", name)
+    words = page.locator(".ltcl-curves").first.get_attribute("aria-label")
+    assert re.search(r"SimCLR: the momentum loss of sample \d+ is [\d.]+ after epoch 1", words)
+    assert page.locator("output, [aria-live]").count() == 0
+
+
+def test_on_paper_it_is_light_and_without_tools(show, two):
+    page = show(two, color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    settle(page)
+    assert page.locator(".ltcl").get_attribute("data-look") == "light"
+    assert not page.locator(".ltcl-tools").is_visible() and page.locator("h1").is_visible()
+
+
 # --- how it looks ---------------------------------------------------------------------------
 
 
@@ -446,9 +676,8 @@ def test_groups_differ_in_grey_by_shape_and_line(show, two):
         assert (pictures[a] != pictures[b]).mean() > 0.05
 
 
-def test_colours_are_those_of_the_figures(two):
-    meta = re.search(r'id="meta">(.*?)</script>', two.read_text("utf-8"))[1]
-    assert json.loads(meta)["colours"] == plots.COLOURS
+def test_colours_are_those_of_the_figures(meta):
+    assert meta["colours"] == plots.COLOURS
 
 
 # --- other histories ------------------------------------------------------------------------
@@ -545,13 +774,46 @@ def test_selection_is_checked_and_tabulated(arrays):
     assert live.selection == [3, rare]
 
 
+def test_what_is_shown_can_be_set_with_numpy_and_tabulated(arrays):
+    live = Explorer(FIRST, SECOND)
+    loss = arrays[0]["momentum_loss"]
+    assert live.epoch == 30 and live.focus == int(loss[-1].argmax())
+    live.selection = np.array([5, 7])
+    live.focus, live.epoch, live.sort = np.int64(7), np.int32(8), "falling"
+    assert (live.selection, live.focus, live.epoch) == ([5, 7], 7, 8)
+    fall = orders.falling(loss, 7)
+    table = live.table(10)
+    assert table["sample"].tolist() == orders.largest(fall, 10).tolist()
+    assert table["falling"].tolist() == pytest.approx(fall[table["sample"]].tolist())
+    scores = arrays[0]["scores"][7, table["sample"]]
+    assert table["score, SimCLR"].tolist() == pytest.approx(scores, abs=1e-5)
+    for name, value, said in (
+        ("focus", 2609, "0 to 2608"), ("epoch", 31, "nearest is 30"), ("sort", "size", "falling"),
+        ("sort", "near", "allowed here"), ("selection", ["a"], "whole numbers"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=said):
+            setattr(live, name, value)
+
+
+def test_a_notebook_that_is_only_read_holds_a_picture(monkeypatch):
+    shown = []
+    monkeypatch.setattr(widget, "display", lambda *what, **how: shown.append((what[0], how)))
+    Explorer(FIRST)._ipython_display_()
+    picture, (bundle, how) = shown[0][0], shown[1]
+    assert picture.data.startswith(b"\x89PNG") and 5e3 < len(picture.data) < 2e5
+    assert "application/vnd.jupyter.widget-view+json" in bundle and how == {"raw": True}
+
+
 NOTEBOOK = """
+import json
 from IPython.display import display
 from ltcl_helpers import explorer
 live = explorer.Explorer({first!r}, {second!r})
 display(live)
 def write(change):
-    open({out!r}, "w").write(",".join(map(str, change["new"])))
+    told = dict(selection=live.selection, focus=live.focus, epoch=live.epoch)
+    live.epoch, live.sort = 8, "learnt"
+    open({out!r}, "w").write(json.dumps(told))
 live.observe(write, "selection")
 """
 
@@ -628,6 +890,8 @@ def test_a_click_in_jupyterlab_reaches_the_kernel(browser, lab, arrays, tmp_path
     run_the_cell(page)
     page.locator(".ltcl-top").wait_for()
     until(lambda: page.evaluate(VIEWS_DRAWN), "the first views", LAB_PATIENCE)  # they come last
+    assert page.locator(".jp-RenderedImage").count() == 1  # for those who only read the notebook
+    assert not page.locator(".jp-RenderedImage").is_visible()
     place, said = a_mark(page)
     page.locator(".ltcl-top").click(position=place, modifiers=["Shift"])
     expect_text(page, ".ltcl-status", "1 selected")
@@ -642,7 +906,18 @@ def test_a_click_in_jupyterlab_reaches_the_kernel(browser, lab, arrays, tmp_path
     until(drawn_by_the_kernel, "the clicked sample's views", LAB_PATIENCE)
     written = tmp_path / "chosen"
     until(lambda: written.exists() and written.read_text(), "the click is told", LAB_PATIENCE)
-    assert written.read_text() == str(sample)
+    told = json.loads(written.read_text())
+    assert told == {"selection": [sample], "focus": sample, "epoch": 30}
+    expect_text(page, ".ltcl-epoch", "Epoch 8 of 30")  # what Python set in answer
+    until(lambda: page.get_by_label("Order").input_value() == "learnt", "Python's order")
+
+    # A kernel that was started anew knows nothing of the page: no picture may stay.
+    kernels = json.loads(urllib.request.urlopen(f"{lab}api/kernels?token=t").read())
+    again = f"{lab}api/kernels/{kernels[0]['id']}/restart?token=t"
+    urllib.request.urlopen(urllib.request.Request(again, method="POST"), timeout=LAB_PATIENCE)
+    page.locator(".ltcl-tile").nth(5).click()
+    expect_text(page, ".ltcl-b figcaption", "No kernel answers")
+    assert page.locator(".ltcl-strip:visible").count() == 0
     page.context.close()
 
 

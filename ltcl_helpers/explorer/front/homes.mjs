@@ -318,11 +318,20 @@ function render({ model, el }) {
   const got = (message, buffers) => app.gotViews?.(message, buffers);
   model.on("msg:custom", got);
   app.past = [];
+  requestAnimationFrame(() => hidePicture(el)); // by then it is in the notebook
   return () => {
     listeners.forEach((stop) => stop());
     model.off("msg:custom", got);
     app.close();
   };
+}
+
+/** Put away the picture that Python showed before the widget, for notebooks that are only read. */
+function hidePicture(el) {
+  const output = el.closest(".jp-OutputArea-child"),
+    before = output?.previousElementSibling;
+  if (before?.querySelector(".jp-RenderedImage")) before.hidden = true;
+  if (before?.hidden) before.style.display = "none";
 }
 
 /** Whether the page shows a trait's value already. */
