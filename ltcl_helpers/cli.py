@@ -12,6 +12,7 @@ from typing import NoReturn
 from . import runs
 from .config import IN_FILES, RunConfig, parse_setting
 from .errors import ConfigError, TimeUp
+from .paths import own_path
 from .probe import choices
 from .recipes import PRESETS, RECIPES
 
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        options = _parser().parse_args(arguments)
+        options = _at_home(_parser().parse_args(arguments))
         options.command(options)
     except ConfigError as error:
         print(f"ltcl: {error}", file=sys.stderr)
@@ -46,6 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("ltcl: stopped; `ltcl run --resume FOLDER` goes on", file=sys.stderr)
         return 1
     return 0
+
+
+def _at_home(options: argparse.Namespace) -> argparse.Namespace:
+    """The options with `~` expanded in every place that is named: no shell does it after a "="."""
+    for name, value in vars(options).items():
+        if isinstance(value, Path) or (name in ("out", "resume", "lists") and value):
+            setattr(options, name, type(value)(own_path(value)))
+    return options
 
 
 def _parser() -> Parser:

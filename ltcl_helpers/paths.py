@@ -10,6 +10,8 @@ import contextlib
 import unicodedata
 from pathlib import Path
 
+from .errors import ConfigError
+
 PACKAGE = Path(__file__).resolve().parent
 IN_CLONE = (PACKAGE.parent / "pyproject.toml").is_file()
 ROOT = PACKAGE.parent if IN_CLONE else Path()
@@ -33,7 +35,10 @@ def own_path(text: str | Path) -> Path:
     path = Path(text)
     with contextlib.suppress(RuntimeError):  # nobody's home: the path stays as it is written
         path = path.expanduser()
-    if path.exists():
-        return path
-    forms = [Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD")]
-    return next((form for form in forms if form.exists()), path)
+    try:
+        if path.exists():
+            return path
+        forms = [Path(unicodedata.normalize(form, str(path))) for form in ("NFC", "NFD")]
+        return next((form for form in forms if form.exists()), path)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be opened ({error.strerror})") from None

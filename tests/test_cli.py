@@ -186,6 +186,16 @@ def test_other_wrong_calls(call, says, cold, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_home_folder_is_no_folder_called_tilde(ltcl, stopped, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    process = ltcl("run", "--resume=~/run", "--minutes", "1e-9")
+    assert process.returncode == 0, process.stderr
+    settings = ["--data", "npz:~/a.npz", "--split=all", "--preset=tiny", "--set=batch_size=16"]
+    process = ltcl("run", *settings, "--set=epochs=0", "--out=~/other")
+    assert process.returncode == 0 and (tmp_path / "other" / "DONE.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
 def test_help_says_what_there_is(ltcl):
     process = ltcl("--help", fresh=True)
     assert process.returncode == 0

@@ -122,6 +122,20 @@ def test_labelled_lists_of_one_class_or_of_more_images_than_there_are(place, tmp
     assert "shots is 100, but the smallest class has 8 images" in said and "--shots full" in said
 
 
+@pytest.mark.parametrize("compensation", [0.0, 1.0])
+def test_a_list_that_leaves_a_class_out_trains_with_labels_too(place, tmp_path, compensation):
+    """No image of class 5 is in the list: the logarithm of its share is infinite."""
+    np.save(tmp_path / "list.npy", np.arange(sum(SIZES[:5])))
+    given = dict(
+        method="cross-entropy", compensation=compensation, split=str(tmp_path / "list.npy")
+    )
+    run = train(place, "tail", out=tmp_path / "run", **given)
+    assert run.class_counts.tolist() == [*SIZES[:5], 0]
+    assert np.isfinite(run.history["loss"]).all()
+    rows = probe.classifier_rows(run.folder)
+    assert rows["accuracy"].notna().all() and rows["per_class"].dropna().iloc[0][5] == 0
+
+
 # --- one class, two classes -------------------------------------------------------------------
 
 
@@ -140,6 +154,13 @@ def test_one_class_has_a_page_in_report_and_explorer(place, tmp_path):
     page.write([place / "pile"], tmp_path / "page.html")
     text = words_of(tmp_path / "page.html")
     assert "There is no accuracy here" in text and "nan" not in text and "Time and device" in text
+
+
+@pytest.mark.parametrize("method", ["cross-entropy", "balanced-cl"])
+def test_one_class_teaches_no_method_that_learns_from_labels(place, tmp_path, method):
+    with pytest.raises(ConfigError, match=f"{method} learns from labels, and these are of one"):
+        train(place, "pile", method=method, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_two_classes_have_neither_groups_nor_a_signal(place, copied, tmp_path):

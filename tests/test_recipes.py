@@ -9,7 +9,7 @@ from ltcl_helpers import runs
 from ltcl_helpers.config import RunConfig, joint_caution, parse_setting
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
-from ltcl_helpers.recipes import AIMS, RECIPES, load_method
+from ltcl_helpers.recipes import AIMS, RECIPES, SUPERVISED, load_method
 
 CALLED = [  # parameters, name, label, the control it must be shown with
     (dict(method="simclr"), "simclr", "SimCLR", None),
@@ -241,3 +241,8 @@ def test_what_is_stored_of_a_run_comes_back_as_it_was(method):
         again = RunConfig(**json.loads(json.dumps(run.model_dump(mode="json"))))
         assert again == run and again.options[name] == other
     assert RunConfig(**plain.model_dump(mode="json")) == plain
+
+
+def test_the_methods_that_learn_from_labels_say_so_in_both_places():
+    told = {name for name in RECIPES if load_method(name).READS_LABELS}
+    assert told == set(SUPERVISED)

@@ -5,6 +5,7 @@ Every file that is no image of a class is counted and said; every file that cann
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import unicodedata
@@ -79,7 +80,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """All files below a folder, also through links; a folder that is met again is not entered."""
     real_folder = Path(os.path.realpath(folder))
     met = {str(path) for path in (real_folder, *real_folder.parents)}
-    for here, inner, names in os.walk(folder, followlinks=True):
+    for here, inner, names in os.walk(folder, onerror=_refuse, followlinks=True):
         for name in sorted(inner):
             real = os.path.realpath(os.path.join(here, name))
             if real in met:
@@ -87,6 +88,11 @@ def _walk(folder: Path) -> Iterator[Path]:
             met.add(real)
         inner.sort()
         yield from (Path(here, name) for name in names)
+
+
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed is no empty folder."""
+    raise ConfigError(f"{error.filename} cannot be listed ({str(error.strerror).lower()})")
 
 
 def _images(paths: Iterator[Path] | list[Path], root: Path, left_out: Counter[str]) -> list[Path]:
@@ -107,7 +113,7 @@ def _is_image(path: Path) -> bool:
     from PIL import Image, UnidentifiedImageError
 
     if path.suffix:
-        return Image.registered_extensions().get(path.suffix.lower()) in _formats()
+        return path.suffix.lower() in _suffixes()
     try:
         with Image.open(path, formats=_formats()):
             return True
@@ -115,12 +121,22 @@ def _is_image(path: Path) -> bool:
         return False
 
 
-def _formats() -> list[str]:
+@functools.cache
+def _formats() -> tuple[str, ...]:
     """What Pillow opens, without what is no picture or needs other programs."""
     from PIL import Image
 
     Image.init()
-    return [name for name in Image.ID if name not in NO_PHOTOS]
+    return tuple(name for name in Image.ID if name not in NO_PHOTOS)
+
+
+@functools.cache
+def _suffixes() -> frozenset[str]:
+    """How the names of such files end."""
+    from PIL import Image
+
+    known = Image.registered_extensions()
+    return frozenset(suffix for suffix, kind in known.items() if kind in _formats())
 
 
 def _said(root: Path, left_out: Counter[str], empty: list[str]) -> str:

@@ -18,6 +18,7 @@ from ..config import IN_FILES, RunConfig
 from ..errors import ConfigError, DamagedFile
 from ..files import UNREADABLE, read_bytes, reason, sha256
 from ..paths import own_path
+from ..recipes import SUPERVISED
 from . import classes as own_classes
 from .images import ImageArrays, read_arrays, read_classes
 from .own import refuse_test_part
@@ -65,12 +66,29 @@ def class_sizes(largest: int, classes: int, imbalance: float) -> list[int]:
 
 
 def class_lists(labels: np.ndarray, seed: int) -> list[np.ndarray]:
-    """One shuffled list of positions per class; every index set takes prefixes of these."""
+    """One shuffled list of positions per class; every index set takes prefixes of these.
+
+    Raises:
+        ConfigError: for labels that are not the numbers 0 to C - 1 of classes.
+    """
+    _check_labels(labels)
     labels = np.asarray(labels)
     return [
         np.random.default_rng([seed, 1, c]).permutation(np.flatnonzero(labels == c))
         for c in range(int(labels.max()) + 1)
     ]
+
+
+def _check_labels(labels: np.ndarray) -> None:
+    """Refuse what counts no classes, before a list is made for each number below the largest."""
+    labels = np.asarray(labels)
+    if labels.dtype.kind not in "iu" or not len(labels):
+        raise ConfigError(f"labels are {labels.dtype} {list(labels.shape)}; give whole numbers")
+    if labels.min() < 0 or labels.max() >= len(labels):
+        raise ConfigError(
+            f"labels go from {labels.min()} to {labels.max()} for {len(labels)} images; classes "
+            "count from 0: numpy.unique(labels, return_inverse=True)[1] numbers them anew"
+        )
 
 
 def long_tail(
@@ -91,6 +109,7 @@ def long_tail(
 
 def balanced(labels: np.ndarray, per_class: int, seed: int) -> np.ndarray:
     """Positions of a set with `per_class` images of each class, class-major, int64."""
+    _check_labels(labels)
     return _prefixes(labels, [per_class] * (int(np.max(labels)) + 1), seed)
 
 
@@ -241,6 +260,11 @@ def select(config: RunConfig) -> Inputs:
     _check_batches(config, len(index))
     labels, classes = data.labels[index], len(data.class_names)
     counts = np.bincount(labels, minlength=classes)
+    if config.method in SUPERVISED and np.count_nonzero(counts) < 2:
+        raise ConfigError(
+            f"method {config.method} learns from labels, and these are of one class only; "
+            "simclr, sdclr, bcl-i, bcl-d and moco need none"
+        )
     partner = own_path(config.split.replace("_D_b", "_D_i"))  # the published naming
     if listed is not None and "_D_b" in config.split and partner.exists():
         group_counts = np.bincount(data.labels[read_split(partner)], minlength=classes)
@@ -287,8 +311,11 @@ def _tell(config: RunConfig, data: ImageArrays, counts: np.ndarray) -> None:
             "--split all takes the data as they are",
             taken, there,
         )  # fmt: skip
+    test: own_classes.Classes | str
     try:
-        test: own_classes.Classes | str = read_classes(config.data, "test", config.root)
+        test = read_classes(config.data, "test", config.root)
+        if test.said:
+            log.warning("%s", test.said)
     except ConfigError as error:
         test = str(error)
     own_classes.tell(config.data, data.class_names, counts, test)

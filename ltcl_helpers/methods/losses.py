@@ -193,8 +193,10 @@ def compensate_logits(logits: Tensor, class_counts: Tensor, strength: float = 1.
 
     Args:
         logits: [B, C].
-        class_counts: [C], the images per class, each at least 1.
+        class_counts: [C], the images per class; a class without any is never expected.
         strength: multiplies what is added: 0 leaves the logits alone, 1 is published.
     """
+    if strength == 0:
+        return logits  # the logarithm of an empty class, -inf, times 0 would be NaN
     share = class_counts.to(logits.dtype) / class_counts.sum()  # [C]
     return logits + strength * share.log()  # [B, C]

@@ -470,6 +470,22 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
         read_arrays(f"folder:{tmp_path}@{SIDE}")
 
 
+def test_a_folder_that_may_not_be_listed_is_not_taken_for_empty(tmp_path, monkeypatch):
+    fill(tmp_path, "train", {"ant": 1, "bee": 1})
+    scan = os.scandir
+
+    def refuse(place):
+        if str(place).endswith("bee"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return scan(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(ConfigError, match=r"bee cannot be listed \(permission denied"):
+        read_arrays(f"folder:{tmp_path}@{SIDE}")
+    with pytest.raises(ConfigError, match="cannot be opened"):
+        read_arrays(f"folder:{tmp_path}/{'x' * 300}")
+
+
 def test_a_large_photo_is_read_without_a_warning(tmp_path, monkeypatch):
     """Pillow warns of one that is half as large as what it refuses; warnings are errors here."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 6000)

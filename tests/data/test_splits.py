@@ -69,6 +69,15 @@ def test_asking_for_more_than_there_is_names_the_class():
         splits.few_shot(LABELS, 0, seed=0)
 
 
+@pytest.mark.parametrize("labels", [[7, 10**9], [-1, 0, 1], [], [0.0, 1.0], [2**63, 0, 1]])
+def test_labels_that_count_no_classes_are_refused_at_once(labels):
+    """Not after a list for each of a thousand million classes."""
+    labels = np.array(labels, np.uint64 if max(labels, default=0) > 2**62 else None)
+    for draw in (splits.balanced, splits.few_shot):
+        with pytest.raises(ConfigError, match="labels "):
+            draw(labels, 1, seed=0)
+
+
 def test_groups_by_thirds_and_by_counts(golden):
     counts = golden("split_counts_and_partial_labels")["cifar100_counts_split1"]
     thirds = splits.groups(counts)
