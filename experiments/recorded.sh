@@ -82,7 +82,7 @@ train)
     ltcl run --resume "$runs/$run" ${MINUTES:+--minutes "$MINUTES"}
   else
     ltcl run --preset paper --data npz:data/cifar100_train.npz \
-      --split "data/splits/$subsets/cifar100_split1_D_i.npy" --set checkpoint_seconds=240 \
+      --split "data/splits/$subsets/cifar100_split1_D_i.npy" \
       --out "$runs/$run" ${MINUTES:+--minutes "$MINUTES"} "$@"
   fi
   ;;

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from . import runs
-from .config import IN_FILES, RunConfig, parse_setting
+from . import recipes, runs
+from .config import IN_FILES, RunConfig, parse_settings
+from .data.images import CIFAR_FOLDERS, NAMES
 from .errors import ConfigError, TimeUp
 from .paths import own_path
 from .probe import choices
 from .recipes import PRESETS, RECIPES
 
+SCHEDULER = re.compile(r"[a-z]+://[^\s/:]+:\d+/?")
+DATA_KINDS = {*CIFAR_FOLDERS, "shapes", "npz", "folder"}
+
 
 class Parser(argparse.ArgumentParser):
     """Complains in one line, as everything here does."""
+
+    def __init__(self, *names: Any, **more: Any) -> None:
+        super().__init__(*names, **{**more, "allow_abbrev": False})
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
@@ -28,8 +37,16 @@ class Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a locale may not know every path
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        options = _at_home(_parser().parse_args(arguments))
+        options = _parser().parse_args(words)
+        _refuse_empty(words)
+        options = _at_home(options)
+        if getattr(options, "allow_own_method", False):
+            recipes.allow("*")
         options.command(options)
     except ConfigError as error:
         print(f"ltcl: {error}", file=sys.stderr)
@@ -57,6 +74,14 @@ def _at_home(options: argparse.Namespace) -> argparse.Namespace:
     return options
 
 
+def _refuse_empty(words: Sequence[str]) -> None:
+    """An empty word, as of a variable of the shell that is not set, would mean a default."""
+    for before, word in zip(["the call", *words], words, strict=False):
+        if not word.strip() or (word.startswith("--") and word.endswith("=")):
+            name = before if not word.strip() else word.rstrip("=")
+            raise ConfigError(f"the word behind {name} is empty; give a value, or leave it out")
+
+
 def _parser() -> Parser:
     parser = Parser("ltcl", description="Contrastive learning on long-tailed, unlabelled data.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -77,6 +102,7 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
     run.add_argument("--minutes", type=float, help="stop at an epoch's end before this time is up")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
+    _allow_own_method(run)
     run.set_defaults(command=_run)
 
     probe = commands.add_parser("probe", help="linear probes of a finished run")
@@ -90,6 +116,7 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     probe.add_argument("--protocol", default="bcl", help=protocols)
     probe.add_argument("--features", default="encoder", help=", ".join(choices.FEATURES))
     probe.add_argument("--groups", default="thirds", help="thirds, or counts (as for ImageNet)")
+    _allow_own_method(probe)
     probe.set_defaults(command=_probe)
 
     record = commands.add_parser("record", help="keep a finished run's rows, without its weights")
@@ -104,13 +131,20 @@ def _page_commands(commands: argparse._SubParsersAction) -> None:
     report.add_argument("--out", type=Path, default="report.html", help="default report.html")
     report.add_argument("--runs", type=Path, help="folder of the grid's runs; default runs/GRID")
     report.add_argument("--lists", help="folder of the published lists, if not the grid's")
+    _allow_own_method(report)
     report.set_defaults(command=_report)
 
     explore = commands.add_parser("explore", help="a page that shows how each image was learnt")
     explore.add_argument("run", type=Path)
     explore.add_argument("--compare", type=Path, help="a run of the same split, shown beside it")
     explore.add_argument("--out", type=Path, required=True, help="the page, e.g. page.html")
+    _allow_own_method(explore)
     explore.set_defaults(command=_explore)
+
+
+def _allow_own_method(command: argparse.ArgumentParser) -> None:
+    text = "import the class that a run's folder names, which may be anybody's code"
+    command.add_argument("--allow-own-method", action="store_true", help=text)
 
 
 def _machine_commands(commands: argparse._SubParsersAction) -> None:
@@ -130,6 +164,8 @@ def _machine_commands(commands: argparse._SubParsersAction) -> None:
     batch.add_argument("--only", metavar="PATTERN", help="cells by name, e.g. 'bcl-*'")
     batch.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     batch.add_argument("--dry-run", action="store_true", help="say what is done and what is not")
+    text = "end a cell that says nothing for so long; default: never"
+    batch.add_argument("--silence", type=float, metavar="MINUTES", help=text)
     batch.set_defaults(command=_batch)
 
     bench = commands.add_parser("bench", help="time against the published recipe's shape")
@@ -152,7 +188,7 @@ def _run(options: argparse.Namespace) -> None:
     if options.resume is not None:
         config = runs.read_config(Path(options.resume))
     else:
-        config = RunConfig(**named, **dict(parse_setting(text) for text in options.settings))
+        config = RunConfig(**named, **parse_settings(options.settings, named))
         assert options.out is not None  # or it was complained of above
         runs.refuse_used(Path(options.out))
     from .data import splits
@@ -162,7 +198,7 @@ def _run(options: argparse.Namespace) -> None:
 
     try:
         if options.resume is not None:
-            run = resume(options.resume, options.minutes)
+            run = resume(options.resume, options.minutes, inputs)
         else:
             run = pretrain(config, options.out, inputs, options.minutes)
     except TimeUp as pause:
@@ -176,7 +212,13 @@ def _run(options: argparse.Namespace) -> None:
 def _probe(options: argparse.Namespace) -> None:
     shots = tuple(options.shots.split(","))
     choices.check_probes([options.protocol], [options.features], shots, options.groups)
-    runs.verify(options.run)
+    runs.verify(options.run, but=runs.REMADE)
+    config = runs.read_config(options.run)
+    choices.check_run(config.method, [options.protocol], [options.features])
+    _refuse_absent(options.test or config.data)
+    if options.lists is not None and not options.lists.is_dir():
+        raise ConfigError(f"--lists is {options.lists}, which is no folder; `ltcl data get splits`")
+    runs.refuse_unwritable(options.run)
     _check_parts(options)  # complains of data here, before torch is loaded
     from . import probe, report
 
@@ -194,8 +236,8 @@ def _probe(options: argparse.Namespace) -> None:
         )
     probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
-    if caution := runs.read_config(options.run).caution:
-        print(caution)
+    if config.caution:
+        print(config.caution)
 
 
 def _check_parts(options: argparse.Namespace) -> None:
@@ -215,6 +257,14 @@ def _check_parts(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".html":
+        raise ConfigError(f"--out is {options.out}; the page is one file, e.g. --out report.html")
+    if options.where[0].endswith((".yaml", ".yml")) and len(options.where) == 1:
+        from .batch import grid
+
+        grid.read(options.where[0])
+    else:
+        runs.finished(options.where)
     from .report import page
 
     one = page.write(options.where, options.out, options.runs, options.lists)
@@ -223,12 +273,29 @@ def _report(options: argparse.Namespace) -> None:
     print(f"{len(one.folders)} runs, {len(one.missing)} missing: {options.out}, .csv, .parquet")
 
 
+def _refuse_absent(name: str) -> None:
+    """Complain of data that are not there before torch is loaded; they are read and checked later.
+
+    Raises:
+        ConfigError: for a name that means nothing, or a file or folder that does not exist.
+    """
+    kind, _, where = name.partition(":")
+    if kind not in DATA_KINDS:
+        raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
+    if kind not in ("npz", "folder"):
+        return
+    places = {where, where.rpartition("@")[0] or where}  # a name may hold an @, or end in @SIZE
+    if not any(own_path(place).exists() for place in places):
+        raise ConfigError(f"{min(places, key=len)} does not exist; {kind}: takes a path")
+
+
 def _record(options: argparse.Namespace) -> None:
     runs.record(options.run, options.target)
 
 
 def _explore(options: argparse.Namespace) -> None:
-    runs.verify(options.run)  # before torch is loaded
+    for folder in filter(None, (options.run, options.compare)):
+        runs.verify(folder, but=runs.REMADE)  # before torch is loaded
     from .explorer import export_html
 
     print(f"done: {export_html(options.run, options.out, options.compare)}; open it in a browser")
@@ -246,18 +313,24 @@ def _data(options: argparse.Namespace) -> None:
 def _batch(options: argparse.Namespace) -> None:
     if options.workers < 1:
         raise ConfigError(f"--workers is {options.workers}; allowed is 1 or more")
+    if options.silence is not None and not options.silence > 0:
+        raise ConfigError(f"--silence is {options.silence:g}; allowed is a number above 0")
+    if options.gpus and not re.fullmatch(r"[^\s,]+(,[^\s,]+)*", options.gpus):
+        raise ConfigError(f"--gpus is {options.gpus!r}; name GPUs as in 0,1")
+    if options.scheduler and not SCHEDULER.fullmatch(options.scheduler):
+        raise ConfigError(f"--scheduler is {options.scheduler!r}; write tcp://HOST:PORT")
     gpus = options.gpus.split(",") if options.gpus else []
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
     from .batch import cluster, grid, plan
 
-    settings = dict(parse_setting(text) for text in options.settings)
+    settings = parse_settings(options.settings)
     todo = plan.Plan.of(grid.read(options.grid, settings), options.out, only=options.only)
     if options.dry_run:
         print(plan.dry_run(todo))
         return
     try:
-        failures = cluster.run(todo, options.workers, gpus, options.scheduler)
+        failures = cluster.run(todo, options.workers, gpus, options.scheduler, options.silence)
     except KeyboardInterrupt:
         print("ltcl: stopped; the same command goes on", file=sys.stderr)
         sys.exit(1)
@@ -268,6 +341,7 @@ def _batch(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
+    _refuse_absent(options.data)
     from . import bench
 
     bench.run(options.device, options.data, options.out)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,10 +23,16 @@ from .recipes import (
     PRESETS,
     RECIPES,
     Recipe,
+    allow,
     load_method,
+    may_import,
     recipe_of,
     spell_out,
 )
+
+MOST_BLOCKS = 64  # of a stage; ResNet-152 has 36
+# Set while a run's folder is read: what it names is then no wish of whoever reads it.
+_opening: ContextVar[bool] = ContextVar("opening", default=False)
 
 
 class RunConfig(BaseModel):
@@ -87,10 +95,21 @@ class RunConfig(BaseModel):
     checkpoint_seconds: float | None = Field(None, ge=0)  # None: 60, on a GPU 240
 
     def __init__(self, **parameters: Any) -> None:
+        if not _opening.get():
+            allow(str(parameters.get("method")))  # whoever writes this down means it
         try:
             super().__init__(**parameters)
         except ValidationError as error:
             raise ConfigError(_explain(error, parameter_names(parameters))) from None
+
+    @classmethod
+    def stored(cls, content: dict[str, Any]) -> RunConfig:
+        """What a run's folder says of it; imports no class that it names."""
+        token = _opening.set(True)
+        try:
+            return cls(**content)
+        finally:
+            _opening.reset(token)
 
     @model_validator(mode="before")
     @classmethod
@@ -105,19 +124,23 @@ class RunConfig(BaseModel):
         if given.get("boost", "none") != "none" and given.get("boost_k") is None:
             given["boost_k"] = recipe.boost_k
         preset = PRESETS.get(str(given.get("preset", "quick")), PRESETS["quick"])
-        for name in dict(given.get("options") or {}):  # a stored run's own, not the recipe's
-            filled.pop(name, None)
+        options = given.get("options")
+        for name in options if isinstance(options, dict) else ():
+            filled.pop(name, None)  # a stored run's own, not the recipe's
         return cls._sort_options(recipe, {**preset, **filled, **given})
 
     @classmethod
     def _sort_options(cls, recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
         """Put the method's options, checked and with their defaults, where they are kept."""
-        if not recipe.has_options:
+        if not recipe.has_options or not may_import(recipe.method):
             return given
         own = load_method(recipe.method).Options
         named = {name: given.pop(name) for name in own.model_fields.keys() & given.keys()}
+        kept = given.get("options", {})
+        if not isinstance(kept, dict):
+            raise ValueError(f"options are {kept!r}; allowed are the method's own, by name")
         try:
-            options = own(**{**dict(given.get("options", {})), **named})
+            options = own(**{**kept, **named})
         except ValidationError as error:
             raise ValueError(_explain(error, list(own.model_fields))) from None
         return given | {"options": options.model_dump()}
@@ -138,8 +161,8 @@ class RunConfig(BaseModel):
             )
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
             raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
-        if any(count < 1 for count in self.blocks):
-            raise ValueError(f"blocks is {self.blocks}; every stage needs 1 block or more")
+        if not all(1 <= count <= MOST_BLOCKS for count in self.blocks):
+            raise ValueError(f"blocks is {self.blocks}; every stage needs 1 to {MOST_BLOCKS}")
         if self.warmup_epochs is not None and 0 < self.epochs < self.warmup_epochs:
             raise ValueError(
                 f"warmup_epochs is {self.warmup_epochs:g}, longer than the {self.epochs} epochs; "
@@ -247,7 +270,7 @@ def joint_caution(*configs: RunConfig) -> str:
     trained = [config for config in configs if config.epochs] or configs
     found: dict[str, dict[str, None]] = {}
     for config in trained:
-        paper = RunConfig(preset="paper", method=config.method, boost=config.boost)
+        paper = RunConfig.stored(dict(preset="paper", method=config.method, boost=config.boost))
         for part, words in _said(config).items():
             if getattr(config, part) != getattr(paper, part):
                 found.setdefault(part, {})[words] = None
@@ -274,7 +297,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
         ConfigError: without an `=`, or with a value that is not of the field's type.
     """
     name, equals, value = text.partition("=")
-    if not equals or not name:
+    if not equals or not name or not value.strip():
         raise ConfigError(f"--set {text!r}: write name=value, e.g. --set epochs=10")
     field = RunConfig.model_fields.get(name)
     optional = field is not None and type(None) in get_args(field.annotation)
@@ -298,6 +321,26 @@ def typed(name: str, value: Any) -> Any:
     if is_text and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
     return parse_setting(f"{name}={value}")[1] if isinstance(value, str) else value
+
+
+def parse_settings(texts: Sequence[str], named: Collection[str] = ()) -> dict[str, Any]:
+    """All settings of a command line.
+
+    Args:
+        texts: name=value, each name once.
+        named: parameters that options of their own have set.
+
+    Raises:
+        ConfigError: where a parameter is given twice: one of the values would be lost.
+    """
+    found: dict[str, Any] = {}
+    for name, value in map(parse_setting, texts):
+        if name in named:
+            raise ConfigError(f"{name} is given by --{name} and by --set; give it once")
+        if name in found:
+            raise ConfigError(f"--set gives {name} twice: {found[name]!r} and {value!r}")
+        found[name] = value
+    return found
 
 
 def parameter_names(given: dict[str, Any]) -> list[str]:
@@ -352,6 +395,8 @@ def _options(config: RunConfig) -> dict[str, Any]:
     """The method's options that are not its recipe's."""
     if not config.options:
         return {}
+    if not may_import(config.method):
+        return config.options  # which of them are usual is not known
     recipe = recipe_of(config.method)
     own = load_method(config.method).Options()
     usual = own.model_dump() | recipe.more

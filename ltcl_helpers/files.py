@@ -14,7 +14,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,11 @@ def sha256(data: bytes | Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`. A process that is killed here leaves the old file whole."""
+    """Replace `path` by `content`. A process that is killed here leaves the old file whole.
+
+    Raises:
+        OSError: naming the file and its size, where the system refuses to take it.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
@@ -48,8 +52,16 @@ def write_bytes(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
+    except OSError as error:
+        refused = OSError(
+            f"{path} ({len(content):,} bytes) cannot be written: {error.strerror or error}; "
+            "make room or choose another place, then give the same command again"
+        )
+        refused.errno = error.errno
+        raise refused from None
     finally:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
     if os.name == "nt":
         return  # Windows opens no folder; its rename is as safe as it gets
     folder = os.open(path.parent, os.O_RDONLY)
@@ -94,9 +106,14 @@ def write_npz(path: Path, **arrays: np.ndarray) -> None:
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
     """Write a table without its index."""
+    write_bytes(path, parquet_bytes(table))
+
+
+def parquet_bytes(table: pd.DataFrame) -> bytes:
+    """A table as a file holds it, without its index."""
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def read_bytes(path: Path) -> bytes:
@@ -111,39 +128,67 @@ def read_bytes(path: Path) -> bytes:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object."""
+    content = read_bytes(path)
     try:
-        return dict(json.loads(read_bytes(path)))
-    except (ValueError, TypeError) as error:
-        raise DamagedFile(f"{path} is not a JSON object ({error}); run it again") from None
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DamagedFile(
+            f"{path} is not JSON ({_first_line(error)}); restore it, or make it again"
+        ) from None
+    if not isinstance(found, dict):
+        raise DamagedFile(f"{path} holds no JSON object; restore it, or make it again")
+    return found
 
 
-def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz, or those of these names; nothing in it can run code."""
+def read_npz(path: Path, *names: str, needed: Collection[str] = ()) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npz, or those of these names; nothing in it can run code.
+
+    Args:
+        path: the file.
+        names: the arrays that are read; all where none is named.
+        needed: arrays without which the file is damaged.
+    """
     content = io.BytesIO(read_bytes(path))
     try:
         with np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in names or not names}
-    except UNREADABLE as error:
+            arrays = {name: file[name] for name in file.files if name in names or not names}
+    except Exception as error:  # zip, zlib, NumPy's header: each has errors of its own
         raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
+    if absent := set(needed) - set(arrays):
+        raise DamagedFile(f"{path} has no array {min(absent)}; restore it")
+    return arrays
 
 
 def reason(error: Exception) -> str:
     """Why NumPy cannot read a file; its own advice, to read what may run code, is not given."""
     if isinstance(error, TypeError):
         return "it holds a single array"
-    first = (str(error) or type(error).__name__).splitlines()[0]
+    first = _first_line(error)
     if "pickle" in first.lower():
         return "it holds Python objects, or is no file of NumPy's"
     return first
 
 
-def read_parquet(path: Path) -> pd.DataFrame:
-    """Read a table."""
+def read_parquet(path: Path, columns: Collection[str] = ()) -> pd.DataFrame:
+    """Read a table.
+
+    Args:
+        path: the file.
+        columns: that it must have.
+    """
     import pandas as pd
 
     # By its name: from a Python file, Arrow's threads may still want the interpreter when a process
     # ends, and abort it (apache/arrow#34314); one short process in twenty did on a busy machine.
     try:
-        return pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise DamagedFile(f"{path} is not readable ({error}); restore it or run again") from None
+        table = pd.read_parquet(path)
+    except Exception as error:  # Arrow, Thrift and pandas have errors of their own
+        why = _first_line(error)
+        raise DamagedFile(f"{path} is not readable ({why}); restore it or run again") from None
+    if absent := set(columns) - set(table.columns):
+        raise DamagedFile(f"{path} has no column {min(absent)}; restore it or run again")
+    return table
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from .errors import ConfigError
 
+KIT = "ltcl_helpers."
+_allowed: set[str] = set()  # methods of users' own that this process may import
 Sizes = dict[str, dict[str, Any]]  # fields by preset
 
 
@@ -120,13 +122,33 @@ def recipe_of(method: str) -> Recipe:
     return RECIPES["simclr"]._replace(label=name, method=method, loads=method, has_options=True)
 
 
+def allow(method: str) -> None:
+    """Let this process import a class of somebody's own; "*" stands for whatever a run names."""
+    _allowed.add(method)
+
+
+def may_import(method: str) -> bool:
+    """Whether a method is the kit's, or a user's whom somebody named in this very process.
+
+    To read a run's folder is no reason to run the code that it names: it may be a stranger's.
+    """
+    of_the_kit = recipe_of(method).loads.startswith(KIT)
+    return of_the_kit or not {method, "*"}.isdisjoint(_allowed)
+
+
 def load_method(method: str) -> Any:
     """The class of a method; a user's module may lie in the present folder."""
+    if not may_import(method):
+        raise ConfigError(
+            f"the run's method is {method}, a class of somebody's own, which is not imported "
+            "unasked; if you trust it, give --allow-own-method (in Python: recipes.allow)"
+        )
     module, _, name = recipe_of(method).loads.partition(":")
     module = MOVED.get(module, module)
     file = Path(f"{module}.py")
+    is_users = not module.startswith(KIT)
     try:
-        if importlib.util.find_spec(module) is None and file.is_file():
+        if is_users and importlib.util.find_spec(module) is None and file.is_file():
             _load_file(module, file)
         loaded = pkgutil.resolve_name(f"{module}:{name}")
     except (ImportError, AttributeError) as error:

@@ -132,7 +132,7 @@ WRONG_RUNS = {
     "--data folder:{bad}/nowhere": "nowhere does not exist",
     "--data folder:{bad}/broken@4": "allowed is 8 to 512",
     "--resume {bad}/notarun": "holds no run .no config.json.; begin one",
-    "--resume {bad}/nowhere": "config.json does not exist",
+    "--resume {bad}/nowhere": "nowhere does not exist",
     "--sett epochs=3": "unrecognized arguments",
 }
 
@@ -231,7 +231,7 @@ BATCHES = 3  # of an epoch of this run
 MOMENTS = [  # the function, its call, and the epoch of the newest checkpoint that is then there
     ("memory.MomentumLoss.update", 2, 0),  # amid the first epoch
     ("os.replace", 2, 1),  # the checkpoint of epoch 2 is written, but has no name yet
-    ("Path.unlink", 1, 2),  # it has its name, and nothing was removed
+    ("Path.unlink", 2, 2),  # the part left by the last kill is removed; it has its name
     ("memory.MomentumLoss.update", BATCHES + 2, 3),  # amid epoch 4
     ("ended.seal", 1, 5),  # all files of the result are there, but DONE.json
 ]

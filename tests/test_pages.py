@@ -100,15 +100,15 @@ def test_a_method_is_one_file_and_nothing_is_edited(ltcl, tmp_path):
     assert len(code.splitlines()) <= 40
     (tmp_path / "swinging.py").write_text(code, encoding="utf-8")
     common = ["--preset", "tiny", "--set", "epochs=4", "--set", "largest_class=16"]
-    given = ["--method", "swinging:SwingingTemperature", *common]
-    given += ["--set", "coldest=0.07", "--set", "period=6"]
+    method = ["--method", "swinging:SwingingTemperature", *common]
+    given = [*method, "--set", "coldest=0.07", "--set", "period=6"]
     whole = ltcl("run", *given, "--out", "whole")
     assert whole.returncode == 0, whole.stderr
     stored = files.read_json(tmp_path / "whole" / "config.json")
     assert stored["options"] == {"coldest": 0.07, "period": 6.0}
     stopped = ltcl("run", *given, "--out", "part", "--minutes", "1e-9")
     assert "stopped after epoch 1 of 4" in stopped.stdout
-    assert ltcl("run", "--resume", "part").returncode == 0
+    assert ltcl("run", "--resume", "part", "--allow-own-method").returncode == 0
     plain = ltcl("run", *common, "--out", "plain")
     assert plain.returncode == 0
     memories = [(tmp_path / n / "memory.npz").read_bytes() for n in ("whole", "part", "plain")]
@@ -119,7 +119,7 @@ def test_a_method_is_one_file_and_nothing_is_edited(ltcl, tmp_path):
         (["--method", "swinging:Other"], "cannot be loaded"),
         (["--method", "nowhere:Other"], "nowhere.py must lie in this folder"),
     ):
-        done = ltcl("run", *given, *wrong, "--out", "none")
+        done = ltcl("run", *method, *wrong, "--out", "none")
         assert done.returncode == 2 and re.search(said, done.stderr), done.stderr
         assert not (tmp_path / "none").exists()
 

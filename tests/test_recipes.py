@@ -222,7 +222,9 @@ def test_a_folder_of_leftovers_is_taken_over_and_a_used_one_is_not(tmp_path):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / ".config.json.1.part").write_text("{")
     config = RunConfig(preset="tiny")
-    folder = runs.begin(tmp_path / "new", config)
+    folder = tmp_path / "new"
+    runs.begin(folder, config)
+    assert not (folder / ".config.json.1.part").exists()
     assert RunConfig(**json.loads((folder / "config.json").read_text())) == config
     (tmp_path / "file").write_text("")
     for used in ("new", "file"):

@@ -260,11 +260,14 @@ def test_the_other_commands_pass_on_what_they_are_given(monkeypatch, capsys):
 
 # What the commands of pages, batches and the course mean when nothing more is said.
 DEFAULTS = {
-    "report GRID": dict(where=["GRID"], out=Path("report.html"), runs=None, lists=None),
-    "explore RUN --out PAGE": dict(run=Path("RUN"), out=Path("PAGE"), compare=None),
+    "report GRID": dict(where=["GRID"], out=Path("report.html"), runs=None, lists=None,
+                        allow_own_method=False),
+    "explore RUN --out PAGE": dict(
+        run=Path("RUN"), out=Path("PAGE"), compare=None, allow_own_method=False
+    ),
     "batch GRID": dict(
         grid=Path("GRID"), workers=2, gpus=None, scheduler=None, out=None, only=None,
-        settings=[], dry_run=False,
+        settings=[], dry_run=False, silence=None,
     ),
     "editions": dict(out=Path("editions")),
     "grade A B --out C": dict(
@@ -274,16 +277,16 @@ DEFAULTS = {
     "bench cpu": dict(device="cpu", data="shapes", out=None),
 }  # fmt: skip
 FULL = {
-    "report A B --out C --runs D --lists E": dict(
-        where=["A", "B"], out=Path("C"), runs=Path("D"), lists="E"
+    "report A B --out C --runs D --lists E --allow-own-method": dict(
+        where=["A", "B"], out=Path("C"), runs=Path("D"), lists="E", allow_own_method=True
     ),
-    "explore RUN --out PAGE --compare B": dict(
-        run=Path("RUN"), out=Path("PAGE"), compare=Path("B")
+    "explore RUN --out PAGE --compare B --allow-own-method": dict(
+        run=Path("RUN"), out=Path("PAGE"), compare=Path("B"), allow_own_method=True
     ),
     "batch G --workers 3 --out O --only a* --set x=1 --set y=2 --scheduler tcp://a:1 "
-    "--dry-run": dict(
+    "--dry-run --silence 5": dict(
         grid=Path("G"), workers=3, gpus=None, scheduler="tcp://a:1", out=Path("O"), only="a*",
-        settings=["x=1", "y=2"], dry_run=True,
+        settings=["x=1", "y=2"], dry_run=True, silence=5,
     ),
     "batch G --gpus 0,1": dict(DEFAULTS["batch GRID"], grid=Path("G"), gpus="0,1"),
     "editions --out D": dict(out=Path("D")),
@@ -315,7 +318,7 @@ def test_a_batch_gets_what_its_command_says(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([*call, "--gpus", "0,1"])
     assert stopped.value.code == 1 and "failed: a-1: it broke" in capsys.readouterr().err
-    assert calls == [(["a-1"], 3, [], None), (["a-1"], 2, ["0", "1"], None)]
+    assert calls == [(["a-1"], 3, [], None, None), (["a-1"], 2, ["0", "1"], None, None)]
 
 
 def test_a_used_folder_is_refused_before_data_are_looked_for(tmp_path, monkeypatch, capsys):

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,15 +24,17 @@ from typing import Any
 
 from .. import files, runs
 from ..errors import ConfigError, DamagedFile
-from ..paths import RUN_ONE
-from ..probe.choices import OWN_LABELS
+from ..paths import PACKAGE, RUN_ONE
+from ..probe.choices import CLASSIFIER, OWN_LABELS
+from ..probe.rows import read_rows
 
+log = logging.getLogger(__name__)
 BUSY = 75  # exit code: another process has the cell (EX_TEMPFAIL)
 # What a Dask nanny sets for its worker and a run must not inherit. The first gives memory back to
 # the system at every free, which more than doubles the time of an epoch on a CPU; the others would
 # hold single libraries at one thread, whatever OMP_NUM_THREADS says.
 DASK_SETS = ("MALLOC_TRIM_THRESHOLD_", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-Task = dict[str, Any]  # folder, record, parameters, probe, cwd, threads, gpus, wait
+Task = dict[str, Any]  # of `cluster.task_of`, and cwd, threads, gpus, wait, token, silence
 
 
 def log_of(folder: Path) -> Path:
@@ -44,24 +46,74 @@ def is_done(folder: Path, probe: dict[str, str | None]) -> bool:
     """Whether DONE.json holds and the wanted probes are there; DamagedFile where it does not."""
     if not (folder / "DONE.json").exists():
         return False
-    if "probe.parquet" not in runs.verify(folder)["files"]:
+    done = runs.verify(folder, but=runs.REMADE)
+    try:
+        rows = read_rows(folder, done)
+    except DamagedFile as error:
+        log.warning("%s", error)
         return False
-    rows = files.read_parquet(folder / "probe.parquet")
-    there = set(zip(rows["protocol"], rows["shots"], strict=True))
-    protocols, counts = probe["protocol"], probe["shots"]
-    assert protocols is not None and counts is not None  # only `lists` may be
-    wanted = itertools.product(protocols.split(","), counts.split(","))
-    own = {name for name, shots in there if shots == OWN_LABELS}  # a classifier knows no shots
-    return all(pair in there or pair[0] in own for pair in wanted)
+    if rows is None:
+        return False
+    rows = rows[rows["test"] == rows["data"]]  # another test set's are not what a grid asks for
+    there = set(zip(rows["features"], rows["protocol"], rows["shots"], strict=True))
+    return wanted_probes(probe) <= there
+
+
+def wanted_probes(probe: dict[str, str | None]) -> set[tuple[str, str, str]]:
+    """Features, protocol and shots of every probe that a cell asks for."""
+    protocols, kinds, counts = (
+        str(probe[name]).split(",") for name in ("protocol", "features", "shots")
+    )
+    wanted = set(itertools.product(kinds, set(protocols) - {CLASSIFIER}, counts))
+    if CLASSIFIER in protocols:  # the run's own knows no shots, and stands on the encoder
+        wanted.add(("encoder", CLASSIFIER, OWN_LABELS))
+    return wanted
 
 
 # --- in the Dask worker -----------------------------------------------------------------------
 
 
-def execute(task: Task) -> tuple[str, str]:
+def identity() -> dict[str, str]:
+    """What must be equal where a batch is driven and where its cells run, by name."""
+    code = [*sorted(PACKAGE.rglob("*.py")), RUN_ONE]
+    digest = files.sha256("".join(files.sha256(path) for path in code).encode())
+    versions = {name: v.partition("+")[0] for name, v in runs.versions().items()}
+    return {**versions, "the kit's code": digest[:12]}
+
+
+def stranger(task: Task, ours: dict[str, str]) -> str:
+    """Why a cell of this batch must not run here; empty where it may.
+
+    Args:
+        task: names a file of the batch, and what is in it.
+        ours: `identity()` of who drives the batch.
+    """
+    here = identity()
+    if apart := [name for name in ours if here.get(name) != ours[name]]:
+        name = apart[0]
+        return (
+            f"the worker on {socket.gethostname()} has {name} {here.get(name)}, the batch "
+            f"{ours[name]}; install the same there"
+        )
+    path, content = task["token"]
+    try:
+        same = Path(path).read_text() == content
+    except OSError:
+        same = False
+    if not same:
+        return (
+            f"the worker on {socket.gethostname()} does not share {Path(path).parent} with the "
+            "batch; mount the batch's folder there, under the same path"
+        )
+    return ""
+
+
+def execute(task: Task, ours: dict[str, str]) -> tuple[str, str]:
     """Run a cell: "done", "busy" (another process has it) or "failed", and why in one line."""
     from distributed import get_worker
 
+    if why := stranger(task, ours):
+        return "failed", why
     worker = get_worker()
     key = worker.get_current_task()
     environment = {name: value for name, value in os.environ.items() if name not in DASK_SETS}
@@ -87,7 +139,13 @@ def execute(task: Task) -> tuple[str, str]:
         )
         os.close(tell)
         try:
+            alive = LastWord(log, task["silence"])
             while process.poll() is None:
+                if alive.is_over():
+                    return (
+                        "failed",
+                        f"no sign of life for {task['silence']:g} minutes; it was ended",
+                    )
                 known = worker.state.tasks.get(key)
                 if known is None or known.state == "cancelled" or worker.status.name != "running":
                     raise RuntimeError("nobody waits for this cell any more")
@@ -97,6 +155,23 @@ def execute(task: Task) -> tuple[str, str]:
             process.wait()
         state = {0: "done", BUSY: "busy"}.get(process.returncode, "failed")
         return state, heard.read() or f"ended with exit code {process.returncode}"
+
+
+class LastWord:
+    """Watches how a log grows; by this machine's clock, which need not be the file server's."""
+
+    def __init__(self, path: Path, minutes: float | None) -> None:
+        self.path, self.minutes = path, minutes
+        self.size, self.since = -1, time.monotonic()
+
+    def is_over(self) -> bool:
+        """Whether nothing was written for longer than it may be."""
+        if self.minutes is None:
+            return False
+        size = self.path.stat().st_size
+        if size != self.size:
+            self.size, self.since = size, time.monotonic()
+        return time.monotonic() - self.since > 60 * self.minutes
 
 
 def _kill(pid: int) -> None:
@@ -130,7 +205,7 @@ def main(task: Task) -> None:
         if not is_done(folder, task["probe"]):
             raise DamagedFile(f"the notebook ended, but {folder} holds no finished run")
         if task["record"] and not (Path(task["record"]) / "DONE.json").exists():
-            _record(folder, Path(task["record"]))
+            runs.record(folder, Path(task["record"]))
 
 
 def _end_with(parent: int) -> None:
@@ -172,19 +247,9 @@ def _papermill(task: Task, folder: Path) -> None:
             start_timeout=120,
             config=config,
         )
-    done = runs.verify(folder)
-    done["files"].pop("run.ipynb", None)  # killed after this line, the run holds without it
-    files.write_json(folder / "DONE.json", done)
-    os.replace(beside, folder / "run.ipynb")
-    runs.seal(folder)
-
-
-def _record(folder: Path, target: Path) -> None:
-    """Copy the rows to where they are kept, all or nothing."""
-    part = target.with_name(f".{target.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    runs.record(folder, part)
-    os.replace(part, target)
+    with runs.lock(folder, wait=True):
+        runs.add_file(folder, "run.ipynb", beside.read_bytes())
+    beside.unlink()
 
 
 def reason(error: BaseException) -> str:

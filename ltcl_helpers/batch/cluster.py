@@ -9,15 +9,19 @@ import re
 import signal
 import sys
 import time
+import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm import tqdm
 
+from .. import files
 from ..data import splits
+from ..data.images import read_classes
 from ..errors import ConfigError
+from ..probe.choices import check_enough
 from . import cell
 from .grid import Cell
 from .plan import OPEN, Plan
@@ -28,6 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 EPOCH = re.compile(rb"epoch (\d+) of (\d+): loss ([-+.\w]+)")
+SILENT = 10  # minutes without a word from a cell, of which a log is told
 KILLS = 3  # so many workers may be lost with a cell before it counts as failed
 QUIET = {  # Dask watches itself a hundred times a second, for small tasks; cells take minutes
     "distributed.worker.profile.enabled": False,
@@ -46,7 +51,11 @@ class Failure(NamedTuple):
 
 
 def run(
-    plan: Plan, workers: int = 2, gpus: Sequence[str] = (), scheduler: str | None = None
+    plan: Plan,
+    workers: int = 2,
+    gpus: Sequence[str] = (),
+    scheduler: str | None = None,
+    silence: float | None = None,
 ) -> list[Failure]:
     """Run every cell that is not done, and return those that failed.
 
@@ -55,6 +64,7 @@ def run(
         workers: worker processes of the local cluster; each has its share of the threads.
         gpus: one worker for each of these GPUs instead.
         scheduler: address of a running scheduler, whose workers share the folders.
+        silence: minutes after which a cell that says nothing more is ended.
     """
     states = {one: plan.state(one) for one in plan.cells}
     failures = [
@@ -69,10 +79,29 @@ def run(
         return failures
     count = len(gpus) or workers
     threads = None if scheduler else int(os.environ.get("OMP_NUM_THREADS", 0)) or _share(count)
-    common = {"cwd": os.getcwd(), "threads": threads, "gpus": list(gpus), "wait": False}
-    tasks = {one: task_of(plan, one) | common for one in waiting}
-    with _client(count, bool(gpus), scheduler) as client:
+    common: dict[str, Any] = {
+        "cwd": os.getcwd(),
+        "threads": threads,
+        "gpus": list(gpus),
+        "wait": False,
+    }
+    with _token(plan.study) as token, _client(count, bool(gpus), scheduler) as client:
+        common |= {"token": token, "silence": silence}
+        tasks = {one: task_of(plan, one) | common for one in waiting}
         return failures + _drive(client, tasks, len(states))
+
+
+@contextlib.contextmanager
+def _token(study: Path) -> Iterator[tuple[str, str]]:
+    """A file that only those who share the study's folder can read; its path and content."""
+    study.mkdir(parents=True, exist_ok=True)
+    content = uuid.uuid4().hex
+    path = study.absolute() / f".token-{content[:8]}"
+    files.write_bytes(path, content.encode())
+    try:
+        yield str(path), content
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _share(workers: int) -> int:
@@ -89,13 +118,27 @@ def _check_inputs(cells: list[Cell]) -> None:
             raise ConfigError(f"lists is {lists}, which is no folder; `ltcl data get splits`")
     for one in {one.config.data: one for one in cells}.values():
         splits.select(one.config)
+        _check_shots([each for each in cells if each.config.data == one.config.data])
+
+
+def _check_shots(cells: list[Cell]) -> None:
+    """Complain of more labelled images than a class has, where lists are to be drawn."""
+    config = cells[0].config
+    counts = read_classes(config.data, "train", config.root).counts.tolist()
+    for one in cells:
+        drawn = one.probe["lists"] is None and one.config.split in splits.DRAWN
+        for shots in str(one.probe["shots"]).split(",") if drawn else ():
+            try:
+                check_enough(shots, counts)
+            except ConfigError as error:
+                raise ConfigError(f"{one.name}: {error}") from None
 
 
 def task_of(plan: Plan, one: Cell) -> cell.Task:
     """What a worker must know of a cell."""
-    folder = one.folder(plan.study)
+    folder = one.folder(plan.study).absolute()  # a worker may have been started anywhere
     probe = {name: value for name, value in one.probe.items() if value is not None}
-    record = str(one.folder(plan.results)) if plan.grid.record else None
+    record = str(one.folder(plan.results).absolute()) if plan.grid.record else None
     return {
         "folder": str(folder),
         "parameters": {**one.given, **probe, "out": str(folder)},
@@ -146,6 +189,7 @@ def _deaf_to_interrupts() -> Iterator[None]:
 
 def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Failure]:
     """Keep every worker busy until all tasks are over; a cell that is busy elsewhere comes last."""
+    ours = cell.identity()
     waiting = deque(tasks)
     running: dict[Future, Cell] = {}
     failures: list[Failure] = []
@@ -154,7 +198,7 @@ def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Fai
             slots = _slots(client)
             while waiting and len(running) < slots:
                 one = waiting.popleft()
-                running[_submit(client, tasks[one])] = one
+                running[_submit(client, tasks[one], ours)] = one
             for future in [f for f in running if f.status != "pending"]:
                 one = running.pop(future)
                 state, error = _result(future)
@@ -162,6 +206,8 @@ def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Fai
                     tasks[one]["wait"] = state == "busy" or tasks[one]["wait"]
                     waiting.append(one)
                     continue
+                if state == "done" and (error := _unseen(tasks[one])):
+                    state = "failed"
                 if state == "failed":
                     path = cell.log_of(Path(tasks[one]["folder"]))
                     failures.append(Failure(one.name, error, path))
@@ -169,6 +215,19 @@ def _drive(client: Client, tasks: dict[Cell, cell.Task], total: int) -> list[Fai
             progress.show(list(running.values()))
             time.sleep(0.5)
     return failures
+
+
+def _unseen(task: cell.Task, patience: float = 30) -> str:
+    """Why a cell is not done, whatever its worker says; empty where its DONE.json holds here."""
+    folder = Path(task["folder"])
+    end = time.monotonic() + patience
+    while not (folder / "DONE.json").exists() and time.monotonic() < end:
+        time.sleep(0.5)  # a network file system shows a new file late
+    try:
+        done = cell.is_done(folder, task["probe"])
+    except ConfigError as error:
+        return str(error)
+    return "" if done else f"its worker calls it done, but {folder} here holds no finished run"
 
 
 def _slots(client: Client) -> int:
@@ -183,10 +242,11 @@ def _slots(client: Client) -> int:
         return 0
 
 
-def _submit(client: Client, task: cell.Task) -> Future:
+def _submit(client: Client, task: cell.Task, ours: dict[str, str]) -> Future:
     on_gpu = task["gpus"] or str(task["parameters"].get("device", "")).startswith("cuda")
     resources = {"GPU": 1} if on_gpu else None
-    return client.submit(cell.execute, task, pure=False, resources=resources)
+    # An older kit's `execute` takes no second argument, and fails.
+    return client.submit(cell.execute, task, ours, pure=False, resources=resources)
 
 
 def _result(future: Future) -> tuple[str, str]:
@@ -205,6 +265,7 @@ class Progress:
     def __init__(self, total: int, done: int, tasks: dict[Cell, cell.Task]) -> None:
         self.folders = {one: Path(task["folder"]) for one, task in tasks.items()}
         self.failed, self.finished = 0, done
+        self.said: dict[Cell, int] = {}  # minutes of silence that are worth the next word
         self.quiet = not sys.stderr.isatty()  # a log gets a line for each cell instead
         self.bar = tqdm(
             total=total,
@@ -229,17 +290,38 @@ class Progress:
             log.info("%s: %s (%d of %d done)", one.name, state, self.finished, self.bar.total)
 
     def show(self, running: list[Cell]) -> None:
-        """Draw the bar anew."""
+        """Draw the bar anew; into a log, say who has been silent for long, each time it doubles."""
         if self.quiet:
+            for one in running:
+                self._say_silence(one, silent_minutes(cell.log_of(self.folders[one])))
             return
         words, parts = [], 0.0
         for one in running:
-            epoch, epochs, loss = epoch_of(cell.log_of(self.folders[one]))
+            log_file = cell.log_of(self.folders[one])
+            epoch, epochs, loss = epoch_of(log_file)
             parts += epoch / epochs if epochs else 0
-            words.append(f"{one.name} {epoch}/{epochs} {loss}" if epochs else one.name)
+            about = f"{one.name} {epoch}/{epochs} {loss}" if epochs else one.name
+            if (minutes := silent_minutes(log_file)) >= 1:
+                about += f", silent for {minutes} min"
+            words.append(about)
         self.bar.n = self.finished + self.failed + parts
         counts = f"{len(running)} running, {self.failed} failed"
         self.bar.set_postfix_str("; ".join([counts, *words]))
+
+    def _say_silence(self, one: Cell, minutes: int) -> None:
+        if minutes >= self.said.get(one, SILENT):
+            log.info("%s: no sign of life for %d minutes", one.name, minutes)
+            self.said[one] = 2 * minutes
+        elif minutes < SILENT:
+            self.said.pop(one, None)
+
+
+def silent_minutes(path: Path) -> int:
+    """Whole minutes since a cell's log was written last; 0 before it is there."""
+    try:
+        return int((time.time() - path.stat().st_mtime) / 60)
+    except OSError:
+        return 0
 
 
 def epoch_of(path: Path) -> tuple[int, int, str]:

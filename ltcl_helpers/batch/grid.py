@@ -9,32 +9,18 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import itertools
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..config import RunConfig, parse_setting
 from ..errors import ConfigError
-from ..probe.choices import check_probes
+from ..probe.choices import check_probes, check_run
+from .form import MOST_CELLS, load
 
-KEYS = {  # of a grid: the type it must have
-    "title": str,
-    "note": str,
-    "base": dict,
-    "cross": dict,
-    "rows": dict,
-    "folder": str,
-    "skip": list,
-    "compare": list,
-    "probe": dict,
-    "lists": str,
-    "mirrored_pairs": bool,
-    "record": bool,
-}
 PROBE = {"shots": "100", "protocol": "bcl", "features": "encoder", "lists": None}
 
 
@@ -75,17 +61,6 @@ class Grid:
         return self.path.stem
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML that refuses a key given twice instead of taking the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [key.value for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            line = node.start_mark.line + 1
-            raise yaml.YAMLError(f"{', '.join(sorted(twice))} twice in the block of line {line}")
-        return super().construct_mapping(node, deep)
-
-
 def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
     """Read and check a grid.
 
@@ -97,7 +72,7 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
         ConfigError: one line with everything that is wrong.
     """
     path = Path(path)
-    content = _load(path)
+    content = load(path)
     base = {**content.get("base", {})}
     cross = {axis: _named(values) for axis, values in content.get("cross", {}).items()}
     for name, value in (settings or {}).items():
@@ -115,7 +90,7 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
         raise ConfigError(f"{path}: {'; '.join(errors)}")
     return Grid(
         path,
-        content.get("title", path.stem),
+        content.get("title") or path.stem,
         content.get("note", ""),
         cells,
         {cell.row: cell.label for cell in cells},
@@ -124,38 +99,6 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
         _probe(grid, {}),
         content.get("record", False),
     )
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ConfigError(f"{path} is not readable ({error.strerror}); name a grid") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path} holds no `key: value` lines; docs/batch.md shows a grid")
-    errors = [
-        f"{k} is no key of a grid; the keys are {', '.join(KEYS)}"
-        for k in content.keys() - KEYS.keys()
-    ]
-    errors += [
-        f"{key} is {value!r}; it must be of type {KEYS[key].__name__}"
-        for key, value in content.items()
-        if key in KEYS and not isinstance(value, KEYS[key])
-    ]
-    for part in ("cross", "rows"):
-        table = content.get(part)
-        kinds = (dict, list) if part == "cross" else dict
-        for name, value in table.items() if isinstance(table, dict) else ():
-            if not isinstance(value, kinds) or (part == "cross" and not value):
-                shape = "a list" if part == "cross" else "parameters, {} for none"
-                errors.append(f"{part}: {name} is {value!r}; it must hold {shape}")
-            elif isinstance(value, list) and any(isinstance(v, list | dict) for v in value):
-                errors.append(f"cross: {name} holds lists; name each, e.g. {name}: {{first: [1]}}")
-    if errors:
-        raise ConfigError(f"{path}: {'; '.join(sorted(errors))}")
-    return content
 
 
 def _named(values: list | dict) -> dict[Any, Any]:
@@ -167,13 +110,16 @@ def _check_names(grid: dict[str, Any]) -> list[str]:
     rows = grid.get("rows", {})
     errors = [] if rows else ["rows is missing; name one row or more, each with its parameters"]
     for pair in grid.get("compare", []):
-        if not isinstance(pair, list) or len(pair) != 2 or not set(pair) <= set(rows):
+        if not set(pair) <= set(rows):
             errors.append(f"compare has {pair!r}; a pair is [row, row], of {', '.join(rows)}")
     text = str([grid["base"], rows, grid.get("folder"), grid.get("probe")])
     for axis in grid["cross"]:
         sets = any(isinstance(value, dict) for value in grid["cross"][axis].values())
         if not sets and axis not in RunConfig.model_fields and _braced(axis) not in text:
             errors.append(f"cross: {axis} is no parameter, and {{{axis}}} is used nowhere")
+    sizes = [len(rows), *(len(values) for values in grid["cross"].values())]
+    if math.prod(sizes) > MOST_CELLS:
+        errors.append(f"it has {math.prod(sizes):,} cells; allowed are {MOST_CELLS:,}")
     if grid.get("mirrored_pairs") and not {"seed"} & (grid["cross"].keys() | grid["base"].keys()):
         errors.append("mirrored_pairs needs seeds; give cross: seed: [0, 1]")
     return errors
@@ -196,8 +142,9 @@ def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
             label = own.pop("label", None)
             given = _typed({**grid["base"], **values, **own}, words)
             if grid.get("mirrored_pairs"):
-                given |= {"split_seed": given["seed"] // 2, "mirrored": given["seed"] % 2 == 1}
+                given |= _in_pairs(given["seed"])
             config = RunConfig(**given)
+            check_run(config.method, *_asked(probe)[:2])
         except ConfigError as error:
             wrong.setdefault(str(error), []).append(f"{row} {axes or ''}".strip())
             continue
@@ -209,6 +156,13 @@ def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
     if not cells and not errors:
         errors.append("no cell is left; lessen `skip`")
     return cells, errors
+
+
+def _in_pairs(seed: Any) -> dict[str, Any]:
+    """Split and class order of the seeds 2k and 2k + 1."""
+    if type(seed) is not int:
+        raise ConfigError(f"mirrored_pairs needs whole numbers as seeds; seed is {seed!r}")
+    return {"split_seed": seed // 2, "mirrored": seed % 2 == 1}
 
 
 def _combinations(grid: dict[str, Any]) -> Iterator[tuple[str, dict, dict]]:
@@ -235,12 +189,17 @@ def _probe(grid: dict[str, Any], own: dict[str, Any]) -> dict[str, str | None]:
             f"probe: {', '.join(sorted(unknown))} is unknown; allowed are {', '.join(PROBE)}"
         )
     given = {name: _joined(value) for name, value in {**PROBE, **given}.items()}
-    asked = [given[name].split(",") for name in ("protocol", "features", "shots")]
     try:
-        check_probes(*asked)
+        protocols, features, shots = _asked(given)
+        check_probes(protocols, features, shots)
     except ConfigError as error:
         raise ConfigError(f"probe: {error}") from None
     return given
+
+
+def _asked(probe: Mapping[str, str | None]) -> list[list[str]]:
+    """The protocols, features and shots of a probe."""
+    return [str(probe[name]).split(",") for name in ("protocol", "features", "shots")]
 
 
 def _joined(value: Any) -> str | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from ..errors import ConfigError
 from ..files import read_json, sha256, write_bytes
@@ -14,11 +16,39 @@ from .images import CIFAR_FOLDERS, read_arrays
 log = logging.getLogger(__name__)
 
 
-def published_lists() -> dict[str, dict[str, str]]:
+def published_lists() -> dict[str, dict[str, Any]]:
     """The published index lists: path below the splits folder, to its origin and sha256."""
     book = read_json(PUBLISHED_LISTS)
     origin = {"repository": book["repository"], "commit": book["commit"]}
     return {name: origin | entry for name, entry in book["files"].items()}
+
+
+@functools.cache
+def _by_name() -> dict[str, list[tuple[str, dict[str, Any]]]]:
+    """Folder and entry of every published list, by the name of its file."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for place, entry in published_lists().items():
+        folder, _, name = place.rpartition("/")
+        found.setdefault(name, []).append((folder, entry))
+    return found
+
+
+def check_list(path: Path) -> None:
+    """Raise a ConfigError for a published list that is no longer as published.
+
+    A file is taken for one that has its name, and its folder's name or its size; a list of
+    somebody's own may have the name alone.
+    """
+    for folder, entry in _by_name().get(path.name, []):
+        same_place = path.absolute().parent.name == folder
+        if not same_place and path.stat().st_size != entry["size"]:
+            continue
+        found = sha256(path)
+        if found != entry["sha256"]:
+            raise ConfigError(
+                f"{path} is not the published list of that name (sha256 {found[:12]}..., published "
+                f"{entry['sha256'][:12]}...); `ltcl data get splits` fetches it, or rename your own"
+            )
 
 
 def get(name: str, root: Path | None = None, source: str | None = None) -> None:
@@ -47,7 +77,7 @@ def get(name: str, root: Path | None = None, source: str | None = None) -> None:
     log.info(verify(name, root))
 
 
-def _get_list(target: Path, entry: dict[str, str], place: str | None) -> None:
+def _get_list(target: Path, entry: dict[str, Any], place: str | None) -> None:
     if target.exists() and sha256(target) == entry["sha256"]:
         return
     host = "https://raw.githubusercontent.com/{repository}/{commit}/{path}"

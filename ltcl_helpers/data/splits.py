@@ -20,6 +20,7 @@ from ..files import UNREADABLE, read_bytes, reason, sha256
 from ..paths import own_path
 from ..recipes import SUPERVISED
 from . import classes as own_classes
+from .downloads import check_list
 from .images import ImageArrays, read_arrays, read_classes
 from .own import refuse_test_part
 
@@ -184,7 +185,8 @@ def read_split(path: str | Path) -> np.ndarray:
     """Read a list of positions (.npy, whole numbers), e.g. a published one; int64.
 
     Raises:
-        ConfigError: when the file is missing, damaged, or is no list of distinct positions.
+        ConfigError: when the file is missing, damaged, no list of distinct positions, or named as a
+            published list and another one.
     """
     path = own_path(path)
     try:
@@ -195,6 +197,7 @@ def read_split(path: str | Path) -> np.ndarray:
         raise ConfigError(
             f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy)"
         ) from error
+    check_list(path)
     index = _positions_in(path, content)
     if not len(index):
         raise ConfigError(f"split {path} is empty; it needs one position or more")

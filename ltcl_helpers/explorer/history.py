@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 import warnings
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 
 from ..config import RunConfig
 from ..data import splits
-from ..data.images import check_same, read_arrays
-from ..errors import ConfigError
+from ..data.images import read_arrays
+from ..errors import ConfigError, DamagedFile
 from ..methods.memory import memorization_score
+from ..recipes import may_import
 from ..runs.run import Run
 from . import arrays
 
+log = logging.getLogger(__name__)
 MOST_IMAGES = 20_000  # above this no thumbnails: a page must stay small enough to mail
 
 
@@ -163,12 +166,13 @@ def open_run(run: Any, images: bool = True) -> History:
         raise ConfigError(f"{run.folder} is an untrained encoder: it has no loss history to show")
     try:
         history.encoder = run.encoder
-    except ConfigError:
-        history.notes.append(
-            f"{history.label}: recorded without its weights, so there is no map of its features."
-        )
+    except DamagedFile:
+        raise
+    except ConfigError as error:
+        why = "recorded without its weights" if may_import(run.config.method) else str(error)
+        history.notes.append(f"{history.label}: {why}, so there is no map of its features.")
     if images:
-        _find_images(history)
+        _find_images(history, run)
     return history
 
 
@@ -190,19 +194,19 @@ def without_folders(text: str) -> str:
     return re.sub(r"(?:[A-Za-z]:\\|/)(?:[^\s'\"<>:;,()/\\]+[/\\])+", "…/", text)
 
 
-def _find_images(history: History) -> None:
+def _find_images(history: History, run: Run) -> None:
     """The images and class names of a run's data set, or a note that says how to point to them."""
-    config, index, labels = history.config, history.index, history.labels
-    assert config is not None and index is not None and labels is not None  # a run has all three
+    config = run.config
     try:
         data = read_arrays(config.data, "train", config.root)
-        check_same(data.classes, index, labels, config.data)
+        inputs = run.inputs_of(data)
     except (ConfigError, OSError) as error:
+        log.warning("no images: %s", error)
         history.no_images = (
             f"No images ({error}). To see them, put the data in that place, or open the run with "
             "them: run = explorer.open_run(FOLDER), then run.images = uint8 [N, 3, H, W]."
         )
         return
     history.class_names = data.class_names
-    if len(index) <= MOST_IMAGES or history.encoder is not None:
-        history.images = np.asarray(data.images[index])
+    if len(inputs.index) <= MOST_IMAGES or history.encoder is not None:
+        history.images = inputs.images

@@ -13,7 +13,7 @@ from .. import __version__
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
-from ..recipes import AIM_OF, ORACLES, load_method
+from ..recipes import AIM_OF, ORACLES, load_method, may_import
 from ..report import plots
 from ..views import strength_of
 from . import orders, pictures
@@ -61,7 +61,7 @@ def payload(
         about = _about(history) | {"type": str(loss.dtype), "bands": _without_nan(bands)}
         meta["runs"].append(about | _add_features(history, number, arrays))
     _add_pictures(first, meta, arrays)
-    drawable = "side" in meta and all(history.config for history in histories)
+    drawable = "side" in meta and all(_has_views(history) for history in histories)
     meta["live"] = drawable and not views
     if drawable and views:
         _page_views(histories, meta, arrays)
@@ -203,8 +203,15 @@ def _about_labels(histories: list[History]) -> str:
     return f"{text} Training never saw them." if blind else text
 
 
+def _has_views(history: History) -> bool:
+    """Whether it is known which views its batches held."""
+    return history.config is not None and may_import(history.config.method)
+
+
 def _reads_labels(config: RunConfig) -> bool:
     """Whether training saw the labels: by its method, or by an oracle's boost."""
+    if not may_import(config.method):
+        return True  # nobody knows, so nothing is promised
     method = load_method(config.method)
     return method.READS_LABELS or config.boost in ORACLES
 

@@ -56,16 +56,23 @@ def pretrain(
         training = Training(config, inputs)
         keeper = Keeper({}, training.machine)
         return _train(training, keeper)
-    folder = runs.begin(Path(out), config)
-    return _train_in(folder, config, inputs, deadline)
+    folder = Path(out)
+    runs.refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with runs.lock(folder):  # from the first file on: of two at once, one makes the run
+        runs.begin(folder, config)
+        return _train_in(folder, config, inputs, deadline)
 
 
-def resume(folder: str | Path, minutes: float | None = None) -> Run:
+def resume(
+    folder: str | Path, minutes: float | None = None, inputs: splits.Inputs | None = None
+) -> Run:
     """Go on with a run that was stopped; a finished run is checked and loaded.
 
     Args:
         folder: where the run lies.
         minutes: the time that it has from now on, as for `pretrain`.
+        inputs: as for `pretrain`; a finished run's data are compared only where they are given.
 
     Raises:
         ConfigError: when the folder holds no run, or one that cannot go on.
@@ -76,32 +83,40 @@ def resume(folder: str | Path, minutes: float | None = None) -> Run:
     deadline = deadline_of(minutes)
     config = runs.read_config(folder)
     if (folder / "DONE.json").exists():
-        return Run.load(folder)
-    return _train_in(folder, config, None, deadline)
-
-
-def _train_in(
-    folder: Path,
-    config: RunConfig,
-    inputs: splits.Inputs | None,
-    deadline: float,
-) -> Run:
-    """Train what is left of the run in `folder`, which no other process may touch meanwhile."""
+        return _finished(folder, inputs)
     with runs.lock(folder):
+        runs.sweep(folder)
         if (folder / "DONE.json").exists():  # another process finished it in between
-            return Run.load(folder)
+            return _finished(folder, inputs)
         inputs = inputs or splits.select(config)
-        training = Training(config, inputs)
-        keeper = Keeper(
-            training.identity(),
-            training.machine,
-            folder,
-            deadline,
-            every=training.checkpoint_seconds,
-        )
-        run = _train(training, keeper)
-        runs.save(run, folder, keeper.machines)
-        return run
+        return _train_in(folder, config, inputs, deadline)
+
+
+def _finished(folder: Path, inputs: splits.Inputs | None) -> Run:
+    """A run that is over, compared with the data where they are at hand."""
+    run = Run.load(folder)
+    if inputs:
+        run.refuse_other_data(splits.data_digest(inputs))
+    if runs.checkpoints(folder):  # killed right behind its DONE.json
+        with runs.lock(folder):
+            runs.sweep(folder)
+    return run
+
+
+def _train_in(folder: Path, config: RunConfig, inputs: splits.Inputs, deadline: float) -> Run:
+    """Train what is left of the run in `folder`, which the caller holds."""
+    training = Training(config, inputs)
+    identity = training.identity()
+    keeper = Keeper(
+        identity,
+        training.machine,
+        folder,
+        deadline,
+        every=training.checkpoint_seconds,
+    )
+    run = _train(training, keeper)
+    runs.save(run, folder, keeper.machines, identity["data"])
+    return run
 
 
 def _train(training: Training, keeper: Keeper) -> Run:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from ..data import splits
 from ..errors import ConfigError
+from ..recipes import RECIPES
 
 ON_FEATURES = ("bcl", "logistic", "knn")  # protocols that need features and labels only
 PROBES = (*ON_FEATURES, "sdclr")  # sdclr needs the images, too
@@ -15,6 +16,8 @@ FEATURES = ("encoder", "pruned", "pixels")  # pixels are a baseline that has lea
 NAMED_SHOTS = ("full", "1%")  # beside numbers per class; protocol sdclr knows no others
 RULES = splits.RULES  # who is many, medium and few
 OWN_LABELS = "own labels"  # the shots of a classifier's rows
+# Networks that only some methods keep, by the name of what asks for them.
+KEPT_BY = {"pruned": ("sdclr",), CLASSIFIER: ("balanced-cl", "cross-entropy")}
 
 
 def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
@@ -60,3 +63,16 @@ def check_probes(
                 f"{' and '.join(NAMED_SHOTS)} only; for others use --protocol bcl"
             )
     check_choice("groups", groups, RULES)
+
+
+def check_run(method: str, protocols: Sequence[str], features: Sequence[str]) -> None:
+    """Raise a ConfigError where a run of this method keeps nothing that could be probed so.
+
+    A class of somebody's own may keep anything; its run is asked when it is there.
+    """
+    if method not in RECIPES:
+        return
+    for asked in (*features, *protocols):
+        if method not in KEPT_BY.get(asked, (method,)):
+            known = " and ".join(KEPT_BY[asked])
+            raise ConfigError(f"a {method} run keeps no {asked}; one of {known} does")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +14,10 @@ from torch.nn import functional as F
 from ..config import RunConfig
 from ..data import ImageArrays, ImageSet, read_arrays, splits
 from ..data.folders import listed
-from ..data.images import as_tensors, check_same, check_test, read_test
+from ..data.images import as_tensors, check_test, read_test
 from ..errors import ConfigError
-from ..files import read_parquet
 from ..pretrain import pick_device, use_full_float32
-from ..runs import Run, add_table
+from ..runs import Run
 from .choices import PROBES, check_choice, check_probes
 from .groups import result_rows
 from .linear import ProbeResult, features, linear_probe, measure, pixels
@@ -92,7 +90,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
     """The training part, which must be the run's still, and a test part of the same classes."""
     config = run.config
     train = read_arrays(config.data, "train", config.root)
-    check_same(train.classes, run.index.numpy(), run.labels.numpy(), config.data)
+    run.inputs_of(train)  # complains of other data than the run's
     check_test(test, train.classes, config.root)
     held_out = read_test(test, train.classes, config.root)
 
@@ -216,43 +214,3 @@ def _sdclr_results(
         weight, bias = fit_sdclr(embed, images, labels, held_out, classes, schedule)
         logits = F.linear(test_x, weight.cpu(), bias.cpu())  # [M, C]
         yield measure(logits, test.labels)
-
-
-def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
-    """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
-
-    It does so, too, where it was done with other `groups`: one list's rows follow one rule.
-    """
-    path = Path(folder) / "probe.parquet"
-    key = ["features", "protocol", "shots", "list", "test"]  # what makes a probe
-    if path.exists():
-        before = complete(read_parquet(path))
-        probed = pd.MultiIndex.from_frame(rows[key])
-        is_replaced = pd.MultiIndex.from_frame(before[key]).isin(probed)
-        rows = pd.concat([before[~is_replaced], rows], ignore_index=True)
-    rows = rows.drop_duplicates([*key, "group"], keep="last")
-    add_table(Path(folder), path.name, rows)
-    return rows
-
-
-def complete(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of older probes with the columns that these did not have yet.
-
-    Recorded rows are never rewritten (their digests are published), so this stays.
-    """
-    # What the features were was said by the method alone.
-    is_pruned = rows["method"].str.endswith(" pruned")
-    kinds = is_pruned.map({True: "pruned", False: "encoder"})
-    kinds = kinds.mask(rows["method"] == "pixels", "pixels")
-    usual: dict[str, Any] = {
-        "test": rows["data"],
-        "features": kinds,
-        "groups": "thirds",
-        "untested": "",
-    }
-
-    missing = {}
-    for column, values in usual.items():
-        if column not in rows:
-            missing[column] = values
-    return rows.assign(**missing)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from ..config import RunConfig
-from ..files import read_parquet
 from ..paths import RESULTS
+from ..probe.rows import read_rows
 from ..recipes import RECIPES
 from ..runs.run import Run
 from .statistics import spread
@@ -74,7 +74,9 @@ def _cells(study: Path) -> list[tuple]:
         other = [n for n in RECIPE if getattr(run.config, n) != getattr(PAPER, n)]
         if other or Path(run.config.split).stem != TABLE["split"]:
             continue
-        rows = read_parquet(folder / "probe.parquet")
+        rows = read_rows(folder, run.done)
+        if rows is None:
+            continue
         kept = (rows["protocol"] == TABLE["protocol"]) & (rows["group"] == TABLE["group"])
         kept &= rows["method"] == run.config.method  # not of pixels, or the pruned branch
         kept &= (rows["list_source"] == "published") & (rows["test"] == rows["data"])

@@ -14,31 +14,15 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from .. import files, probe, runs
+from .. import probe, runs
 from ..config import RunConfig, joint_caution
 from ..data import splits
 from ..errors import ConfigError
-from ..paths import RESULTS
 from ..probe.run import about_run
 from ..runs import Run
+from ..runs import finished as folders
 
 WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
-
-
-def folders(where: str | Path | Iterable[str | Path]) -> list[Path]:
-    """The run folders of a recorded study's name, of a folder of runs, or as they are listed.
-
-    Raises:
-        ConfigError: where there is none.
-    """
-    if not isinstance(where, str | Path):
-        return [folder for each in where for folder in folders(each)]
-    for base in (Path(where), RESULTS / where):
-        if (base / "DONE.json").exists():
-            return [base]
-        if found := sorted(path.parent for path in base.glob("*/DONE.json")):
-            return found
-    raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
 
 
 def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataFrame:
@@ -63,11 +47,10 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
 
 def _rows_of(folder: Path) -> pd.DataFrame:
     run = Run.load(folder)
-    if (folder / "probe.parquet").exists():
-        rows = probe.complete(files.read_parquet(folder / "probe.parquet"))
-    elif len(run.class_counts) == 1:
+    rows = probe.read_rows(folder, run.done)
+    if rows is None and len(run.class_counts) == 1:
         rows = _no_accuracy(run)
-    else:
+    if rows is None:
         raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
     own = rows["test"] == rows["data"]
     if own.any():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import DamagedFile
-from ..files import sha256, write_bytes
+from ..files import read_bytes, sha256, write_bytes
 from .folder import checkpoints
 
 log = logging.getLogger(__name__)
@@ -30,13 +30,23 @@ def load_checkpoint(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, or None when none was written yet."""
     found = checkpoints(folder)
     for path in found:
-        content = path.read_bytes()
-        if sha256(content)[:16] == path.stem.split("-")[-1]:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(content), weights_only=True, map_location="cpu"
-            )
-            return state
-        log.warning("%s is damaged (its digest is not the one in its name); trying older", path)
+        try:
+            return _load(path)
+        except (DamagedFile, OSError) as error:
+            log.warning("%s; trying older", error)
     if found:
         raise DamagedFile(f"every checkpoint in {folder} is damaged; start the run again")
     return None
+
+
+def _load(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint; nothing in it can run code."""
+    content = read_bytes(path)
+    if sha256(content)[:16] != path.stem.split("-")[-1]:
+        raise DamagedFile(f"{path} is damaged (its digest is not the one in its name)")
+    try:
+        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever torch meets in a file that is none of ours
+        reason = type(error).__name__
+        raise DamagedFile(f"{path} is no checkpoint of this kit ({reason})") from None
+    return dict(state)

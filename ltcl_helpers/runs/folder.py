@@ -1,52 +1,29 @@
-"""The folder of a run: who may write in it, what it was made with, and whether it is whole.
-
-A run is done when `DONE.json`, written last, is there and holds the digest of every file.
-"""
+"""The folder of a run: who may write in it, what it was made with, and what is kept of it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
-from importlib import metadata
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from ..config import RunConfig
-from ..errors import ConfigError, DamagedFile
-from ..files import (
-    hold,
-    read_bytes,
-    read_json,
-    sha256,
-    write_json,
-    write_parquet,
-)
-from ..paths import IN_CLONE, ROOT
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-PACKAGES = ("ltcl-helpers", "numpy", "pandas", "scikit-learn", "torch", "torchvision")
-NOT_RECORDED = (  # large, or can be made again
-    "encoder.safetensors",
-    "pruned.safetensors",
-    "classifier.safetensors",
-    "run.ipynb",
-)
+from ..errors import ConfigError
+from ..files import hold, read_json, write_bytes
+from ..paths import RESULTS
+from .done import NOT_RECORDED, is_ours, verify, write_done
 
 
 @contextlib.contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold a run's folder while it is written; a second process is refused, not made to wait.
+def lock(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold a run's folder while it is written; a second process is refused, or made to wait.
 
     Raises:
-        ConfigError: when another process holds it.
+        ConfigError: when another process holds it, unless `wait` is set.
     """
     try:
-        with hold(folder / ".lock"):
+        with hold(folder / ".lock", wait):
             yield
     except BlockingIOError:
         raise ConfigError(
@@ -69,11 +46,45 @@ def refuse_used(folder: Path) -> None:
         )
 
 
+def finished(where: str | Path | Iterable[str | Path]) -> list[Path]:
+    """The run folders of a recorded study's name, of a folder of runs, or as they are listed.
+
+    Raises:
+        ConfigError: where there is none.
+    """
+    if not isinstance(where, str | Path):
+        return [folder for each in where for folder in finished(each)]
+    for base in (Path(where), RESULTS / where):
+        if (base / "DONE.json").exists():
+            return [base]
+        if found := sorted(path.parent for path in base.glob("*/DONE.json")):
+            return found
+    raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """Raise an OSError where nothing can be written: before hours are spent, not after them."""
+    trial = folder / ".trial"
+    write_bytes(trial, bytes(4096))
+    trial.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed writers left behind; the caller holds the folder."""
+    for path in folder.glob(".*.part"):
+        path.unlink(missing_ok=True)
+    if (folder / "DONE.json").exists():
+        for path in checkpoints(folder):  # a finished run needs none, and they are large
+            path.unlink(missing_ok=True)
+
+
 def read_config(folder: Path) -> RunConfig:
-    """The configuration of the run in `folder`, begun or done."""
-    if folder.is_dir() and not (folder / "config.json").exists():
+    """The configuration of the run in `folder`, begun or done; imports nothing that it names."""
+    if not folder.is_dir():
+        raise ConfigError(f"{folder} does not exist, or is no folder; name a run's")
+    if not (folder / "config.json").exists():
         raise ConfigError(f"{folder} holds no run (no config.json); begin one: ltcl run --out ...")
-    return RunConfig(**read_json(folder / "config.json"))
+    return RunConfig.stored(read_json(folder / "config.json"))
 
 
 def refuse_other(folder: Path, wanted: RunConfig, option: str, elsewhere: bool = False) -> None:
@@ -90,84 +101,24 @@ def refuse_other(folder: Path, wanted: RunConfig, option: str, elsewhere: bool =
         raise ConfigError(f"{folder} holds a run with {', '.join(apart)}; name another {option}")
 
 
-def seal(folder: Path, **facts: Any) -> None:
-    """Write DONE.json: `facts`, package versions, git commit, and the sha256 of every file."""
-    done = folder / "DONE.json"
-    before = read_json(done) if done.exists() else {}
-    digests = {
-        path.name: sha256(path)
-        for path in sorted(folder.iterdir())
-        if path.is_file() and path != done and not _passing(path)
-    }
-    about = {"versions": {name: version(name) for name in PACKAGES}, "git_commit": git_commit()}
-    write_json(done, {**about, **before, **facts, "files": digests})
-
-
-def _passing(path: Path) -> bool:
-    """Whether a file is there only while a run is made: a checkpoint, a part, a lock."""
-    return path.suffix in (".pt", ".part") or path.name == ".lock"
-
-
-def verify(folder: Path) -> dict[str, Any]:
-    """Check a finished (or recorded) run against its DONE.json and return that."""
-    if not (folder / "DONE.json").exists():
-        raise DamagedFile(
-            f"{folder} is not a finished run (no DONE.json); ltcl run --resume {folder} finishes it"
-        )
-    done = read_json(folder / "DONE.json")
-    for name, digest in done["files"].items():
-        path = folder / name
-        if not path.exists() and name in done.get("left_out", []):
-            continue
-        found = sha256(read_bytes(path))
-        if found != digest:
-            raise DamagedFile(
-                f"{path} has sha256 {found[:12]}..., DONE.json says {digest[:12]}...; restore it"
-            )
-    return done
-
-
-def add_table(folder: Path, name: str, table: pd.DataFrame) -> None:
-    """Add (or replace) a table of a finished run; killed at any moment, the run stays whole."""
-    done = verify(folder)
-    done["files"].pop(name, None)
-    write_json(folder / "DONE.json", done)
-    write_parquet(folder / name, table)
-    seal(folder)
-
-
 def record(folder: Path, target: Path) -> None:
-    """Copy a finished run without its weights; DONE.json keeps the digest of what is left out."""
+    """Copy a finished run without its weights, all or nothing.
+
+    DONE.json keeps the digests of what is left out.
+    """
     done = verify(folder)
     if target.exists():
         raise ConfigError(f"{target} exists; name a new folder or delete that one first")
-    target.mkdir(parents=True)
-    left_out = sorted(set(done["files"]) & set(NOT_RECORDED))
-    for name in set(done["files"]).difference(left_out):
-        shutil.copyfile(folder / name, target / name)
-    write_json(target / "DONE.json", {**done, "left_out": left_out})
-
-
-def version(package: str) -> str:
-    """The installed version of a package, or "absent"."""
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "absent"
-
-
-def git_commit() -> str:
-    """The commit of the kit's checkout ("+" when files differ from it), or "unknown".
-
-    Where the kit travelled without .git, the variable LTCL_GIT_COMMIT names it.
-    """
-    if given := os.environ.get("LTCL_GIT_COMMIT"):
-        return given
-    if not IN_CLONE:
-        return "unknown"  # an installed package may lie inside of somebody else's checkout
-    command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--match", ""]
-    try:
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    except OSError:
-        return "unknown"
-    return run.stdout.strip() or "unknown"
+    names = [name for name in done["files"] if is_ours(name)]
+    left_out = [name for name in names if name.endswith(NOT_RECORDED)]
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for name in set(names).difference(left_out):
+        if (folder / name).is_symlink():
+            raise ConfigError(f"{folder / name} is a link; put the file itself there")
+        shutil.copyfile(folder / name, part / name)
+    digests = {name: done["files"][name] for name in names}
+    write_done(part, {**done, "files": digests, "left_out": left_out})
+    verify(part)  # the run may have changed meanwhile
+    os.replace(part, target)

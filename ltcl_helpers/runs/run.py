@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
 from .. import files, networks
 from ..config import RunConfig
-from ..data import splits
-from ..errors import ConfigError
+from ..data import ImageArrays, splits
+from ..data.images import check_same
+from ..errors import ConfigError, DamagedFile
 from ..recipes import load_method
-from .folder import checkpoints, read_config, refuse_used, seal, verify
+from .done import OPENED, REMADE, read_done, seal, verify, verify_file
+from .folder import read_config, refuse_used, sweep
 
+log = logging.getLogger(__name__)
+HISTORY = ("epoch", "loss", "lr", "seconds")  # columns of history.parquet
+ARRAYS = ("momentum_loss", "labels", "index", "class_counts", "group_counts")  # of memory.npz
+PUT_BACK = "put the old data back, or make the run again"
 HEAD = "head"  # the network that a run has while it is in memory, and no folder keeps
 
 
@@ -45,15 +53,44 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> Run:
-        """Load a finished or recorded run after checking all its files against DONE.json."""
+        """Load a finished or recorded run after checking all its files against DONE.json.
+
+        Damage of what can be made again is said, and no obstacle.
+        """
         folder = Path(folder)
-        done = verify(folder)
+        done = verify(folder, but=REMADE)
+        _say_what_is_remade(folder, done)
         config = read_config(folder)
-        history = files.read_parquet(folder / "history.parquet")
-        arrays = files.read_npz(folder / "memory.npz")
-        epochs_kept = arrays.pop("epochs_kept").tolist()
-        tensors: dict[str, Any] = {name: torch.from_numpy(a) for name, a in arrays.items()}
+        history = files.read_parquet(folder / "history.parquet", HISTORY)
+        arrays = files.read_npz(folder / "memory.npz", needed=("epochs_kept", *ARRAYS))
+        _compare(folder, done, config, arrays["index"])
+        epochs_kept = arrays["epochs_kept"].tolist()
+        tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
         return cls(folder, config, history, epochs_kept=epochs_kept, done=done, **tensors)
+
+    def inputs_of(self, data: ImageArrays) -> splits.Inputs:
+        """What the run learned from, taken out of the training part that is at hand.
+
+        Raises:
+            ConfigError: where that is not the data that the run was made with.
+        """
+        index = self.index.numpy()
+        check_same(data.classes, index, self.labels.numpy(), self.config.data)
+        counts = (self.class_counts.numpy(), self.group_counts.numpy())
+        inputs = splits.Inputs(np.asarray(data.images[index]), data.labels[index], index, *counts)
+        self.refuse_other_data(splits.data_digest(inputs))
+        return inputs
+
+    def refuse_other_data(self, digest: str) -> None:
+        """Raise a ConfigError unless this is the digest of the data that the run learned from.
+
+        The first recorded runs know of no digest.
+        """
+        if self.done.get("data_sha256", digest) != digest:
+            raise ConfigError(
+                f"{self.config.data} is not what {self.folder} learned from: its images, labels "
+                f"or split changed since; {PUT_BACK}"
+            )
 
     @property
     def encoder(self) -> nn.Module:
@@ -75,11 +112,23 @@ class Run:
             path = self.folder and self.folder / f"{name}.safetensors"
             if not path or not path.exists():
                 raise ConfigError(self._absent(name))
-            weights = load_tensors(path.read_bytes())
-            network = load_method(self.config.method).rebuild(name, self.config, weights)
-            network.load_state_dict(weights)
-            self.networks[name] = network.eval()
+            self.networks[name] = self._rebuild(name, path).eval()
         return self.networks[name]
+
+    def _rebuild(self, name: str, path: Path) -> nn.Module:
+        """The network of a file of weights, put together as the configuration says."""
+        content = files.read_bytes(path)
+        method = load_method(self.config.method)
+        try:
+            weights = load_tensors(content)
+            network: nn.Module = method.rebuild(name, self.config, weights)
+            network.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DamagedFile(
+                f"{path} does not hold the {name} that config.json describes ({reason}); restore it"
+            ) from None
+        return network
 
     def _absent(self, name: str) -> str:
         file = f"{name}.safetensors"
@@ -91,43 +140,62 @@ class Run:
         return f"{self.folder or 'this run'} is a {self.config.method} run, which keeps no {name}"
 
 
-def begin(folder: Path, config: RunConfig) -> Path:
-    """Make the folder of a new run, with its config.json.
+def _say_what_is_remade(folder: Path, done: dict[str, Any]) -> None:
+    for name in set(REMADE) & set(done["files"]):
+        try:
+            verify_file(folder, done, name)
+        except DamagedFile as error:
+            log.warning("%s", error)
+
+
+def _compare(folder: Path, done: dict[str, Any], config: RunConfig, index: np.ndarray) -> None:
+    """Compare what DONE.json says of the run with the run."""
+    if absent := set(OPENED) - set(done["files"]):
+        raise DamagedFile(f"{folder / 'DONE.json'} does not name {min(absent)}; restore it")
+    found = {"config_sha256": config.digest(), "split_sha256": splits.split_digest(index)}
+    for name, digest in found.items():
+        if done.get(name, digest) != digest:
+            raise DamagedFile(
+                f"{folder / 'DONE.json'} has another {name} than the files beside it; restore them"
+            )
+
+
+def begin(folder: Path, config: RunConfig) -> None:
+    """Write the config.json of a new run; the caller holds its folder.
 
     A folder that holds nothing, as a kill right after its creation leaves it, is taken over.
     """
     refuse_used(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     files.write_json(folder / "config.json", config.model_dump(mode="json"))
-    return folder
 
 
-def save(run: Run, folder: Path, machines: list[dict[str, Any]]) -> None:
+def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str) -> None:
     """Write the files of a run that is over into a folder, DONE.json last; it is the run's now.
 
     Args:
         run: as it left the training.
         folder: begun by `begin`, so it holds the config.json.
         machines: that the run was made on, one after the other.
+        data: the digest of what it learned from.
     """
     run.folder = folder
     files.write_parquet(folder / "history.parquet", run.history)
-    arrays = {
-        name: getattr(run, name).numpy()
-        for name in ("momentum_loss", "labels", "index", "class_counts", "group_counts")
-    }
+    arrays = {name: getattr(run, name).numpy() for name in ARRAYS}
     files.write_npz(folder / "memory.npz", epochs_kept=np.array(run.epochs_kept), **arrays)
     about = _about(run.config)
+    written = list(OPENED)
     for name, network in run.networks.items():
         if name == HEAD:
             continue
+        written.append(f"{name}.safetensors")
         weights = {key: tensor.contiguous() for key, tensor in network.state_dict().items()}
         files.write_bytes(folder / f"{name}.safetensors", save_tensors(weights, about))
     split = splits.split_digest(arrays["index"])
-    seal(folder, config_sha256=run.config.digest(), split_sha256=split, machines=machines)
-    run.done = files.read_json(folder / "DONE.json")
-    for path in checkpoints(folder):
-        path.unlink()  # a finished run needs none, and they are large
+    digests = {"config_sha256": run.config.digest(), "split_sha256": split, "data_sha256": data}
+    seal(folder, *written, **digests, machines=machines)
+    run.done = read_done(folder)
+    sweep(folder)
 
 
 def _about(config: RunConfig) -> dict[str, str]:

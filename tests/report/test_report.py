@@ -85,7 +85,8 @@ def test_rows_of_another_test_set_are_left_out_and_times_are_medians(tmp_path):
     shutil.copytree(DATA / "results" / "shapes-methods" / "bcl-i-0", folder)
     rows = files.read_parquet(folder / "probe.parquet")
     rows = rows.assign(test=rows["data"])
-    runs.add_table(folder, "probe.parquet", pd.concat([rows, rows.assign(test="cifar10")]))
+    both = pd.concat([rows, rows.assign(test="cifar10")])
+    runs.add_file(folder, "probe.parquet", files.parquet_bytes(both))
     found = report.load_rows(folder)
     assert len(found) == len(rows) and set(found["test"]) == {"shapes"}
     seconds = sorted(files.read_parquet(folder / "history.parquet")["seconds"])

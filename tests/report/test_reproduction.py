@@ -40,7 +40,9 @@ def record(folder, config, accuracies):
         for name, off in (("a", wrong - 0.01), ("b", wrong + 0.01))
     ]  # fmt: skip
     files.write_parquet(folder / "probe.parquet", pd.DataFrame(rows))
-    runs.seal(folder, machines=[{"device": "a GPU"}])
+    written = ["config.json", "history.parquet", "memory.npz", "probe.parquet"]
+    machine = {"device": "a GPU", "threads": 1, "precision": "bf16", "torch": "2"}
+    runs.seal(folder, *written, machines=[machine])
 
 
 def lines(results):

@@ -2,7 +2,6 @@
 
 import io
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,9 @@ import torch
 
 from ltcl_helpers import files, runs
 from ltcl_helpers.errors import ConfigError, DamagedFile
-from ltcl_helpers.runs import folder as run_folder
+from ltcl_helpers.runs import done as run_done
+
+LAPTOP = {"device": "cpu", "threads": 1, "precision": "float32", "torch": "2"}
 
 
 class Evil:
@@ -31,7 +32,7 @@ def make_run(folder):
     files.write_json(folder / "config.json", {"preset": "tiny"})
     files.write_npz(folder / "memory.npz", momentum_loss=np.zeros((2, 5), np.float16))
     files.write_bytes(folder / "encoder.safetensors", b"weights")
-    runs.seal(folder, machines=["a laptop"])
+    runs.seal(folder, "config.json", "memory.npz", "encoder.safetensors", machines=[LAPTOP])
     return folder
 
 
@@ -137,10 +138,11 @@ def test_done_must_be_there_and_hold(tmp_path):
 def test_tables_are_added_and_replaced_within_the_seal(tmp_path):
     folder = make_run(tmp_path / "run")
     for accuracy in (0.1, 0.2):
-        runs.add_table(folder, "probe.parquet", pd.DataFrame({"accuracy": [accuracy]}))
+        rows = pd.DataFrame({"accuracy": [accuracy]})
+        runs.add_file(folder, "probe.parquet", files.parquet_bytes(rows))
         assert "probe.parquet" in runs.verify(folder)["files"]
     assert files.read_parquet(folder / "probe.parquet")["accuracy"].tolist() == [0.2]
-    assert runs.verify(folder)["machines"] == ["a laptop"]
+    assert runs.verify(folder)["machines"] == [LAPTOP]
 
 
 def test_a_record_keeps_rows_and_the_digests_of_the_weights(tmp_path):
@@ -179,7 +181,7 @@ def test_no_code_runs_from_files(tmp_path, monkeypatch):
     torch.save({"state": Evil()}, buffer)
     content = buffer.getvalue()
     (tmp_path / f"checkpoint-000001-{files.sha256(content)[:16]}.pt").write_bytes(content)
-    with pytest.raises(pickle.UnpicklingError):
+    with pytest.raises(DamagedFile, match="every checkpoint"):
         runs.load_checkpoint(tmp_path)
     assert not (tmp_path / "evil-ran").exists()
 
@@ -202,7 +204,7 @@ def kit(tmp_path, monkeypatch):
     (tmp_path / "kit" / "ltcl_helpers").mkdir(parents=True)
     module = tmp_path / "kit" / "ltcl_helpers" / "files.py"
     module.write_text("1")
-    monkeypatch.setattr(run_folder, "ROOT", tmp_path / "kit")
+    monkeypatch.setattr(run_done, "ROOT", tmp_path / "kit")
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("LTCL_GIT_COMMIT", raising=False)

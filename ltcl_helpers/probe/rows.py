@@ -1,0 +1,68 @@
+"""The rows that a run keeps of its probes: how they are saved, and completed where they are old."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import DamagedFile
+from ..files import parquet_bytes, read_parquet
+from ..runs import add_file, lock, read_done, sweep, verify_file
+from ..runs.done import PROBE
+
+if TYPE_CHECKING:  # a batch that has nothing to do loads as little as it can
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+KEY = ["features", "protocol", "shots", "list", "test"]  # of one probe's rows
+COLUMNS = ("method", "data", "protocol", "shots", "list", "group", "accuracy")  # since ever
+
+
+def read_rows(folder: Path, done: dict[str, Any]) -> pd.DataFrame | None:
+    """The rows of a run's probes, checked against its DONE.json; None where nothing was probed.
+
+    Raises:
+        DamagedFile: `ltcl probe` makes them again.
+    """
+    if not verify_file(folder, done, PROBE):
+        return None
+    return complete(read_parquet(folder / PROBE, COLUMNS))
+
+
+def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
+    """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
+
+    Also where it was done with other `groups`: one list's rows follow one rule. Of two processes
+    that save at once, the second waits, and adds to what the first one wrote. Rows that are damaged
+    are left out, and said to be: a probe makes them again.
+    """
+    import pandas as pd
+
+    folder = Path(folder)
+    with lock(folder, wait=True):
+        sweep(folder)
+        try:
+            before = read_rows(folder, read_done(folder))
+        except DamagedFile as error:
+            log.warning("%s; what else was in it is lost, probe that again, too", error)
+            before = None
+        if before is not None:
+            again = pd.MultiIndex.from_frame(before[KEY]).isin(pd.MultiIndex.from_frame(rows[KEY]))
+            rows = pd.concat([before[~again], rows], ignore_index=True)
+        rows = rows.drop_duplicates([*KEY, "group"], keep="last")
+        add_file(folder, PROBE, parquet_bytes(rows))
+    return rows
+
+
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of older probes with the columns that these did not have yet.
+
+    Recorded rows are never rewritten (their digests are published), so this stays.
+    """
+    pruned = rows["method"].str.endswith(" pruned")
+    kinds = pruned.map({True: "pruned", False: "encoder"})
+    kinds = kinds.mask(rows["method"] == "pixels", "pixels")
+    usual = {"test": rows["data"], "features": kinds, "groups": "thirds", "untested": ""}
+    missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
+    return rows.assign(**missing)
