@@ -6,6 +6,7 @@ import argparse
 import io
 import logging
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -353,11 +354,15 @@ def _course_commands(commands: argparse._SubParsersAction) -> None:
     editions.set_defaults(command=_editions)
 
     grade = commands.add_parser("grade", help="grade students' notebooks")
-    grade.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION.ipynb")
-    grade.add_argument("--out", type=Path, required=True, help="the grades, as CSV")
+    grade.add_argument("submissions", nargs="+", type=Path, metavar="SUBMISSION.ipynb | FOLDER")
+    grade.add_argument("--out", type=Path, required=True, help="the grades, as CSV; goes on there")
     grade.add_argument("--lesson", help="the beginning of the lesson's name, e.g. 01")
     grade.add_argument("--seconds", type=float, default=20, help="for each exercise; default 20")
     grade.add_argument("--memory", type=float, default=2, help="GB for each answer; default 2")
+    grade.add_argument("--jobs", type=int, default=2, help="hand-ins side by side; default 2")
+    grade.add_argument("--feedback", type=Path, metavar="FOLDER", help="a page for each student")
+    grade.add_argument("--points", action="append", default=[], metavar="my_NAME=NUMBER",
+                       help="of an exercise; default the dots of its heading")  # fmt: skip
     grade.set_defaults(command=_grade)
 
     site = commands.add_parser("site", help="static pages of executed lessons")
@@ -373,13 +378,30 @@ def _editions(options: argparse.Namespace) -> None:
 
 
 def _grade(options: argparse.Namespace) -> None:
-    if not options.seconds > 0 or not options.memory > 0:
-        raise ConfigError("--seconds and --memory must be above 0")
-    from .course import grading
+    if not options.seconds > 0 or not options.memory > 0 or options.jobs < 1:
+        raise ConfigError("--seconds and --memory must be above 0, --jobs at least 1")
+    worth = {}
+    for text in options.points:
+        name, _, number = text.partition("=")
+        if not re.fullmatch(r"\d+(\.\d+)?", number):
+            raise ConfigError(f"--points {text}; write my_NAME=NUMBER, e.g. my_sizes=2")
+        worth[name] = float(number)
+    from .course import gradebook, grading
 
-    rows = grading.grade(options.submissions, options.lesson, options.seconds, options.memory)
-    grading.write_csv(options.out, rows)
-    print(f"{len(rows)} rows: {options.out}")
+    book = gradebook.Gradebook(options.out)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is graded stays, too
+    limits = grading.Limits(options.seconds, options.memory)
+    try:
+        grading.grade(options.submissions, options.lesson, limits, options.jobs, book, worth)
+    except KeyboardInterrupt:
+        print(f"ltcl: stopped, {len(book.rows)} rows are kept; the same command goes on",
+              file=sys.stderr)  # fmt: skip
+        sys.exit(1)
+    students = grading.write_sums(options.out, book.sorted(), worth)
+    print(f"{len(book.rows)} rows: {options.out}; sums: {students}")
+    if options.feedback is not None:
+        pages = gradebook.write_feedback(options.feedback, book.sorted())
+        print(f"{len(pages)} pages for students: {options.feedback}")
 
 
 def _site(options: argparse.Namespace) -> None:

@@ -1,29 +1,40 @@
 """The process in which a student's answers run, and how values leave it: as data, never as code.
 
-`python -m ltcl_helpers.course.answering`, started by `sandbox`, runs a submission's statements and
-calls a function of it when asked. It knows no check and gives no verdict.
+`python -m ltcl_helpers.course.answering`, started by `sandbox`, loads what answers use, once. For
+each answer it forks a child behind fences of its own, which runs the hand-in's statements and calls
+its function when asked. It knows no check and gives no verdict; what it says of an answer's end, it
+says on a line that no answer can reach.
 """
 
 from __future__ import annotations
 
+import ast
 import base64
 import contextlib
 import copy
-import ctypes
+import hashlib
+import importlib
 import json
 import os
 import pickle
+import select
+import shutil
+import signal
+import socket
 import struct
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence, Set
 from decimal import Decimal
 from numbers import Real
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from . import fences, slicing
 
 KINDS = "biuf"  # of arrays that may cross: bool, whole numbers, floats
 MANY: dict[str, Callable[[Iterable], Any]] = {"list": list, "set": set, "iterator": iter}
@@ -103,92 +114,255 @@ def read(stream: Any) -> dict:
     return json.loads(stream.read(length))
 
 
-# --- in the answer's process ----------------------------------------------------------------
+# --- the warm process -----------------------------------------------------------------------
+
+USED = """pandas scipy.stats matplotlib.pyplot sklearn.linear_model IPython.core.inputtransformer2
+    torch.nn.functional ltcl_helpers.methods.losses ltcl_helpers.methods.memory
+    ltcl_helpers.methods.pruning ltcl_helpers.views.simclr ltcl_helpers.data.splits"""
 
 
-def main(folder: str, memory_gb: str, seconds: str) -> None:
-    """Serve: for each exercise a forked child that ends with it."""
-    source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+LIMITS = struct.Struct("<dd")  # of a task: seconds, and GB of memory
+TO_LEAVE = 1.0  # seconds for a child to end by itself once its line is closed
+
+
+class Fences(NamedTuple):
+    """Which fences stand on this system."""
+
+    root: bool  # a root, mounts and process numbers of its own
+    calls: bool  # no system call opens a socket or starts a process
+
+
+def main(number: str = "") -> None:
+    """Serve the grader on this open socket: a child for each answer, until it says no more."""
+    if not number:
+        _serve_once()
+        return
+    grader = socket.socket(fileno=int(number))
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for number in (0, 1, 2):  # whatever an answer prints goes nowhere
-        os.dup2(nowhere, number)
-    if sys.platform == "linux" and os.getpid() == 1:  # alone behind namespaces of its own
-        _close_the_world(folder)
-    os.chdir(folder)
+    os.dup2(nowhere, 0)
     torch.set_num_threads(1)
-    write(target, {"ready": True})
+    for name in USED.split():
+        with contextlib.suppress(ImportError):  # an answer that wants it will say so
+            importlib.import_module(name)
+    standing = _standing()
+    for stream in (1, 2):  # whatever an answer prints goes nowhere
+        os.dup2(nowhere, stream)
+    control = grader.makefile("wb")
+    write(control, {"root": standing.root, "calls": standing.calls})
     while True:
-        try:
-            task = read(source)
-        except (EOFError, ValueError):
-            return
-        if "name" not in task:
-            write(target, {"ended": True})  # of an exercise whose child is gone
-        elif not hasattr(os, "fork"):
-            _serve(task, source, target)  # and the grader starts another process
-        elif child := os.fork():
-            status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-            if status:
-                how = f"killed by signal {-status}" if status < 0 else f"exit code {status}"
-                write(target, {"died": f"the process ended ({how})"})
-        else:
-            _limit(float(memory_gb), float(seconds))
-            with contextlib.suppress(EOFError):
-                _serve(task, source, target)
+        words, handles, _, _ = socket.recv_fds(grader, LIMITS.size, 1)
+        if not handles:  # the grader has ended
+            os._exit(0)  # to take apart all that is loaded takes seconds
+        how = _run_one(grader, handles[0], LIMITS.unpack(words), standing)
+        write(control, {"ended": how})
+
+
+def _serve_once() -> None:
+    """Where nothing can be forked (Windows): a process for each answer, on a line it is told."""
+    line = socket.fromshare(sys.stdin.buffer.read())  # type: ignore[attr-defined]
+    torch.set_num_threads(1)
+    stream = line.makefile("rwb")
+    write(stream, {"fenced": True})  # all that there are
+    with contextlib.suppress(EOFError, ValueError):
+        serve(stream)
+    os._exit(0)
+
+
+def _standing() -> Fences:
+    """Try the fences in children that end at once."""
+    root = False
+    if sys.platform == "linux" and os.getpid() == 1:  # behind `unshare`
+        root = _ends_well(_try_root)
+    return Fences(root, _ends_well(_filter_calls))
+
+
+def _ends_well(work: Callable[[], Any]) -> bool:
+    """Whether some work raises no error, tried in a child."""
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            work()
             os._exit(0)
+        os._exit(1)
+    return os.waitpid(child, 0)[1] == 0
 
 
-def _limit(memory_gb: float, seconds: float) -> None:
-    import resource
-
-    used = Path("/proc/self/statm")
-    now = int(used.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") if used.exists() else 0
-    limits = {
-        "RLIMIT_AS": now + int(memory_gb * 2**30),
-        "RLIMIT_CPU": int(seconds) + 5,
-        "RLIMIT_FSIZE": 100 << 20,
-        "RLIMIT_CORE": 0,
-        "RLIMIT_NPROC": 0,
-    }
-    for name, value in limits.items():
-        with contextlib.suppress(ValueError, OSError, AttributeError):
-            resource.setrlimit(getattr(resource, name), (value, value))
+def _try_root() -> None:
+    fences.own_namespaces()
+    _enter(Fences(root=True, calls=False))
 
 
-def _close_the_world(folder: str) -> None:
-    """Every file system read-only but `folder`; then give up the right to change that."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    bind, remount, read_only = 4096, 32, 1
-    flags = {
-        "nosuid": 2,
-        "nodev": 4,
-        "noexec": 8,
-        "noatime": 1024,
-        "nodiratime": 2048,
-        "relatime": 1 << 21,
-    }
-    libc.mount(folder.encode(), folder.encode(), None, bind, None)
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        place, options = line.split()[4:6]
-        place = place.encode().decode("unicode_escape")
-        if place == os.path.realpath(folder):
-            continue
-        kept = sum(flags.get(word, 0) for word in options.split(","))
-        libc.mount(None, place.encode(), None, bind | remount | read_only | kept, None)
-    libc.prctl(38, 1, 0, 0, 0)  # no new privileges
-    nothing = (ctypes.c_uint32 * 6)()
-    libc.capset((ctypes.c_uint32 * 2)(0x20080522, 0), nothing)
+def _filter_calls() -> None:
+    if not fences.filter_calls():
+        raise fences.Fenceless("system calls are not filtered")
 
 
-def _serve(task: dict, source: Any, target: Any) -> None:
-    names: dict[str, Any] = {"__name__": "__main__"}
-    _answer(target, lambda: exec(compile(task["statements"], "answer", "exec"), names))
-    while "call" in (request := read(source)):
-        _answer(target, lambda data=request["call"]: _call(names[task["name"]], data))
-    write(target, {"ended": True})
+def _run_one(
+    grader: socket.socket, handle: int, limits: tuple[float, float], standing: Fences
+) -> str:
+    """Fork the child for one answer and wait for its end; how it ended, in words.
+
+    It ends by itself, at its time, or soon after the grader has sent the byte that says: enough.
+    """
+    folder = "" if standing.root else tempfile.mkdtemp(prefix="ltcl-answer-")
+    child = _fork(handle, limits, standing, folder)
+    os.close(handle)
+    how = "" if child else "it did not start"
+    end, last, asked = time.monotonic() + limits[0], "timed out", False
+    while not how:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            how = _words(os.waitstatus_to_exitcode(status))
+        elif time.monotonic() > end:
+            _kill(child, standing)
+            how = last
+        elif not asked and select.select([grader], [], [], 0.005)[0]:
+            asked = True
+            end, last = min(end, time.monotonic() + TO_LEAVE), "it went on without an answer"
+    if folder:
+        shutil.rmtree(folder, ignore_errors=True)
+    grader.recv(1)  # the byte
+    return how
 
 
-def _call(function: Any, data: str) -> dict:
+def _kill(child: int, standing: Fences) -> None:
+    """End a child; behind the fences all that it started ends with it."""
+    if not standing.root:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(child, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def _words(code: int) -> str:
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _fork(handle: int, limits: tuple[float, float], standing: Fences, folder: str) -> int:
+    """The process number of a child that serves on the handle; 0 where there is none.
+
+    Behind the fences it is the first process of its own numbers, so that all it starts ends with
+    it. A child in between makes them and tells the number of its child before it ends.
+    """
+    to_read, to_write = os.pipe()
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            if standing.root:
+                fences.own_namespaces()
+                if inner := os.fork():
+                    os.write(to_write, struct.pack("<Q", inner))
+                    os._exit(0)
+            _child(handle, limits, standing, folder)
+        os._exit(1)
+    os.close(to_write)
+    if standing.root:
+        os.waitpid(child, 0)
+        told = os.read(to_read, 8)
+        child = struct.unpack("<Q", told)[0] if len(told) == 8 else 0
+    os.close(to_read)
+    return child
+
+
+# --- the child of an answer -----------------------------------------------------------------
+
+
+def _child(handle: int, limits: tuple[float, float], standing: Fences, folder: str) -> None:
+    """Close the world, serve, and end."""
+    line = socket.socket(fileno=handle).makefile("rwb")  # before sockets are forbidden
+    try:
+        os.closerange(3, handle)
+        os.closerange(handle + 1, 256)
+        if not standing.root:
+            os.setsid()
+        fences.limit(*limits)
+        _enter(standing, folder)
+    except OSError as error:
+        write(line, {"fallen": str(error)})
+        return
+    write(line, {"fenced": True})
+    with contextlib.suppress(EOFError, ValueError):
+        serve(line)
+    os._exit(0)
+
+
+def _enter(standing: Fences, folder: str = "") -> None:
+    """Go behind the fences that stand here. Raises OSError where they fall."""
+    if standing.root:
+        fences.build_root(fences.visible())
+        fences.drop_rights()
+    else:
+        os.chdir(folder)
+    own = "/tmp" if standing.root else folder
+    os.environ.update(dict.fromkeys(("HOME", "TMPDIR", "TEMP", "MPLCONFIGDIR"), own))
+    tempfile.tempdir = None
+    if standing.calls:
+        _filter_calls()
+
+
+def serve(line: Any) -> None:
+    """Run the hand-in's statements for one answer; then call it as often as the grader asks."""
+    task = read(line)
+    program = slicing.program(task["cells"], task["lesson"], task["name"], task["whole"])
+    if not program.statements:
+        write(line, {"missing": program.problem})
+        return
+    names: dict[str, Any] = {"__name__": "__main__", "get_ipython": Shell}
+    problem = _run(program.statements, names)
+    function = names.get(task["name"])
+    if not callable(function):
+        write(line, {"raised": problem or f"{task['name']} is not a function"})
+        return
+    digest = hashlib.sha256(str(program).encode()).hexdigest()
+    about = {"fingerprint": program.fingerprint, "program": digest, "names": program.names()}
+    write(line, about)
+    while True:
+        _answer(line, function, read(line)["call"], problem)
+
+
+class Shell:
+    """What a line for Jupyter or the shell finds here: something that does nothing."""
+
+    def __getattr__(self, name: str) -> Callable[..., list]:
+        """Any of its functions."""
+        return lambda *words, **options: []
+
+
+def _run(statements: list[ast.stmt], names: dict[str, Any]) -> str:
+    """Run statements in order; as in a notebook, an error does not take back what was before.
+
+    Returns the first error in words.
+    """
+    problem = ""
+    for statement in statements:
+        try:
+            code = ast.fix_missing_locations(ast.Module([statement], []))
+            exec(compile(code, "answer", "exec"), names)
+        except BaseException as error:  # also exit() and an interrupt
+            problem = problem or _in_words(error)
+    return problem
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, NotImplementedError):
+        return "NotImplementedError"
+    return f"{type(error).__name__}: {str(error)[:150]}"
+
+
+def _answer(line: Any, function: Callable, data: str, before: str) -> None:
+    """Call the answer and send what it gives, or its error."""
+    try:
+        reply = _call(function, data)
+    except BaseException as error:
+        words = _in_words(error)
+        if before and words != "NotImplementedError":
+            words = f"{words} (before that: {before})"
+        reply = {"raised": words}
+    write(line, reply)
+
+
+def _call(function: Callable, data: str) -> dict:
     arguments = pickle.loads(base64.b64decode(data))  # from the grader, which is trusted
     before, places = [pack(each) for each in arguments], [*map(_place, arguments)]
     result = function(*arguments)
@@ -203,16 +377,6 @@ def _call(function: Any, data: str) -> dict:
 def _place(argument: Any) -> int:
     """Where a tensor lies in memory; an exercise may ask that it stays there."""
     return argument.data_ptr() if isinstance(argument, Tensor) else 0
-
-
-def _answer(target: Any, work: Any) -> None:
-    try:
-        reply = work() or {"done": True}
-    except NotImplementedError:
-        reply = {"raised": "NotImplementedError"}
-    except BaseException as error:  # also exit() and an interrupt
-        reply = {"raised": f"{type(error).__name__}: {str(error)[:150]}"}
-    write(target, reply)
 
 
 if __name__ == "__main__":

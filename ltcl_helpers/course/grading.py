@@ -2,253 +2,400 @@
 
 The checks run here; an answer runs in a process of its own (`sandbox`), and only values come back.
 So a submission can print "correct" or replace `exercises.check` as it likes. Of a submission only
-the statements are run that its answer needs, not the lesson around it.
+the statements are run that its answer needs (`slicing`), not the lesson around it.
 """
 
 from __future__ import annotations
 
-import ast
-import csv
-import io
+import functools
+import hashlib
 import json
 import logging
+import queue
 import re
-import symtable
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import exercises, files
+from .. import exercises
 from ..errors import ConfigError
-from ..exercises.checking import UNANSWERED, Verdict, judge
-from ..paths import LESSONS
-from .sandbox import Crashed, Remote, Sandbox, guarantees
+from ..exercises.checking import ERROR, RIGHT, TIMED_OUT, UNANSWERED, WRONG, Verdict, judge
+from ..paths import LESSONS, PACKAGE
+from . import gradebook
+from .editions import student_edition, text
+from .gradebook import NOT_GRADED, Gradebook, Row
+from .sandbox import Crashed, Missing, NotStarted, Remote, Sandbox, TimedOut
 
 log = logging.getLogger(__name__)
 
-
 CALL = re.compile(r"^#? ?exercises\.(check_\w+)\((my_\w+)\)$", re.MULTILINE)
-COLUMNS = ("student", "file", "lesson", "exercise", "answer", "status", "message", "seconds")
-LARGEST = 50 << 20  # bytes of a submission
+HEADING = re.compile(r"^###+ Exercise \d+.*?(●+)", re.MULTILINE)
+RUN_FILE = re.compile(r"^\s*%run\s+(?:-\w+\s+)*([\w-]+\.py)\b", re.MULTILINE)
+COPY = re.compile(r"[\s_-]*(\(\d+\)|copy\s*\d*|kopie\s*\d*)$", re.IGNORECASE)
+LARGEST = 50 << 20  # bytes of a submission, which may hold pictures
+LONGEST = 1 << 20  # characters of its code
+MOST = 5000  # submissions of a call
+HIDDEN = (".", "__MACOSX")  # folders that a system makes beside a hand-in
 
 
 class Exercise(NamedTuple):
-    """An exercise of a lesson: the name of its check and of the student's function."""
+    """An exercise of a lesson: the names of its check and of the student's function, its points."""
 
     number: int
     check: str
     answer: str
+    points: float = 0.0
 
 
-def code_cells(path: Path) -> list[str]:
-    """The text of a notebook's code cells. Raises ConfigError where there is no notebook."""
+class HandIn(NamedTuple):
+    """A submission: whose it is, its lesson, its code; or what is wrong with it."""
+
+    path: Path
+    student: str
+    lesson: str
+    cells: list[str]
+    digest: str
+    problem: Verdict | None = None
+
+
+class Limits(NamedTuple):
+    """What an answer may take."""
+
+    seconds: float = 20  # for all calls of one exercise
+    memory_gb: float = 2  # beyond what the kit needs
+
+
+# --- lessons and submissions ----------------------------------------------------------------
+
+
+def read_cells(path: Path) -> list[dict]:
+    """A notebook's cells. Raises ConfigError where there is no notebook."""
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError(f"more than {LARGEST >> 20} MB")
-        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-        return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        cells = json.loads(path.read_bytes())["cells"]  # bytes: also with a byte-order mark
+        return [dict(cell, source=text(cell)) for cell in cells]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError, MemoryError) as error:
         raise ConfigError(f"{path} is no notebook ({type(error).__name__}: {error})") from None
 
 
-def lessons() -> dict[str, list[Exercise]]:
-    """The exercises of every lesson of the course, read from the lessons themselves."""
+def code_cells(path: Path) -> list[str]:
+    """The text of a notebook's code cells; before a cell what it runs by `%run`, if handed in."""
+    found = []
+    for cell in read_cells(path):
+        if cell.get("cell_type") != "code":
+            continue
+        for name in RUN_FILE.findall(cell["source"]):
+            beside = path.with_name(name)
+            if beside.is_file() and beside.stat().st_size < LONGEST:
+                found.append(beside.read_text(encoding="utf-8-sig", errors="replace"))
+        found.append(cell["source"])
+    if sum(map(len, found)) > LONGEST:
+        raise ConfigError(f"{path} holds more than {LONGEST >> 20} MB of code")
+    return found
+
+
+def lessons(worth: Mapping[str, float] | None = None) -> dict[str, list[Exercise]]:
+    """The exercises of every lesson of the course, read from the lessons themselves.
+
+    Args:
+        worth: points by the answer's name; an exercise has as many as its heading has dots.
+    """
     found = {}
     for path in sorted(LESSONS.glob("[0-9]*.ipynb")):
-        calls = [call for cell in code_cells(path) for call in CALL.findall(cell)]
-        found[path.stem] = [Exercise(k, *call) for k, call in enumerate(calls, 1)]
+        found[path.stem] = _exercises(read_cells(path), worth or {})
     if not found:
         raise ConfigError(
             f"{LESSONS} holds no lessons, which say what is graded; call this in the kit's clone"
         )
+    names = [exercise.answer for asked in found.values() for exercise in asked]
+    for name in worth or {}:
+        if name not in names:
+            raise ConfigError(f"points for {name!r}; allowed are {', '.join(sorted(names))}")
     return found
 
 
-def lesson_of(path: Path, course: dict[str, list[Exercise]]) -> str:
+def _exercises(cells: list[dict], worth: Mapping[str, float]) -> list[Exercise]:
+    found: list[Exercise] = []
+    dots = 1
+    for cell in cells:
+        if cell["cell_type"] == "markdown":
+            heading = HEADING.findall(cell["source"])
+            dots = len(heading[-1]) if heading else dots
+            continue
+        for check, answer in CALL.findall(cell["source"]):
+            points = worth.get(answer, float(dots))
+            found.append(Exercise(len(found) + 1, check, answer, points))
+    return found
+
+
+@functools.cache
+def handed_out(lesson: str) -> list[str]:
+    """The code cells of a lesson as students get it, without solutions."""
+    edition = student_edition(json.loads((LESSONS / f"{lesson}.ipynb").read_bytes()))
+    return [text(cell) for cell in edition["cells"] if cell["cell_type"] == "code"]
+
+
+def lesson_of(cells: list[str], course: dict[str, list[Exercise]]) -> str:
     """The lesson that a submission answers: the one most of whose functions it defines or calls."""
-    text = "\n".join(code_cells(path))
-    hits = {
-        name: sum(bool(re.search(rf"\b{e.check}\(|\bdef {e.answer}\(", text)) for e in asked)
-        for name, asked in course.items()
-    }
+    code = "\n".join(cells)
+    hits = {}
+    for name, asked in course.items():
+        spoken_of = [rf"\b{e.check}\(|\bdef {e.answer}\(|\b{e.answer}\s*=" for e in asked]
+        hits[name] = sum(bool(re.search(pattern, code)) for pattern in spoken_of)
     best = max(hits, key=lambda name: hits[name])
     return best if hits[best] else ""
+
+
+def student_of(path: Path, course: Iterable[str]) -> str:
+    """Whose submission it is: by the file's name without the lesson's, or else by its folder's."""
+    name = path.stem
+    while COPY.search(name):
+        name = COPY.sub("", name)
+    for lesson in course:
+        if lesson in name:
+            name = name.replace(lesson, "").strip(" _-.")
+        elif name == lesson[:2] or (len(name) > 2 and lesson.startswith(name)):
+            name = ""
+    return name or path.resolve().parent.name
+
+
+def find(submissions: Iterable[Path]) -> list[Path]:
+    """The notebooks that are named, and those in the folders that are named."""
+    found: list[Path] = []
+    for path in map(Path, submissions):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        for below in sorted(path.rglob("*.ipynb")):
+            parts = below.relative_to(path).parts
+            if not any(part.startswith(HIDDEN) for part in parts):
+                found.append(below)
+    if not found or len(found) > MOST:
+        raise ConfigError(f"{len(found)} notebooks to grade; allowed is 1 to {MOST}")
+    return list(dict.fromkeys(found))
+
+
+def read(
+    submissions: Iterable[Path], course: dict[str, list[Exercise]], wanted: str, limits: Limits
+) -> list[HandIn]:
+    """The submissions; `wanted` is the lesson that was asked for, or "".
+
+    A file's name that several folders have for the same lesson ("homework") is no student's.
+    """
+    found = [hand_in(path, course, wanted, limits) for path in find(submissions)]
+    folders: dict[tuple[str, str], set[Path]] = {}
+    for each in found:
+        folders.setdefault((each.student, each.lesson), set()).add(each.path.resolve().parent)
+    common = {student for (student, _), places in folders.items() if len(places) > 1}
+    for k, each in enumerate(found):
+        if each.student in common:
+            found[k] = each._replace(student=each.path.resolve().parent.name)
+    return found
+
+
+def hand_in(path: Path, course: dict[str, list[Exercise]], wanted: str, limits: Limits) -> HandIn:
+    """Read a submission; `wanted` is the lesson that was asked for, or ""."""
+    student = student_of(path, course)
+    problem = None
+    own, cells, content = "", [], b""
+    try:
+        cells = code_cells(path)
+        content = json.dumps(cells).encode("utf-8", "replace")
+        own = lesson_of(cells, course)
+        if not own or (wanted and own != wanted):
+            said = f"this is lesson {own}" if own else "no exercise of the course in it"
+            problem = Verdict(UNANSWERED, said)
+    except ConfigError as error:
+        problem = Verdict(ERROR, str(error))
+    made_of = [content, kit(), repr((wanted, limits, problem)).encode()]
+    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:12]
+    return HandIn(path, student, wanted or own, cells, digest, problem)
+
+
+@functools.cache
+def kit() -> bytes:
+    """A digest of the checks, the grader and the lessons: grades by others are not kept."""
+    found = [*PACKAGE.glob("course/*.py"), *PACKAGE.glob("exercises/*.py")]
+    found += LESSONS.glob("[0-9]*.ipynb")
+    content = [path.read_bytes() for path in sorted(found)]
+    return hashlib.sha256(b"\0".join(content)).digest()
+
+
+# --- grading --------------------------------------------------------------------------------
 
 
 def grade(
     submissions: Iterable[Path],
     lesson: str | None = None,
-    seconds: float = 20,
-    memory_gb: float = 2,
-) -> list[dict[str, str]]:
-    """One row for each submission and exercise of its lesson.
+    limits: Limits | None = None,
+    jobs: int = 1,
+    book: Gradebook | None = None,
+    worth: Mapping[str, float] | None = None,
+) -> list[Row]:
+    """One row for each submission and exercise of its lesson, in the book as soon as it is known.
 
     Args:
-        submissions: notebooks; a student is named by the file, or by its folder if the file has a
-            lesson's name.
+        submissions: notebooks and folders of them; a student is named by the file, or by its
+            folder if the file has a lesson's name.
         lesson: the one that was asked for, by the beginning of its name; each its own if None.
-        seconds: for all calls of one exercise.
-        memory_gb: that an answer may take beyond what the kit needs.
+        limits: of an answer.
+        jobs: submissions that are graded side by side.
+        book: what is in it is not graded again.
+        worth: points by the answer's name.
     """
-    course = lessons()
+    course = lessons(worth)
     named = [name for name in course if lesson and name.startswith(lesson)]
     if lesson and len(named) != 1:
         raise ConfigError(f"lesson is {lesson!r}; allowed is the beginning of {', '.join(course)}")
-    log.info("Answers run with: %s", guarantees())
-    rows = []
-    for path in map(Path, submissions):
-        student = path.parent.resolve().name if path.stem in course else path.stem
-        about = {"student": student, "file": str(path), "lesson": named[0] if named else ""}
+    limits = limits or Limits()
+    book = book or Gradebook()
+    wanted = named[0] if named else ""
+    found = read(submissions, course, wanted, limits)
+    for each in found:
+        book.begin(str(each.path), each.digest)
+    boxes: queue.SimpleQueue[Sandbox] = queue.SimpleQueue()
+    everything = [Sandbox(*limits) for _ in range(max(1, min(jobs, len(found))))]
+    for box in everything:
+        boxes.put(box)
+    _say_what_holds(everything[0])
+
+    def one(each: HandIn) -> None:
+        box = boxes.get()
         try:
-            own = lesson_of(path, course)
-            if not own or (named and own != named[0]):
-                asked = course[named[0]] if named else [Exercise(0, "", "")]
-                handed_in = f"this is lesson {own}" if own else "no exercise of the course in it"
-                rows += [about | _row(e, Verdict(UNANSWERED, handed_in), 0) for e in asked]
-                continue
-            for row in _grade_one(code_cells(path), course[own], seconds, memory_gb):
-                rows.append(about | {"lesson": own} | row)
-        except ConfigError as error:
-            asked = course[named[0]] if named else [Exercise(0, "", "")]
-            rows += [about | _row(e, Verdict("error", str(error)), 0) for e in asked]
-        log.info("%s: %s", student, ", ".join(r["status"] for r in rows if r["file"] == str(path)))
-    return rows
+            _grade_one(each, course, box, book)
+        finally:
+            boxes.put(box)
+
+    pool = ThreadPoolExecutor(len(everything))
+    try:
+        for done in [pool.submit(one, each) for each in found]:
+            done.result()
+    finally:
+        book.close()
+        pool.shutdown(wait=False, cancel_futures=True)
+        for box in everything:
+            box.close()
+    return book.sorted()
+
+
+def write_sums(out: Path, rows: list[Row], worth: Mapping[str, float] | None = None) -> Path:
+    """Write each student's points beside the grades `out`; returns the path."""
+    graded = {row["lesson"] for row in rows}
+    whole = {name: sum(e.points for e in asked) for name, asked in lessons(worth).items()}
+    whole = {name: points for name, points in whole.items() if name in graded}
+    path = out.with_name(f"{out.stem}-students.csv")
+    columns = ("student", "points", "of", *whole)
+    gradebook.write_csv(path, gradebook.sums(rows, whole), columns)
+    return path
+
+
+def _say_what_holds(box: Sandbox) -> None:
+    try:
+        log.info("Answers run with: %s", box.guarantees())
+    except NotStarted as error:
+        log.warning("No process for answers starts here: %s", error)
 
 
 def _grade_one(
-    cells: list[str], asked: list[Exercise], seconds: float, memory_gb: float
-) -> Iterable[dict[str, str]]:
-    sandbox = Sandbox(seconds, memory_gb)
-    try:
-        for exercise in asked:
-            start = time.monotonic()
-            verdict = _verdict(cells, exercise, sandbox)
-            yield _row(exercise, verdict, time.monotonic() - start)
-    finally:
-        sandbox.close()
+    each: HandIn, course: dict[str, list[Exercise]], sandbox: Sandbox, book: Gradebook
+) -> None:
+    """Add a row to the book for every exercise of a submission's lesson."""
+    about = {"student": each.student, "file": str(each.path), "lesson": each.lesson}
+    statuses = []
+    for exercise in course.get(each.lesson, [Exercise(0, "", "")]):
+        if book.closed:
+            return
+        if known := book.get(str(each.path), exercise.answer):
+            book.add(gradebook.points(known, exercise.points))  # which may count otherwise now
+            continue
+        start = time.monotonic()
+        verdict, fingerprint = each.problem, ""
+        if verdict is None:
+            verdict, fingerprint = _verdict(each, exercise, sandbox)
+        row = about | {
+            "exercise": str(exercise.number or ""),
+            "answer": exercise.answer,
+            "status": verdict.status,
+            "message": verdict.message,
+            "seconds": f"{time.monotonic() - start:.1f}",
+            "fingerprint": fingerprint,
+            "digest": each.digest,
+        }
+        book.add(gradebook.points(row, exercise.points))
+        statuses.append(verdict.status)
+    if statuses:
+        log.info("%s: %s", each.student, ", ".join(statuses))
 
 
-def _verdict(cells: list[str], exercise: Exercise, sandbox: Sandbox) -> Verdict:
-    statements, broken = needed(cells, exercise.answer)
-    if broken and not statements:
-        return Verdict("error", f"SyntaxError: {broken}")
-    if not statements:
-        return Verdict(UNANSWERED, f"no function {exercise.answer}")
+def _verdict(each: HandIn, exercise: Exercise, sandbox: Sandbox) -> tuple[Verdict, str]:
+    """The verdict on an answer, and its fingerprint.
+
+    What an answer needs is guessed. So an answer that is not right gets a second chance with all
+    that its student wrote.
+    """
+    if _untouched(each, exercise):
+        return Verdict(UNANSWERED), ""
+    verdict, first = _attempt(each, exercise, sandbox, whole=False)
+    if verdict.status in (WRONG, ERROR) and first:
+        again, second = _attempt(each, exercise, sandbox, whole=True, unless=first["program"])
+        if again.status == RIGHT:
+            said = f"the student's cells were run whole; by statements it was {verdict.status}"
+            said = "; ".join(filter(None, [again.message, f"{said}: {verdict.message}"]))
+            return Verdict(RIGHT, said), str(second["fingerprint"])
+    return verdict, str(first.get("fingerprint", ""))
+
+
+def _untouched(each: HandIn, exercise: Exercise) -> bool:
+    """Whether an answer is what was handed out, and nothing else in the hand-in speaks of it."""
+    given = {"".join(cell.split()) for cell in handed_out(each.lesson)}
+    cells = [cell for cell in each.cells if re.search(rf"\b{exercise.answer}\b", cell)]
+    return bool(cells) and all("".join(cell.split()) in given for cell in cells)
+
+
+SAME = Verdict("the same program")
+
+
+def _attempt(
+    each: HandIn, exercise: Exercise, sandbox: Sandbox, whole: bool, unless: str = ""
+) -> tuple[Verdict, dict]:
+    """Run and check an answer; beside the verdict what is known of its program."""
+    about = {}
     try:
-        sandbox.begin(statements, exercise.answer)
-        verdict = judge(getattr(exercises, exercise.check), sandbox.call)
+        about = sandbox.begin(each.cells, exercise.answer, handed_out(each.lesson), whole)
+        if about["program"] == unless:
+            return SAME, about
+        check = getattr(exercises, exercise.check)
+        verdict = judge(check, sandbox.call)
+        if verdict.status == RIGHT:
+            verdict = Verdict(RIGHT, _note(check, about))
     except NotImplementedError:
-        return Verdict(UNANSWERED)
-    except (Crashed, Remote) as error:
-        verdict = Verdict("error", str(error))
+        verdict = Verdict(UNANSWERED)
+    except Missing as error:
+        no_function = Verdict(UNANSWERED, f"no function {exercise.answer}")
+        verdict = Verdict(ERROR, str(error)) if str(error) else no_function
+    except (Crashed, Remote, TimedOut, NotStarted) as error:
+        verdict = Verdict(ERROR, f"{type(error).__name__}: {error}")
     finally:
         sandbox.end()
-    if sandbox.timed_out:
-        return Verdict("timed out", f"not done after {sandbox.seconds:g} s")
-    return verdict._replace(message=re.sub(r"^(Remote|Crashed): ", "", verdict.message))
+    return _as_graded(verdict), about
 
 
-def _row(exercise: Exercise, verdict: Verdict, seconds: float) -> dict[str, str]:
-    number = str(exercise.number or "")
-    values = (number, exercise.answer, verdict.status, verdict.message, f"{seconds:.1f}")
-    return dict(zip(COLUMNS[3:], values, strict=True))
+def _note(check: Callable, about: dict) -> str:
+    """What a right answer calls of that which its exercise asks for."""
+    used = set(map(str, about["names"]))
+    asked = getattr(check, "may_not_call", ())
+    called = [name for name in asked if set(name.split(".")) <= used]
+    return f"but it calls {', '.join(called)}; the exercise asks for your own" if called else ""
 
 
-def write_csv(path: Path, rows: list[dict[str, str]]) -> None:
-    """Write grades; no cell begins with what a spreadsheet would take for a formula."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in rows:
-        cells = ["".join(c if c.isprintable() else " " for c in row[n])[:500] for n in COLUMNS]
-        writer.writerow([f"'{c}" if c[:1] in ("=", "+", "-", "@") else c for c in cells])
-    files.write_bytes(path, text.getvalue().encode("utf-8", "replace"))
-
-
-# --- the statements that an answer needs ----------------------------------------------------
-
-
-def needed(cells: list[str], name: str) -> tuple[str, str]:
-    """Statements of the cells that define `name` and all that it reads, in order.
-
-    What the answer's own cell defines, a lesson's later cell does not take away by using the same
-    name. Beside the statements the first syntax error in a cell that speaks of `name`, or "".
-    """
-    parts: list[tuple[ast.stmt, set[str], set[str]]] = []
-    own: set[str] = set()
-    after, broken = 0, ""
-    for cell in cells:
-        try:
-            found = [(node, _binds(node), _reads(node)) for node in _parse(cell)]
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            if re.search(rf"\b{name}\b", cell):
-                broken = (
-                    broken or f"{getattr(error, 'msg', error)}, line {getattr(error, 'lineno', 0)}"
-                )
-            continue
-        parts += found
-        bound: set[str] = set().union(*(binds for _, binds, _ in found))
-        own, after = (bound, len(parts)) if name in bound else (own, after)
-    parts[after:] = [(node, binds - own, reads) for node, binds, reads in parts[after:]]
-    wanted = {name}
-    before: set[str] = set()
-    while wanted != before:
-        before = set(wanted)
-        for _, binds, reads in parts:
-            if binds & wanted:
-                wanted |= reads
-    if broken or not any(name in binds for _, binds, _ in parts):
-        return "", broken
-    kept = [_only(node, wanted) for node, binds, _ in parts if binds & wanted]
-    return "\n".join(map(ast.unparse, kept)), ""
-
-
-def _parse(cell: str) -> list[ast.stmt]:
-    try:
-        return ast.parse(cell).body
-    except SyntaxError:  # perhaps only because of lines for Jupyter or the shell
-        return ast.parse(re.sub(r"^\s*[%!?].*$", "", cell, flags=re.MULTILINE)).body
-
-
-def _binds(node: ast.AST) -> set[str]:
-    """Names that a statement gives a value, or changes, outside of functions in it."""
-    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-        return {node.name}
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    names: set[str] = set()
-    if isinstance(node, ast.Name | ast.Attribute | ast.Subscript) and isinstance(
-        node.ctx, ast.Store
-    ):
-        while not isinstance(node, ast.Name):
-            if not isinstance(node, ast.Attribute | ast.Subscript):
-                return names
-            node = node.value
-        return {node.id}
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.Lambda):
-            names |= _binds(child)
-    return names
-
-
-def _reads(node: ast.stmt) -> set[str]:
-    """Names that a statement looks up in the notebook; a function's own variables are not."""
-
-    def names(table: symtable.SymbolTable) -> set[str]:
-        top = table.get_type() == "module"
-        found = {
-            s.get_name()
-            for s in table.get_symbols()
-            if (s.is_referenced() if top else s.is_global())
-        }
-        return found.union(*map(names, table.get_children()))
-
-    return names(symtable.symtable(ast.unparse(node), "cell", "exec"))
-
-
-def _only(node: ast.stmt, wanted: set[str]) -> ast.stmt:
-    """An import without the names that nobody needs: a plot package takes seconds."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        node.names = [a for a in node.names if (a.asname or a.name).split(".")[0] in wanted]
-    return node
+def _as_graded(verdict: Verdict) -> Verdict:
+    """A verdict in words that do not speak of the grader's own classes."""
+    kinds = {TimedOut: TIMED_OUT, NotStarted: NOT_GRADED, Remote: ERROR, Crashed: ERROR}
+    for kind, status in kinds.items():
+        name = f"{kind.__name__}: "
+        if verdict.status == ERROR and verdict.message.startswith(name):
+            return Verdict(status, verdict.message.removeprefix(name))
+    return verdict

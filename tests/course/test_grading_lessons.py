@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ltcl_helpers import exercises, paths
-from ltcl_helpers.course import editions, grading, sandbox
+from ltcl_helpers.course import editions, grading, slicing
 
 LESSONS = {p.stem: json.loads(p.read_text("utf-8")) for p in
            sorted(paths.LESSONS.glob("[0-9]*.ipynb"))}  # fmt: skip
@@ -92,16 +92,6 @@ OTHERWISE = {  # right answers of another kind than the solutions'
 }  # fmt: skip
 
 
-def handed_in(lesson, answers):
-    """A student's edition with other cells for the stubs of these functions."""
-    edition = editions.student_edition(lesson)
-    for cell in edition["cells"]:
-        stub = re.search(r"^def (my_\w+)\(", editions.text(cell), re.MULTILINE)
-        if stub and CALL.search(editions.text(cell)) and stub[1] in answers:
-            cell["source"] = answers[stub[1]].splitlines(keepends=True)
-    return edition
-
-
 def solutions(name):
     """The teacher's cells under the students' names, by name."""
     found = {}
@@ -113,56 +103,51 @@ def solutions(name):
 
 
 @pytest.fixture(scope="module")
-def grade(tmp_path_factory):
-    """Grade a lesson's submission; one process, which takes seconds to start, serves all."""
-    # So many seconds end only what hangs.
-    box, path = sandbox.Sandbox(seconds=600, memory_gb=2), tmp_path_factory.mktemp("class")
-    close, box.close = box.close, lambda: None
+def verdicts(tmp_path_factory, grade, hand_in):
+    """Grade a lesson's submission with these answers; (status, message) by answer."""
+    path = tmp_path_factory.mktemp("class")
 
     def call(name, answers):
         file = path / f"{name}.ipynb"
-        file.write_text(json.dumps(handed_in(LESSONS[name], answers)), "utf-8")
-        rows = grading.grade([file])
+        file.write_text(json.dumps(hand_in(name, answers)), "utf-8")
+        rows = grade(file)
         assert [row["answer"] for row in rows] == list(ASKED[name])
         assert {row["lesson"] for row in rows} == {name}
         return {row["answer"]: (row["status"], row["message"]) for row in rows}
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grading, "Sandbox", lambda *limits: box)
-        yield call
-    close()
+    return call
 
 
 @each_lesson
-def test_the_teachers_solutions_are_right(grade, name):
+def test_the_teachers_solutions_are_right(verdicts, name):
     answers = solutions(name)
     assert set(answers) == set(ASKED[name])
-    assert grade(name, answers) == dict.fromkeys(ASKED[name], ("right", ""))
+    assert verdicts(name, answers) == dict.fromkeys(ASKED[name], ("right", ""))
 
 
 @each_lesson
-def test_a_students_edition_is_not_answered(grade, name):
-    assert grade(name, {}) == dict.fromkeys(ASKED[name], ("not answered", ""))
+def test_a_students_edition_is_not_answered(verdicts, name):
+    assert verdicts(name, {}) == dict.fromkeys(ASKED[name], ("not answered", ""))
 
 
 @pytest.mark.parametrize("name", list(LESSONS)[7:])
-def test_wrong_answers_are_wrong_and_get_the_hint(grade, name):
+def test_wrong_answers_are_wrong_and_get_the_hint(verdicts, name):
     tried = {answer: WRONG[answer] for answer in ASKED[name]}
     for k in range(max(map(len, tried.values()))):
         answers = {answer: forms[k] for answer, forms in tried.items() if k < len(forms)}
-        for answer, (status, message) in grade(name, answers).items():
+        for answer, (status, message) in verdicts(name, answers).items():
             if answer in answers:
                 hint = getattr(exercises, ASKED[name][answer]).hint
                 assert status == "wrong" and hint[:30] in message, (answer, k, status, message)
 
 
 @pytest.mark.parametrize("name", list(LESSONS)[7:])
-def test_right_answers_of_another_kind_are_right(grade, name):
+def test_right_answers_of_another_kind_are_right(verdicts, name):
     tried = {answer: OTHERWISE[answer] for answer in ASKED[name] if answer in OTHERWISE}
     for k in range(max(map(len, tried.values()))):
         answers = {answer: forms[k] for answer, forms in tried.items() if k < len(forms)}
-        verdicts = grade(name, answers)
-        assert {a: verdicts[a] for a in answers} == dict.fromkeys(answers, ("right", "")), k
+        found = verdicts(name, answers)
+        assert {a: found[a] for a in answers} == dict.fromkeys(answers, ("right", "")), k
 
 
 @each_lesson
@@ -170,6 +155,6 @@ def test_a_lesson_has_all_that_its_students_edition_calls(name):
     """The line that imports `exercises` gives the checks, `check` and the summary."""
     lines = "\n".join(grading.code_cells(paths.LESSONS / f"{name}.ipynb"))
     names = {}
-    exec(grading.needed([lines], "exercises")[0], names)
+    exec(str(slicing.program([lines], [], "exercises")), names)
     called = re.findall(r"\bexercises\.(\w+)", lines)
     assert called and all(hasattr(names["exercises"], each) for each in [*called, "summary"])
