@@ -24,7 +24,7 @@ import torch
 from ltcl_helpers import bench, files, report
 from ltcl_helpers.data import shapes, splits
 from ltcl_helpers.paths import RESULTS
-from ltcl_helpers.report import plots, reproduction, study, tables
+from ltcl_helpers.report import drawings, plots, reproduction, study, tables
 from ltcl_helpers.report.statistics import ABOVE, BELOW, NONE_THAT_MATTERS
 from ltcl_helpers.report.tables import markdown
 from ltcl_helpers.views.simclr import simclr_view
@@ -356,6 +356,11 @@ def draw_figures() -> None:
     grid = torch.cat([some[:, None].float() / 255, torch.stack(views, 1)], 1).flatten(0, 1)
     picture = plots.image_grid(grid.numpy(), 8, [names[c] for c in labels[::13]])
     plots.save(picture, FIGURES / "views.png", code)
+
+    drawn_by = "ltcl_helpers/report/drawings.py"
+    for name, draw in drawings.DRAWINGS.items():
+        made = {drawn_by: files.sha256(ROOT / drawn_by)}
+        plots.save(draw(), FIGURES / f"{name}.png", made)
 
     ax = plots.class_sizes(np.array(splits.class_sizes(450, 100, 100)))
     plots.save(ax.figure, FIGURES / "class_sizes.png", {"splits.class_sizes(450, 100, 100)": ""})

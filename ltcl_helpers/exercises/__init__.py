@@ -27,5 +27,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "check_compensation",
             "check_simplex_cosine",
         ],
+        "lesson_11": ["check_never_tested", "check_held_out", "check_decision"],
     },
 )

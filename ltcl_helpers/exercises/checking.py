@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 
 def compare(name: str, got: Any, expected: Any, tolerance: float = 1e-6) -> None:
     """Raise Wrong, in one short line, unless `got` is `expected` up to the tolerance."""
-    expected = np.asarray(expected, np.float64)
+    expected = np.asarray(_plain(expected), np.float64)
     require(got is not None, f"{name}: got None; is a `return` missing?")
     array = numbers(name, got)
     if array.shape != expected.shape:

@@ -51,8 +51,17 @@ def class_sizes(class_counts: np.ndarray, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def image_grid(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> Figure:
-    """Images [N, 3, H, W], uint8 or float in [0, 1], row by row; `rows` names the rows."""
+def image_grid(
+    images: np.ndarray, columns: int, rows: Sequence[str] = (), framed: Sequence[bool] = ()
+) -> Figure:
+    """Images in a grid, row by row.
+
+    Args:
+        images: [N, 3, H, W], uint8 or float in [0, 1].
+        columns: of the grid.
+        rows: names of the rows.
+        framed: for each image whether it gets a green frame.
+    """
     pictures = np.asarray(images).transpose(0, 2, 3, 1)
     count = -(-len(pictures) // columns)
     figure, axes = plt.subplots(count, columns, figsize=(0.7 * columns + 1, 0.72 * count))
@@ -60,6 +69,10 @@ def image_grid(images: np.ndarray, columns: int, rows: Sequence[str] = ()) -> Fi
         ax.set_axis_off()
     for ax, picture in zip(np.ravel(axes), pictures, strict=False):
         ax.imshow(picture, interpolation="nearest")
+    for ax, frame in zip(np.ravel(axes), framed, strict=False):
+        if frame:
+            edge = dict(transform=ax.transAxes, fill=False, ec=PALETTE[2], lw=5)
+            ax.add_patch(plt.Rectangle((0, 0), 1, 1, **edge))
     for ax, name in zip(np.reshape(axes, (count, columns))[:, 0], rows, strict=False):
         ax.text(-0.15, 0.5, name, transform=ax.transAxes, ha="right", va="center", fontsize=8)
     figure.subplots_adjust(left=0.2 if rows else 0.01, right=0.99, top=0.99, bottom=0.01)

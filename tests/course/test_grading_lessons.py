@@ -60,6 +60,12 @@ WRONG = {
     "my_simplex_cosine": ["def my_simplex_cosine(classes):\n    return -1 / classes"],
     "my_balanced_loss": ["def my_balanced_loss(features, own, prototypes, temperature):\n"
                          "    return features.sum((1, 2))"],
+    "my_never_tested": ["def my_never_tested(train, test):\n"
+                        "    return sorted(set(train) & set(test))"],
+    "my_held_out": ["import numpy as np\ndef my_held_out(labels, share, seed):\n"
+                    "    return np.arange(int(share * len(labels)))"],
+    "my_decision": ["def my_decision(low, high, gain):\n"
+                    "    return 'keep' if low + high > 2 * gain else 'drop'"],
     "my_class_weight": ["def my_class_weight(members, others, averaging):\n"
                         "    return 0.5 if averaging else members / others"],
     "my_compensation": ["def my_compensation(logits, class_counts):\n"

@@ -472,6 +472,18 @@ def changes(chosen=True, sign=1, change=True):
     return answer
 
 
+def held_out(least=1, stay=1, first=False):
+    def answer(labels, share, seed):
+        draw, found = np.random.default_rng(seed), []
+        for label in np.unique(labels):
+            own = np.flatnonzero(labels == label)
+            many = min(max(least, round(share * len(own))), len(own) - stay)
+            found.append(own[:many] if first else draw.permutation(own)[:many])
+        return np.concatenate(found)
+
+    return answer
+
+
 ANSWERS |= {
     "learnt_late": ([pick("few", 10)],
                     [pick("", 10), pick("few", 10, 1), pick("few", 9), pick("many", 10)]),
@@ -503,6 +515,21 @@ ANSWERS |= {
         [lambda *given: losses.balanced_contrastive(*given, False, True),
          lambda *given: losses.balanced_contrastive(*given, True, False),
          lambda *given: losses.balanced_contrastive(*given, average="L2")],
+    ),
+    "never_tested": (
+        [lambda train, test: sorted(set(train) - set(test))],
+        [lambda train, test: sorted(set(test) - set(train)), lambda train, test: sorted(train),
+         lambda train, test: []],
+    ),
+    "held_out": (
+        [held_out()],
+        [held_out(least=0), held_out(stay=0), held_out(first=True)],
+    ),
+    "decision": (
+        [lambda low, high, gain: "keep" if low > gain else "drop" if high < gain else "run more"],
+        [lambda low, high, gain: "keep" if low + high > 2 * gain else "drop",
+         lambda low, high, gain: "keep" if low > 0 else "drop" if high < 0 else "run more",
+         lambda low, high, gain: "keep" if high > gain else "drop"],
     ),
     "class_weight": (
         [lambda m, o, a: 0.5 if a else m / (m + o)],

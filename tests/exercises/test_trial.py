@@ -767,6 +767,76 @@ several(
     ],
 )
 
+# --- 11 -------------------------------------------------------------------------------------
+
+
+def held_out(labels, share, seed, count=None, take=None):
+    draw, found = np.random.default_rng(seed), []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        many = count(len(own)) if count else min(max(1, round(share * len(own))), len(own) - 1)
+        found.append(own[:many] if take else draw.permutation(own)[:many])
+    return np.concatenate(found)
+
+
+@right("held_out")
+def one_by_one(labels, share, seed):
+    import random
+
+    draw, found = random.Random(seed), []
+    for label in set(labels.tolist()):
+        own = [k for k, each in enumerate(labels) if each == label]
+        draw.shuffle(own)
+        found += own[: max(1, min(len(own) - 1, round(share * len(own))))]
+    return found
+
+
+def decide(low, high, gain):
+    return "keep" if low > gain else "drop" if high < gain else "run more"
+
+
+several(
+    RIGHT,
+    never_tested=[
+        lambda train, test: sorted(set(train) - set(test)),
+        lambda train, test: [name for name in np.unique(train) if name not in test],
+        lambda train, test: tuple(sorted(filter(lambda n: n not in test, dict.fromkeys(train)))),
+    ],
+    held_out=[held_out, lambda *given: np.sort(held_out(*given)).tolist()],
+    decision=[
+        decide,
+        lambda low, high, gain: ["drop", "run more", "keep"][(high >= gain) + (low >= gain)],
+    ],
+)
+several(
+    WRONG,
+    never_tested=[
+        lambda train, test: sorted(set(test) - set(train)),
+        lambda train, test: set(train) - set(test) | {"cat"},
+        lambda train, test: [name for name in train if name not in test],
+        lambda train, test: len(set(train) - set(test)),
+        lambda train, test: sorted(set(train) ^ set(test)),
+        lambda train, test: ", ".join(sorted(set(train) - set(test))),
+    ],
+    held_out=[
+        lambda y, share, s: np.random.default_rng(s).permutation(len(y))[: round(share * len(y))],
+        lambda y, share, s: held_out(y, share, s, count=lambda n: int(share * n)),
+        lambda y, share, s: held_out(y, share, s, count=lambda n: max(1, math.ceil(share * n))),
+        lambda y, share, s: held_out(y, share, s, take=True),
+        lambda y, share, s: held_out(y, 0.2, s),
+        lambda y, share, s: np.setdiff1d(np.arange(len(y)), held_out(y, share, s)),
+        lambda y, share, s: held_out(y, share, 0),
+    ],
+    decision=[
+        lambda low, high, gain: "keep" if (low + high) / 2 > gain else "drop",
+        lambda low, high, gain: decide(low, high, 0),
+        lambda low, high, gain: decide(low, high, 1),
+        lambda low, high, gain: {"keep": True, "drop": False}.get(decide(low, high, gain)),
+        lambda low, high, gain: decide(low, high, gain).title(),
+    ],
+)
+
+
 # --- the trial ------------------------------------------------------------------------------
 
 

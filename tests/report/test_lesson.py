@@ -1,0 +1,59 @@
+"""What a lesson says of recorded rows: one finding a pair, and the rest folded."""
+
+import pandas as pd
+import pytest
+
+from ltcl_helpers.report import compare, lesson
+from ltcl_helpers.report.rows import WHO
+
+
+def runs(**values):
+    """Accuracies of methods over seeds, as `by_run` gives them; few and all are the same."""
+    parts = {}
+    for name, found in values.items():
+        where = pd.MultiIndex.from_tuples([("d", False, k) for k in range(len(found))], names=WHO)
+        parts[name] = pd.DataFrame({"few": found, "all": found}, where)
+    return pd.concat(parts)
+
+
+def compared(found, *pairs):
+    return compare(found, pairs, groups=("few", "all"))
+
+
+def test_a_finding_says_how_large_and_how_sure_in_plain_words():
+    found = runs(a=[0.5, 0.52, 0.54], b=[0.4, 0.421, 0.439], c=[0.45, 0.56, 0.52], d=[0.1])
+    table = compared(found, ("a", "b"), ("c", "a"), ("d", "a"))
+    said = lesson.finding(table)
+    assert "a minus b: higher by 10.0 points (between +9.8 and +10.2 points)" in said
+    assert "on the few classes higher by 10.0 points" in said
+    assert "c minus a: no clear difference (between -" in said
+    assert "d minus a: 1 seed only, so nothing can be said." in said
+    assert "told from zero" not in said
+
+
+def test_too_wide_an_interval_is_no_finding():
+    found = runs(a=[0.1, 0.9, 0.5], b=[0.5, 0.4, 0.6])
+    assert "the runs scatter too much" in lesson.finding(compared(found, ("a", "b")))
+
+
+def test_a_comparison_shows_a_table_a_finding_and_folds_the_rest(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson, "display", lambda text: shown.append(text.data))
+    lesson.show_comparison(compared(runs(a=[0.5, 0.52], b=[0.4, 0.43]), ("a", "b")))
+    lesson.show_comparison(pd.DataFrame())
+    table, finding, seen, *_ = shown[0].split("\n\n")
+    assert table.startswith("| first minus second, points |")
+    assert finding.startswith("**Finding") and seen.startswith("<details><summary>")
+    assert shown[0].endswith(lesson.INTERVALS)
+    assert shown[1] == "No two of the compared runs are here yet."
+
+
+@pytest.mark.parametrize("name", ["simclr", "sdclr", "bcl", "moco", "balanced"])
+def test_every_method_has_a_drawing(name):
+    from matplotlib import pyplot as plt
+
+    from ltcl_helpers.report import drawings
+
+    figure = drawings.DRAWINGS[f"drawing_{name}"]()
+    assert len(figure.axes[0].texts) >= 4
+    plt.close(figure)
