@@ -149,7 +149,8 @@ def _tasks(
     config: RunConfig, inputs: splits.Inputs, device: torch.device, workers: Sequence[int]
 ) -> dict[str, Callable]:
     """What is timed: functions without arguments by name, warmed up."""
-    images, labels = (torch.from_numpy(a).to(device) for a in (inputs.images, inputs.labels))
+    pixels = np.asarray(inputs.images)
+    images, labels = (torch.from_numpy(a).to(device) for a in (pixels, inputs.labels))
     draw = generator(config.seed, "bench", 0, device)
     batches = [index.to(device) for index in pretrain.batches(len(labels), config, 0)]
     ready = torch.stack([simclr_view(images, draw) for _ in range(2)], dim=1)
@@ -159,7 +160,7 @@ def _tasks(
     chosen = functools.partial(one_epoch, config.preset, config.data, config.device)
 
     def reference(name: str, count: int) -> Callable:
-        trainer = Reference(chosen(name), inputs.images, device, count)
+        trainer = Reference(chosen(name), pixels, device, count)
         trainer.step(ready[batches[0]].flatten(0, 1), batches[0].tolist())
         return trainer.epoch
 

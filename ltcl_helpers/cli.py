@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import logging
+import os
 import re
 import signal
 import sys
@@ -21,7 +22,7 @@ from .probe import choices
 from .recipes import PRESETS, RECIPES
 
 SCHEDULER = re.compile(r"[a-z]+://[^\s/:]+:\d+/?")
-DATA_KINDS = {*CIFAR_FOLDERS, "shapes", "npz", "folder"}
+DATA_KINDS = {*CIFAR_FOLDERS, "shapes", "npz", "folder", "pack"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +38,8 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    level = logging.INFO if _is_first() else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a locale may not know every path
@@ -99,9 +101,11 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     run.add_argument("--resume", metavar="FOLDER", help="finish a run that was stopped")
     run.add_argument("--preset", help=f"{', '.join(PRESETS)}; default quick")
     run.add_argument("--method", help=f"{', '.join(RECIPES)} or module:Class; default simclr")
-    run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:PATH or folder:PATH")
-    run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy)")
+    run.add_argument("--data", help="shapes[:SEED], cifar10, cifar100, npz:, folder: or pack:PATH")
+    run.add_argument("--split", help="long-tail, balanced, all, or a list file (.npy, .txt)")
     run.add_argument("--minutes", type=float, help="stop at an epoch's end before this time is up")
+    run.add_argument("--gpus", help="e.g. 0,1: one run on several GPUs; torchrun works, too")
+    run.add_argument("--ranks", type=int, help="so many processes on the CPU, for tests")
     run.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings")
     _allow_own_method(run)
     run.set_defaults(command=_run)
@@ -116,9 +120,21 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     )
     probe.add_argument("--protocol", default="bcl", help=protocols)
     probe.add_argument("--features", default="encoder", help=", ".join(choices.FEATURES))
-    probe.add_argument("--groups", default="thirds", help="thirds, or counts (as for ImageNet)")
+    probe.add_argument("--groups", help="thirds, or counts (ImageNet); default the run's own")
     _allow_own_method(probe)
     probe.set_defaults(command=_probe)
+
+    foreign = commands.add_parser("import-weights", help="a run of weights that other code made")
+    foreign.add_argument("file", type=Path, help=".pt, .pth, .tar or .safetensors")
+    foreign.add_argument("--from", required=True, dest="layout", metavar="LAYOUT",
+                         help="bcl, sdclr, moco, torchvision or lightly")  # fmt: skip
+    foreign.add_argument("--out", type=Path, required=True, help="the run's folder, new")
+    foreign.add_argument("--data", required=True, help="what it is probed on")
+    foreign.add_argument("--split", default="all", help="that says who is many, medium and few")
+    foreign.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", dest="settings"
+    )
+    foreign.set_defaults(command=_import_weights)
 
     record = commands.add_parser("record", help="keep a finished run's rows, without its weights")
     record.add_argument("run", type=Path)
@@ -149,9 +165,13 @@ def _allow_own_method(command: argparse.ArgumentParser) -> None:
 
 
 def _machine_commands(commands: argparse._SubParsersAction) -> None:
-    data = commands.add_parser("data", help="get or verify data and published lists")
-    data.add_argument("action", choices=("get", "verify"))
-    data.add_argument("name", choices=("cifar10", "cifar100", "splits"))
+    data = commands.add_parser("data", help="get, verify or pack data; get published lists")
+    data.add_argument("action", choices=("get", "verify", "pack"))
+    data.add_argument("name", help="cifar10, cifar100, splits; a pack to verify; a folder to pack")
+    data.add_argument("--lists", nargs="+", type=Path, default=[], help="text lists to pack")
+    data.add_argument("--test", nargs="+", type=Path, default=[], help="text lists of test images")
+    data.add_argument("--out", type=Path, help="the pack, e.g. packed/imagenet-100.pack")
+    data.add_argument("--keep", action="store_true", help="pack images as large as they are")
     data.add_argument("--root", type=Path, help="folder of the data; default data/")
     data.add_argument("--source", help="a folder or address that has the published lists")
     data.set_defaults(command=_data)
@@ -160,6 +180,7 @@ def _machine_commands(commands: argparse._SubParsersAction) -> None:
     batch.add_argument("grid", type=Path, help="e.g. experiments/quick.yaml; see docs/batch.md")
     batch.add_argument("--workers", type=int, default=2, help="processes on this machine")
     batch.add_argument("--gpus", help="e.g. 0,1: one worker for each of these GPUs instead")
+    batch.add_argument("--gpus-per-cell", type=int, default=1, help="so many for one run")
     batch.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="a running Dask scheduler")
     batch.add_argument("--out", type=Path, help="the folder of the runs; default runs/GRID")
     batch.add_argument("--only", metavar="PATTERN", help="cells by name, e.g. 'bcl-*'")
@@ -170,7 +191,7 @@ def _machine_commands(commands: argparse._SubParsersAction) -> None:
     batch.set_defaults(command=_batch)
 
     bench = commands.add_parser("bench", help="time against the published recipe's shape")
-    bench.add_argument("device", choices=("cpu", "gpu"))
+    bench.add_argument("device", choices=("cpu", "gpu", "loader"))
     bench.add_argument("--data", default="shapes")
     bench.add_argument("--out", type=Path, help="write the numbers as JSON, too")
     bench.set_defaults(command=_bench)
@@ -191,11 +212,19 @@ def _run(options: argparse.Namespace) -> None:
     else:
         config = RunConfig(**named, **parse_settings(options.settings, named))
         assert options.out is not None  # or it was complained of above
-        runs.refuse_used(Path(options.out))
+        if _is_first():
+            runs.refuse_used(Path(options.out))
+    gpus = options.gpus.split(",") if options.gpus else []
+    if gpus and options.ranks not in (None, len(gpus)):
+        raise ConfigError(f"--gpus names {len(gpus)} and --ranks is {options.ranks}; give one")
+    count = len(gpus) or options.ranks
     from .data import splits
 
     inputs = splits.select(config)  # complains of data here, before torch is loaded
-    from .pretrain import pretrain, resume
+    if count is not None:
+        _run_on_ranks(config, options, count, gpus)
+        return
+    from .pretrain import pretrain, ranks, resume
 
     try:
         if options.resume is not None:
@@ -203,11 +232,53 @@ def _run(options: argparse.Namespace) -> None:
         else:
             run = pretrain(config, options.out, inputs, options.minutes)
     except TimeUp as pause:
-        print(pause)
+        if _is_first():
+            print(pause)
         return
-    if config.caution:
+    except RuntimeError as error:
+        if not ranks.is_lost(error):
+            raise
+        raise ConnectionError("another rank has gone; --resume goes on") from None
+    finally:
+        ranks.part()
+    if config.caution and _is_first():
         print(config.caution)
-    print(f"done: {run.folder}; next: ltcl probe {run.folder}")
+    if _is_first():
+        print(f"done: {run.folder}; next: ltcl probe {run.folder}")
+
+
+def _is_first() -> bool:
+    """Whether this process is the run's only one or its first; torchrun says which one it is."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _run_on_ranks(
+    config: RunConfig, options: argparse.Namespace, count: int, gpus: Sequence[str]
+) -> None:
+    """Start the processes of a run, which go on with its folder, and wait for them."""
+    from . import networks
+    from .pretrain import ranks
+
+    ranks.check(config, count)
+    networks.check(config)
+    folder = Path(options.resume or options.out)
+    if options.resume is None:
+        ranks.begin(folder, config)
+    arguments = ["run", "--resume", str(folder)]
+    if options.minutes is not None:
+        arguments += ["--minutes", str(options.minutes)]
+    code = ranks.launch(arguments, count, gpus)
+    if code:
+        sys.exit(code)
+
+
+def _import_weights(options: argparse.Namespace) -> None:
+    settings = parse_settings(options.settings, {"data": options.data, "split": options.split})
+    from .runs.foreign import import_weights
+
+    given = {"data": options.data, "split": options.split} | settings
+    folder = import_weights(options.file, options.layout, options.out, given)
+    print(f"done: {folder}; next: ltcl probe {folder}")
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -303,12 +374,33 @@ def _explore(options: argparse.Namespace) -> None:
 
 
 def _data(options: argparse.Namespace) -> None:
+    if options.action == "pack":
+        _pack(options)
+        return
     from .data import downloads
 
+    if options.lists or options.test or options.out or options.keep:
+        raise ConfigError("--lists, --test, --out and --keep are for `ltcl data pack` only")
+    path = Path(options.name.removeprefix("pack:"))
+    if options.action == "verify" and options.name not in downloads.NAMES and path.is_file():
+        from .data.pack import Pack
+
+        print(Pack(path).verify())
+        return
+    downloads.check_name(options.name)
     if options.action == "get":
         downloads.get(options.name, options.root, options.source)
     else:
         print(downloads.verify(options.name, options.root))
+
+
+def _pack(options: argparse.Namespace) -> None:
+    if options.out is None:
+        raise ConfigError("--out is missing: name the pack, e.g. --out packed/photos.pack")
+    from .data.pack import pack
+
+    print(pack(Path(options.name), options.out, options.lists, options.test, options.keep))
+    print(f"next: ltcl run --data pack:{options.out} --split LIST.txt --out runs/NAME")
 
 
 def _batch(options: argparse.Namespace) -> None:
@@ -321,6 +413,12 @@ def _batch(options: argparse.Namespace) -> None:
     if options.scheduler and not SCHEDULER.fullmatch(options.scheduler):
         raise ConfigError(f"--scheduler is {options.scheduler!r}; write tcp://HOST:PORT")
     gpus = options.gpus.split(",") if options.gpus else []
+    each = options.gpus_per_cell
+    if each < 1 or len(gpus) % each or (each > 1 and not gpus):
+        raise ConfigError(
+            f"--gpus-per-cell is {each} and --gpus names {len(gpus)}; give a multiple of it"
+        )
+    gpus = [",".join(gpus[start : start + each]) for start in range(0, len(gpus), each)]
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
     from .batch import cluster, grid, plan
@@ -343,6 +441,11 @@ def _batch(options: argparse.Namespace) -> None:
 
 def _bench(options: argparse.Namespace) -> None:
     _refuse_absent(options.data)
+    if options.device == "loader":
+        from . import bench_loader
+
+        bench_loader.run(options.data, options.out)
+        return
     from . import bench
 
     bench.run(options.device, options.data, options.out)

@@ -8,6 +8,7 @@ test's. Name, label and caution follow from the configuration, so nobody reads t
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Collection, Sequence
 from contextvars import ContextVar
@@ -28,6 +29,7 @@ from .recipes import (
     may_import,
     recipe_of,
     spell_out,
+    weight_decay_of,
 )
 
 MOST_BLOCKS = 64  # of a stage; ResNet-152 has 36
@@ -47,7 +49,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
     # What is trained
-    preset: Literal["tiny", "quick", "paper"] = "quick"
+    preset: Literal["tiny", "quick", "paper", "paper-imagenet"] = "quick"
     method: str = "simclr"  # a name of RECIPES (a shorthand is spelled out), or module:Class
     options: dict[str, Any] = {}  # of the method's own: by name, with its defaults
     # How the views follow each sample's memory
@@ -65,18 +67,27 @@ class RunConfig(BaseModel):
     prune_fraction: float = Field(0.9, ge=0, le=1)  # share of the convolutions' weights
     prune_random: float = Field(0.0, ge=0, le=1)  # the part of it drawn by chance
     # The images
-    data: str = Field("shapes", min_length=1)  # shapes[:SEED], cifar10, cifar100, npz:P, folder:P
+    data: str = Field("shapes", min_length=1)  # by name; npz:P, folder:P, pack:P are your own
     root: str | None = None  # where CIFAR lies, or is put; the default is data/
     split: str = Field("long-tail", min_length=1)  # long-tail, balanced, all, or a list file
     split_seed: int | None = Field(None, ge=0, lt=2**31)  # None: the run's seed
     mirrored: bool = False  # the class order of the same seed, reversed
     imbalance: float = Field(100.0, ge=1, le=1e6)  # largest class over smallest class
     largest_class: int | None = Field(None, ge=1)  # None: nine tenths of the smallest class
+    groups: Literal["thirds", "counts"] = "thirds"  # who is many, medium and few
+    # What views are made of
+    crop_from: float = Field(0.1, gt=0, le=1)  # the smallest crop, as a share of the image
+    jitter: float = Field(0.8, ge=0, le=1)  # share of the views whose colours change
+    hue: float = Field(0.1, ge=0, le=0.5)  # how far hues are turned, of a whole turn
+    blur: float = Field(0.0, ge=0, le=1)  # share of the views that are blurred
+    classified_view: Literal["autoaugment", "randaugment"] = "autoaugment"  # what classifiers see
     # The network
+    network: str = "resnet"  # resnet, bottleneck (ImageNet's), torchvision:NAME, timm:NAME
     width: int = Field(ge=1, le=1024)  # channels of the first stage; it doubles per stage
     stem_stride: Literal[1, 2]  # of the first convolution; 2 works at half the image's size
     blocks: tuple[int, ...] = Field(min_length=1, max_length=4)  # residual blocks per stage
     head_layers: Literal[2, 3] = 2  # 3 as in the SDCLR repository's dual network
+    weights: str | None = None  # of other code: its layout and the file's sha256; not trained here
     # The training
     seed: int = Field(0, ge=0, lt=2**31)
     epochs: int = Field(ge=0, le=100_000)  # 0: an untrained encoder, the baseline of a probe
@@ -120,7 +131,7 @@ class RunConfig(BaseModel):
         if recipe.boost != "none":
             given |= spell_out(recipe, given)
         sizes = recipe.sizes.get(str(given.get("preset", "quick")), {})
-        filled = recipe.more | sizes | {"weight_decay": recipe.weight_decay}
+        filled = recipe.more | {"weight_decay": recipe.weight_decay} | sizes
         if given.get("boost", "none") != "none" and given.get("boost_k") is None:
             given["boost_k"] = recipe.boost_k
         preset = PRESETS.get(str(given.get("preset", "quick")), PRESETS["quick"])
@@ -161,6 +172,7 @@ class RunConfig(BaseModel):
             )
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
             raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
+        self._check_network()
         if not all(1 <= count <= MOST_BLOCKS for count in self.blocks):
             raise ValueError(f"blocks is {self.blocks}; every stage needs 1 to {MOST_BLOCKS}")
         if self.warmup_epochs is not None and 0 < self.epochs < self.warmup_epochs:
@@ -169,6 +181,18 @@ class RunConfig(BaseModel):
                 "give fewer, or none for 5 % of the run"
             )
         return self
+
+    def _check_network(self) -> None:
+        """Whether the network's name is of an allowed form; the name itself needs its library."""
+        library, colon, name = self.network.partition(":")
+        known = self.network in OWN_NETWORKS or (library in LIBRARIES and name)
+        if not known or (not colon and library in LIBRARIES):
+            raise ValueError(
+                f"network is {self.network!r}; allowed are {', '.join(OWN_NETWORKS)}, "
+                "torchvision:NAME and timm:NAME"
+            )
+        if colon and importlib.util.find_spec(library) is None:
+            raise ValueError(f"network {self.network!r} needs {library}: pip install {library}")
 
     @property
     def warmup(self) -> float:
@@ -225,26 +249,39 @@ class RunConfig(BaseModel):
         Where a run is made counts for nothing, and a field that came later nothing until it is set.
         """
         content = self.model_dump(mode="json") | ANY_PLACE
+        for name, value in LATER_OPTIONS.items():
+            if content["options"].get(name) == value:
+                del content["options"][name]
         unset = {n for n in LATER if getattr(self, n) == type(self).model_fields[n].get_default()}
         text = json.dumps({n: v for n, v in content.items() if n not in unset}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-IN_FILES = ("npz:", "folder:")  # data whose name is a place
+IN_FILES = ("npz:", "folder:", "pack:")  # data whose name is a place
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
 LATER = (  # the first recorded runs had none of these
-    "options", "drop_last", "optimizer", "lr_drops", "boost_scale",
+    "options", "drop_last", "optimizer", "lr_drops", "boost_scale", "groups", "crop_from", "jitter",
+    "hue", "blur", "classified_view", "network", "weights",
 )  # fmt: skip
+LATER_OPTIONS = {"outputs": 128}  # as were these options of a method
+OWN_NETWORKS = ("resnet", "bottleneck")
+LIBRARIES = ("torchvision", "timm")
 
 
 def _said(config: RunConfig) -> dict[str, str]:
     """How each part of a recipe is called, by name, in the words of a caution."""
     steps = {"code": "the code's rule of strength", "paper": "the paper's rule of strength"}
     batches = ("small last batch", "batches of near-equal size")
-    return {
+    network = {
         "blocks": f"ResNet-{2 * sum(config.blocks) + 2}",
         "width": f"width {config.width}",
         "stem_stride": f"stride {config.stem_stride} in the first convolution",
+    }
+    if config.network == "bottleneck":
+        network["blocks"] = f"ResNet-{3 * sum(config.blocks) + 2}"
+    elif config.network not in OWN_NETWORKS:
+        network = {"network": config.network}
+    return network | {
         "head_layers": f"a head of {config.head_layers} layers",
         "epochs": f"{config.epochs} epochs",
         "batch_size": f"batch {config.batch_size}",
@@ -259,6 +296,11 @@ def _said(config: RunConfig) -> dict[str, str]:
         "boost_scale": f"scores times {config.boost_scale:g}",
         "prune_fraction": f"pruned share {config.prune_fraction:g}",
         "prune_random": f"of it by chance {config.prune_random:g}",
+        "crop_from": f"crops from {config.crop_from:g} of an image",
+        "jitter": f"colours of {config.jitter:g} of the views changed",
+        "hue": f"hues turned by up to {config.hue:g}",
+        "blur": f"{config.blur:g} of the views blurred",
+        "classified_view": f"classified views of {config.classified_view}",
     }
 
 
@@ -270,7 +312,9 @@ def joint_caution(*configs: RunConfig) -> str:
     trained = [config for config in configs if config.epochs] or configs
     found: dict[str, dict[str, None]] = {}
     for config in trained:
-        paper = RunConfig.stored(dict(preset="paper", method=config.method, boost=config.boost))
+        published = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
+        known = dict(preset=published, method=config.method, boost=config.boost)
+        paper = RunConfig.stored(known)
         for part, words in _said(config).items():
             if getattr(config, part) != getattr(paper, part):
                 found.setdefault(part, {})[words] = None
@@ -385,7 +429,7 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
         boost = f"{boost} x{config.boost_scale:g}".strip()
 
     decay = ""
-    if config.weight_decay != own.weight_decay:
+    if config.weight_decay != weight_decay_of(own, config.preset):
         digits, power = f"{config.weight_decay:e}".split("e")  # 5.000000 and -04
         decay = f"{digits.rstrip('0').rstrip('.')}e{int(power)}"
     return name or config.method, boost, decay
@@ -399,7 +443,7 @@ def _options(config: RunConfig) -> dict[str, Any]:
         return config.options  # which of them are usual is not known
     recipe = recipe_of(config.method)
     own = load_method(config.method).Options()
-    usual = own.model_dump() | recipe.more
+    usual = own.model_dump() | recipe.more | recipe.sizes.get(config.preset, {})
     return {name: value for name, value in config.options.items() if value != usual[name]}
 
 
@@ -408,6 +452,7 @@ def name_of(config: RunConfig) -> str:
     if config.epochs == 0:
         return "untrained"
     own = [f"{name}-{value}" for name, value in _options(config).items()]
+    own += [config.weights.replace(":", "-")] if config.weights else []
     return "-".join(part.replace(" ", "-") for part in [*_parts(config), *own] if part)
 
 
@@ -421,6 +466,8 @@ def label_of(config: RunConfig) -> str:
         simclr = config.weight_decay == RECIPES["simclr"].weight_decay
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
     label += "".join(f", {name} {value}" for name, value in _options(config).items())
+    if config.weights:
+        label += f", weights of {config.weights.partition(':')[0]}"
     if config.boost in ORACLES:
         label += ", reads labels"
     control = decay or config.boost not in ("none", *CONTROLS)

@@ -16,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -40,21 +40,31 @@ def sha256(data: bytes | Path) -> str:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` by `content`. A process that is killed here leaves the old file whole.
+    """Replace `path` by `content`; raises as `replacing`."""
+    with replacing(path, len(content)) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
+    """A new file, open for writing, that takes the place of `path` when all went well.
+
+    A process that is killed here leaves the old file whole.
 
     Raises:
-        OSError: naming the file and its size, where the system refuses to take it.
+        OSError: naming the file and its size, where it is known and the system refuses to take it.
     """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with open(beside, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
+        about = f" ({size:,} bytes)" if size else ""
         refused = OSError(
-            f"{path} ({len(content):,} bytes) cannot be written: {error.strerror or error}; "
+            f"{path}{about} cannot be written: {error.strerror or error}; "
             "make room or choose another place, then give the same command again"
         )
         refused.errno = error.errno
@@ -98,10 +108,15 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write arrays as a compressed .npz."""
+    write_bytes(path, npz_bytes(**arrays))
+
+
+def npz_bytes(**arrays: np.ndarray) -> bytes:
+    """Arrays as the content of a compressed .npz."""
     buffer = io.BytesIO()
     named: dict[str, Any] = dict(arrays)
     np.savez_compressed(buffer, **named)
-    write_bytes(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_parquet(path: Path, table: pd.DataFrame) -> None:
@@ -148,15 +163,19 @@ def read_npz(path: Path, *names: str, needed: Collection[str] = ()) -> dict[str,
         names: the arrays that are read; all where none is named.
         needed: arrays without which the file is damaged.
     """
-    content = io.BytesIO(read_bytes(path))
-    try:
-        with np.load(content, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files if name in names or not names}
-    except Exception as error:  # zip, zlib, NumPy's header: each has errors of its own
-        raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
+    arrays = npz_arrays(read_bytes(path), path, *names)
     if absent := set(needed) - set(arrays):
         raise DamagedFile(f"{path} has no array {min(absent)}; restore it")
     return arrays
+
+
+def npz_arrays(content: bytes, path: Path, *names: str) -> dict[str, np.ndarray]:
+    """The arrays of these names, or all, in the content of an .npz that lies in the file `path`."""
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files if name in names or not names}
+    except Exception as error:  # zip, zlib, NumPy's header: each has errors of its own
+        raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
 
 
 def reason(error: Exception) -> str:

@@ -50,20 +50,44 @@ MOVED = {"ltcl_helpers.dictionaries": "ltcl_helpers.methods.moco"}
 
 QUEUED = dict(equal_batches=False, drop_last=True)  # a queue needs batches of one size
 QUEUED_SIZES: Sizes = {"paper": dict(lr=0.06, warmup_epochs=0.0), "quick": dict(warmup_epochs=3.0)}
+IMAGENET = "paper-imagenet"  # ResNet-50 on ImageNet-LT and its like
+IMAGENET_MOCO = dict(  # 200 epochs; 65,536 keys; 8 GPUs had 32 images each
+    epochs=200, lr=0.03, warmup_epochs=0.0, weight_decay=1e-4, crop_from=0.2,
+    key_momentum=0.999, queue_batches=256, group_size=32,
+)  # fmt: skip
+MOCO_V1_SIZES = QUEUED_SIZES | {
+    IMAGENET: IMAGENET_MOCO | dict(
+        temperature=0.07, lr_drops=(0.6, 0.8), blur=0.0, jitter=1.0, hue=0.4,
+    ),
+}  # fmt: skip
+MOCO_V2_SIZES = QUEUED_SIZES | {IMAGENET: IMAGENET_MOCO}
+SIMCLR_SIZES: Sizes = {IMAGENET: dict(weight_decay=1e-4)}
+SDCLR_SIZES: Sizes = {IMAGENET: dict(temperature=0.3, prune_fraction=0.3)}
+IMAGENET_LABELS = dict(  # what classifiers of ImageNet-LT are trained with
+    epochs=90, lr=0.1, warmup_epochs=0.0, blur=0.0, classified_view="randaugment",
+)  # fmt: skip
 RESNET_32 = dict(  # on CIFAR; the learning rate falls at epochs 160 and 180 of 200
     epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
     blocks=(5, 5, 5),
 )  # fmt: skip
-BALANCED_SIZES: Sizes = {"paper": RESNET_32, "quick": dict(lr=0.075, warmup_epochs=4.0)}
-CLASSIFY_SIZES: Sizes = {"paper": RESNET_32, "quick": dict(lr=0.15, warmup_epochs=4.0)}
+BALANCED_SIZES: Sizes = {
+    "paper": RESNET_32,
+    "quick": dict(lr=0.075, warmup_epochs=4.0),
+    IMAGENET: IMAGENET_LABELS | dict(
+        temperature=0.07, classify_weight=1.0, contrast_weight=0.35, hidden=2048, outputs=1024,
+    ),
+}  # fmt: skip
+CLASSIFY_SIZES: Sizes = {
+    "paper": RESNET_32, "quick": dict(lr=0.15, warmup_epochs=4.0), IMAGENET: IMAGENET_LABELS,
+}  # fmt: skip
 RECIPES = {
-    "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR),
-    "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR),
-    "bcl-i": Recipe("BCL-I", "simclr", "memory", 1, 5e-4, SIMCLR),
-    "bcl-d": Recipe("BCL-D", "sdclr", "memory", 2, 1e-4, SDCLR),
+    "simclr": Recipe("SimCLR", "simclr", "none", 1, 5e-4, SIMCLR, sizes=SIMCLR_SIZES),
+    "sdclr": Recipe("SDCLR", "sdclr", "none", 2, 1e-4, SDCLR, sizes=SDCLR_SIZES),
+    "bcl-i": Recipe("BCL-I", "simclr", "memory", 1, 5e-4, SIMCLR, sizes=SIMCLR_SIZES),
+    "bcl-d": Recipe("BCL-D", "sdclr", "memory", 2, 1e-4, SDCLR, sizes=SDCLR_SIZES),
     "moco-v1": Recipe("MoCo v1", "moco-v1", "none", 1, 5e-4, MOCO, True,
-                      QUEUED | dict(temperature=0.1, mlp=False), QUEUED_SIZES),
-    "moco-v2": Recipe("MoCo v2", "moco-v2", "none", 1, 5e-4, MOCO, True, QUEUED, QUEUED_SIZES),
+                      QUEUED | dict(temperature=0.1, mlp=False), MOCO_V1_SIZES),
+    "moco-v2": Recipe("MoCo v2", "moco-v2", "none", 1, 5e-4, MOCO, True, QUEUED, MOCO_V2_SIZES),
     "balanced-cl": Recipe("Balanced CL (with labels)", "balanced-cl", "none", 1, 5e-4, BALANCED,
                           True, dict(temperature=0.1), BALANCED_SIZES),
     "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
@@ -95,7 +119,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         width=4, stem_stride=1, blocks=(1, 1), equal_batches=True, keep_every=1, largest_class=40,
         imbalance=10.0, checkpoint_seconds=0,
     ),
+    "paper-imagenet": dict(
+        network="bottleneck", epochs=500, batch_size=256, lr=0.5, warmup_epochs=10,
+        momentum_beta=0.97, width=64, stem_stride=2, blocks=(3, 4, 6, 3), equal_batches=False,
+        keep_every=10, crop_from=0.08, blur=0.5, groups="counts",
+    ),
 }  # fmt: skip
+
+
+def weight_decay_of(recipe: Recipe, preset: str) -> Any:
+    """The weight decay that a recipe has at this preset."""
+    return recipe.sizes.get(preset, {}).get("weight_decay", recipe.weight_decay)
 
 
 class MethodOptions(BaseModel):

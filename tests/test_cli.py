@@ -171,7 +171,7 @@ def test_a_wrong_run_ends_soon_with_one_clear_line_and_creates_nothing(
         ("run --resume a --set epochs=3", "give nothing else"),
         ("probe nowhere", "not a finished run"),
         ("data fetch cifar10", "invalid choice"),
-        ("data get mnist", "invalid choice"),
+        ("data get mnist", "name is 'mnist'; allowed are"),
         ("data verify splits --root nowhere", "missing or damaged"),
         ("data get splits --source nowhere --root .", "cannot be read"),
         ("record nowhere target", "not a finished run"),

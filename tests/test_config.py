@@ -31,7 +31,7 @@ def test_named_parameters_win_over_the_preset_and_reach_the_digest():
     assert config.drawn_with == 4 and RunConfig(seed=3).drawn_with == 3
     again = RunConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
     assert again == config and again.digest() == config.digest()
-    assert set(PRESETS) == {"tiny", "quick", "paper"}
+    assert set(PRESETS) == {"tiny", "quick", "paper", "paper-imagenet"}
 
 
 def test_all_mistakes_are_named_at_once():

@@ -26,7 +26,8 @@ PAPER = dict(
     epochs=2000, batch_size=512, equal_batches=False, lr=0.5, warmup_epochs=10, temperature=0.2,
     momentum_beta=0.97, keep_every=10, width=64, stem_stride=1, blocks=(2, 2, 2, 2), head_layers=2,
     prune_fraction=0.9, prune_random=0.0, boost_rule="code", boost_scale=1.0, optimizer="sgd",
-    lr_drops=(), drop_last=False,
+    lr_drops=(), drop_last=False, network="resnet", crop_from=0.1, jitter=0.8, hue=0.1, blur=0.0,
+    classified_view="autoaugment", groups="thirds",
 )  # fmt: skip
 # Weight decay differs between the names (BCL's README commands), so it is pinned by name.
 NAMES = {
@@ -38,7 +39,7 @@ NAMES = {
 # What is no recipe: where and on which images a run is made.
 ELSEWHERE = dict(
     data="shapes", root=None, split="long-tail", split_seed=None, mirrored=False, imbalance=100.0,
-    largest_class=None, seed=0, precision="auto", device="auto",
+    largest_class=None, seed=0, precision="auto", device="auto", weights=None,
 )  # fmt: skip
 OTHERS = {
     "quick": PAPER | dict(
@@ -60,6 +61,46 @@ def test_every_field_of_a_published_name_is_pinned(name, preset):
     expected = ELSEWHERE | OTHERS.get(preset, PAPER) | NAMES[name]
     assert {field: value for field, value in found.items() if field not in FREE} == expected
     assert not found.get("options") and found["preset"] == preset
+
+
+# ImageNet: SDCLR's scripts for the first four, MoCo's and Balanced CL's own code for the others.
+IMAGENET = dict(
+    network="bottleneck", blocks=(3, 4, 6, 3), width=64, stem_stride=2, epochs=500, batch_size=256,
+    lr=0.5, lr_drops=(), warmup_epochs=10, weight_decay=1e-4, temperature=0.2, momentum_beta=0.97,
+    crop_from=0.08, jitter=0.8, hue=0.1, blur=0.5, groups="counts", prune_fraction=0.9,
+    equal_batches=False, drop_last=False, head_layers=2, boost_rule="code", optimizer="sgd",
+)  # fmt: skip
+MOCO = dict(
+    epochs=200, lr=0.03, warmup_epochs=0.0, crop_from=0.2, drop_last=True, key_momentum=0.999,
+    queue_batches=256, group_size=32,
+)  # fmt: skip
+LABELS = dict(
+    epochs=90, lr=0.1, warmup_epochs=0.0, blur=0.0, weight_decay=5e-4,
+    classified_view="randaugment",
+)  # fmt: skip
+ON_IMAGENET = {
+    "simclr": {},
+    "sdclr": dict(temperature=0.3, prune_fraction=0.3),
+    "bcl-i": dict(boost="memory", boost_k=1),
+    "bcl-d": dict(boost="memory", boost_k=2, temperature=0.3, prune_fraction=0.3),
+    "moco-v1": MOCO
+    | dict(temperature=0.07, lr_drops=(0.6, 0.8), blur=0.0, jitter=1.0, hue=0.4, mlp=False),
+    "moco-v2": MOCO | dict(mlp=True),
+    "balanced-cl": LABELS
+    | dict(temperature=0.07, classify_weight=1.0, contrast_weight=0.35, hidden=2048, outputs=1024),
+    "cross-entropy": LABELS,
+}
+
+
+@pytest.mark.parametrize("name", ON_IMAGENET)
+def test_every_value_of_the_imagenet_preset_is_pinned(name):
+    config = RunConfig(preset="paper-imagenet", method=name)
+    found = config.model_dump() | config.options
+    for field, value in (IMAGENET | ON_IMAGENET[name]).items():
+        assert found[field] == value, field
+    assert config.caution == ""
+    assert not config.label.endswith("(control)") and "," not in config.label
+    assert config.name == name
 
 
 @pytest.mark.parametrize("boost", ["constant", "shuffled", "inverted"])
@@ -107,6 +148,12 @@ BOUNDS = {  # field: what is still allowed, what is just not
     "largest_class": ([1, None], [0]),
     "width": ([1, 1024], [0, 1025]),
     "stem_stride": ([1, 2], [0, 3]),
+    "crop_from": ([0.01, 1.0], [0.0, 1.01]),
+    "jitter": ([0.0, 1.0], [-0.001, 1.001]),
+    "hue": ([0.0, 0.5], [-0.001, 0.501]),
+    "blur": ([0.0, 1.0], [-0.001, 1.001]),
+    "groups": (["thirds", "counts"], ["halves"]),
+    "classified_view": (["autoaugment", "randaugment"], ["cutmix"]),
     "blocks": ([(1,), (1, 1, 1, 1)], [(), (1, 1, 1, 1, 1), (0,), (1, 0)]),
     "head_layers": ([2, 3], [1, 4]),
     "seed": ([0, 2**31 - 1], [-1, 2**31]),

@@ -121,7 +121,8 @@ def execute(task: Task, ours: dict[str, str]) -> tuple[str, str]:
     if task["threads"]:
         environment["OMP_NUM_THREADS"] = str(task["threads"])
     if task["gpus"]:
-        environment["CUDA_VISIBLE_DEVICES"] = task["gpus"][int(worker.name)]
+        own = task["gpus"][int(worker.name)]
+        environment["CUDA_VISIBLE_DEVICES"] = environment["LTCL_CELL_GPUS"] = own
     log = log_of(Path(task["folder"]))
     log.parent.mkdir(parents=True, exist_ok=True)
     listen, tell = os.pipe()  # what went wrong must be heard where a full disk takes no log

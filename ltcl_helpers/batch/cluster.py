@@ -62,7 +62,7 @@ def run(
     Args:
         plan: the grid, and what is there of its runs.
         workers: worker processes of the local cluster; each has its share of the threads.
-        gpus: one worker for each of these GPUs instead.
+        gpus: one worker for each of these GPUs, or groups of them ("0,1"), instead.
         scheduler: address of a running scheduler, whose workers share the folders.
         silence: minutes after which a cell that says nothing more is ended.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import logging
 import urllib.request
 from pathlib import Path
@@ -14,13 +15,33 @@ from ..paths import DATA, PUBLISHED_LISTS
 from .images import CIFAR_FOLDERS, read_arrays
 
 log = logging.getLogger(__name__)
+LISTS = {"splits": "files", "large-splits": "large"}  # by the part of the book they stand in
+NAMES = (*CIFAR_FOLDERS, *LISTS)
 
 
-def published_lists() -> dict[str, dict[str, Any]]:
-    """The published index lists: path below the splits folder, to its origin and sha256."""
+def check_name(name: str) -> None:
+    """Raise a ConfigError for a name that stands for no data set and no lists."""
+    if name not in NAMES:
+        raise ConfigError(f"name is {name!r}; allowed are {', '.join(NAMES)}, or a pack to verify")
+
+
+def published_lists(name: str = "splits") -> dict[str, dict[str, Any]]:
+    """The published lists: path below the splits folder, to its origin and its checksums.
+
+    `splits` are those of CIFAR and ImageNet-100, `large-splits` those of ImageNet-LT, Places and
+    iNaturalist. Every one has its sha256, or its git blob id where only that is known.
+    """
     book = read_json(PUBLISHED_LISTS)
     origin = {"repository": book["repository"], "commit": book["commit"]}
-    return {name: origin | entry for name, entry in book["files"].items()}
+    return {file: origin | entry for file, entry in book[LISTS[name]].items()}
+
+
+def is_published(content: bytes, entry: dict[str, Any]) -> bool:
+    """Whether this is the content of a published list."""
+    if "sha256" in entry:
+        return sha256(content) == str(entry["sha256"])
+    header = f"blob {len(content)}\0".encode()  # as `git hash-object` does it
+    return hashlib.sha1(header + content).hexdigest() == str(entry["git_blob"])
 
 
 @functools.cache
@@ -52,15 +73,15 @@ def check_list(path: Path) -> None:
 
 
 def get(name: str, root: Path | None = None, source: str | None = None) -> None:
-    """Download `cifar10`, `cifar100` (torchvision, checksummed) or the published `splits`.
+    """Download `cifar10`, `cifar100` (torchvision, checksummed) or published lists.
 
     Args:
         name: what is downloaded.
         root: folder to put it in; `data/` (lists: `data/splits/`) when None.
         source: for splits, a folder or address to take them from instead of their repositories.
     """
-    if name == "splits":
-        for file, entry in published_lists().items():
+    if name in LISTS:
+        for file, entry in published_lists(name).items():
             _get_list((root or DATA / "splits") / file, entry, source and f"{source}/{file}")
     else:
         from torchvision import datasets
@@ -78,7 +99,7 @@ def get(name: str, root: Path | None = None, source: str | None = None) -> None:
 
 
 def _get_list(target: Path, entry: dict[str, Any], place: str | None) -> None:
-    if target.exists() and sha256(target) == entry["sha256"]:
+    if target.exists() and is_published(target.read_bytes(), entry):
         return
     host = "https://raw.githubusercontent.com/{repository}/{commit}/{path}"
     place = place or host.format(**entry)
@@ -92,7 +113,7 @@ def _get_list(target: Path, entry: dict[str, Any], place: str | None) -> None:
         raise ConfigError(
             f"{place} cannot be read ({error}); try again, or give --source FOLDER with copies"
         ) from None
-    if sha256(content) != entry["sha256"]:
+    if not is_published(content, entry):
         raise ConfigError(f"{place} is not the published list (sha256 differs); nothing saved")
     target.parent.mkdir(parents=True, exist_ok=True)
     write_bytes(target, content)
@@ -100,11 +121,11 @@ def _get_list(target: Path, entry: dict[str, Any], place: str | None) -> None:
 
 def verify(name: str, root: Path | None = None) -> str:
     """Check a data set or the published lists against their checksums; one line that says so."""
-    if name != "splits":
+    if name not in LISTS:
         counts = [len(read_arrays(name, part, root).labels) for part in ("train", "test")]
         return f"{name}: {counts[0]} training and {counts[1]} test images, checksums hold"
-    root, lists = root or DATA / "splits", published_lists()
+    root, lists = root or DATA / "splits", published_lists(name)
     for file, entry in lists.items():
-        if not (root / file).exists() or sha256(root / file) != entry["sha256"]:
-            raise ConfigError(f"{root / file} is missing or damaged; run `ltcl data get splits`")
+        if not (root / file).exists() or not is_published((root / file).read_bytes(), entry):
+            raise ConfigError(f"{root / file} is missing or damaged; run `ltcl data get {name}`")
     return f"{len(lists)} published lists in {root}, checksums hold"

@@ -196,11 +196,17 @@ def _read(path: Path, size: int) -> tuple[np.ndarray, bool]:
 
     with Image.open(path, formats=_formats()) as file:
         more = file.format in WITH_FRAMES and bool(getattr(file, "is_animated", False))
-        file.load()
-        ImageOps.exif_transpose(file, in_place=True)
-        shown = _on_background(_eight_bits(file))
-        fitted = ImageOps.fit(shown, (size, size), Image.Resampling.BICUBIC)
+        fitted = ImageOps.fit(as_shown(file), (size, size), Image.Resampling.BICUBIC)
     return np.asarray(fitted).transpose(2, 0, 1), more
+
+
+def as_shown(file: Image.Image) -> Image.Image:
+    """The picture in an opened file as every viewer shows it, in RGB."""
+    from PIL import ImageOps
+
+    file.load()
+    ImageOps.exif_transpose(file, in_place=True)
+    return _on_background(_eight_bits(file))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -7,6 +7,7 @@ ConfigError names the data set or file, what is wrong with it and what to do.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,14 +17,18 @@ from ..errors import ConfigError
 from ..paths import DATA, own_path
 from . import own, shapes
 from .classes import Classes, aligned
+from .stored import Stored
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .pack import Pack
+
 log = logging.getLogger(__name__)
 
+OWN_KINDS = (*own.KINDS, "pack")
 CIFAR_FOLDERS = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
-NAMES = "shapes[:SEED], cifar10, cifar100, npz:PATH, folder:PATH[@SIZE]"
+NAMES = "shapes[:SEED], cifar10, cifar100, npz:PATH, folder:PATH[@SIZE], pack:PATH[@SIZE]"
 
 
 class ImageSet(NamedTuple):
@@ -35,9 +40,9 @@ class ImageSet(NamedTuple):
 
 
 class ImageArrays(NamedTuple):
-    """The same as arrays; images may be a `shapes.Drawing`, which draws what is taken of it."""
+    """The same as arrays; images may be drawn (`shapes.Drawing`) or decoded when they are taken."""
 
-    images: np.ndarray | shapes.Drawing
+    images: np.ndarray | shapes.Drawing | Stored
     labels: np.ndarray
     class_names: tuple[str, ...]
     ids: tuple[int, ...] = ()  # the classes by number; empty where they have names only
@@ -52,7 +57,8 @@ def load_images(name: str, part: str = "train", root: str | Path | None = None) 
     """Load one part of a data set into memory, as tensors.
 
     Args:
-        name: `shapes` (or `shapes:SEED`), `cifar10`, `cifar100`, `npz:PATH`, `folder:PATH[@SIZE]`.
+        name: `shapes` (or `shapes:SEED`), `cifar10`, `cifar100`, `npz:PATH`, `folder:PATH[@SIZE]`,
+            `pack:PATH[@SIZE]`.
         part: `train` or `test`; labels of the test part are those of the training part.
         root: where CIFAR lies; `data/` of the kit when None.
     """
@@ -79,6 +85,8 @@ def read_arrays(name: str, part: str = "train", root: str | Path | None = None) 
         return ImageArrays(drawing, drawing.labels, shapes.CLASS_NAMES, ids)
     if kind in CIFAR_FOLDERS:
         return _cifar(name, part, own_path(root or DATA))
+    if kind == "pack":
+        return _pack(where, part)
     images, classes = own.read(kind, where, part)
     if classes.said:
         log.warning("%s", classes.said)
@@ -103,9 +111,37 @@ def _check(name: str, part: str) -> tuple[str, str]:
     kind, _, where = name.partition(":")
     if kind == "shapes" and where and not (where.isascii() and where.isdecimal()):
         raise ConfigError(f"data is {name!r}; the seed after 'shapes:' is a whole number")
-    if name not in CIFAR_FOLDERS and kind != "shapes" and not (kind in own.KINDS and where):
+    if name not in CIFAR_FOLDERS and kind != "shapes" and not (kind in OWN_KINDS and where):
         raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
     return kind, where
+
+
+def file_names(name: str) -> Sequence[str]:
+    """The names of the training part's files, as text lists have them; empty for other data."""
+    kind, where = _check(name, "train")
+    if kind == "folder":
+        return own.file_names(where)
+    if kind == "pack":
+        opened, images = _open_pack(where, "train")
+        return [opened.paths[position] for position in images.positions]
+    return []
+
+
+def _pack(where: str, part: str) -> ImageArrays:
+    """A pack's images, which stay in it until they are needed."""
+    opened, images = _open_pack(where, part)
+    return ImageArrays(images, opened.labels[images.positions], opened.class_names)
+
+
+def _open_pack(where: str, part: str) -> tuple[Pack, Stored]:
+    """PATH[@SIZE]: the pack, and a part's images at this size."""
+    from .pack import SIDE, Pack
+
+    path, _, size = where.rpartition("@") if "@" in where else (where, "", str(SIDE))
+    if not (size.isascii() and size.isdecimal()) or int(size) not in own.SIZES:
+        raise ConfigError(f"pack:{where}: the size after '@' is {size!r}; allowed is 8 to 512")
+    opened = Pack(own_path(path))
+    return opened, opened.images(part, int(size))
 
 
 def _cifar(name: str, part: str, root: Path) -> ImageArrays:

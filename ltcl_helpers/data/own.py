@@ -5,6 +5,7 @@ Labels of a test part are those of the training part beside it.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from pathlib import Path
 
@@ -15,13 +16,16 @@ from ..files import read_npz
 from ..paths import own_path
 from . import folders
 from .classes import Classes, aligned, of_numbers
+from .stored import Stored, of_files
 
+log = logging.getLogger(__name__)
 KINDS = ("npz", "folder")
 FOLDERS = {"train": ("train",), "test": ("test", "val")}  # of each part, by preference
+IN_MEMORY = 2 * 2**30  # bytes; a folder with more is read image by image, as it is needed
 SIZES = range(8, 513)  # sides of a folder's images, pixels
 
 
-def read(kind: str, where: str, part: str) -> tuple[np.ndarray, Classes]:
+def read(kind: str, where: str, part: str) -> tuple[np.ndarray | Stored, Classes]:
     """Images uint8 [N, 3, H, W] and classes of one part.
 
     Args:
@@ -32,12 +36,12 @@ def read(kind: str, where: str, part: str) -> tuple[np.ndarray, Classes]:
     if kind == "npz":
         path = _npz_file(where, part)
         arrays = read_npz(path)
-        images = _npz_images(path, arrays)
+        images: np.ndarray | Stored = _npz_images(path, arrays)
         classes = _npz_classes(path, arrays)
     else:
         _, size = _base_and_size(where)
         found = _search(where, part)
-        images = folders.read_images(found.files, size)
+        images = _folder_images(found.files, size)
         classes = Classes(found.labels, found.class_names, (), found.said)
     return images, _as_in_training(kind, where, part, classes)
 
@@ -157,6 +161,25 @@ def _text(name: object) -> str:
 
 
 # --- folders ----------------------------------------------------------------------------------
+
+
+def _folder_images(files: list[Path], size: int) -> np.ndarray | Stored:
+    """The images; where they would not fit in memory they stay in their files, which is said."""
+    total = len(files) * 3 * size**2
+    if total <= IN_MEMORY:
+        return folders.read_images(files, size)
+    log.warning(
+        "%d images of %d pixels would take %.1f GiB: they stay in their files, and crops are cut "
+        "from all of an image; `ltcl data pack` makes that faster",
+        *(len(files), size, total / 2**30),
+    )
+    return Stored(of_files(files), size)
+
+
+def file_names(where: str) -> list[str]:
+    """The names of the training part's files below the folder, as text lists have them."""
+    base, _ = _base_and_size(where)
+    return [path.relative_to(base).as_posix() for path in _search(where, "train").files]
 
 
 def _base_and_size(where: str) -> tuple[Path, int]:

@@ -6,11 +6,12 @@ class lies inside its balanced set and its long-tail set, as in the published fi
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,9 +21,11 @@ from ..files import UNREADABLE, read_bytes, reason, sha256
 from ..paths import own_path
 from ..recipes import SUPERVISED
 from . import classes as own_classes
+from . import lists
 from .downloads import check_list
-from .images import ImageArrays, read_arrays, read_classes
+from .images import ImageArrays, file_names, read_arrays, read_classes
 from .own import refuse_test_part
+from .stored import Stored
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +42,7 @@ class Inputs(NamedTuple):
     which classes are many, medium and few; the balanced control borrows its partner's).
     """
 
-    images: np.ndarray
+    images: np.ndarray | Stored  # large ones stay in their files
     labels: np.ndarray
     index: np.ndarray  # type: ignore[assignment]  # hides a tuple's own method, which nobody calls
     class_counts: np.ndarray
@@ -239,10 +242,48 @@ def split_digest(index: np.ndarray) -> str:
     return sha256(np.ascontiguousarray(index, np.int64).tobytes())
 
 
+def open_list(path: str | Path) -> np.ndarray | lists.FileList:
+    """A list file: positions (.npy), or the names of image files (.txt).
+
+    Raises:
+        ConfigError: as `read_split`, and for a text list as `lists.read_list`.
+    """
+    if Path(path).suffix == ".txt":
+        listed = lists.read_list(own_path(path))
+        check_list(own_path(path))
+        return listed
+    return read_split(path)
+
+
+def in_data(listed: np.ndarray | lists.FileList, labels: np.ndarray, name: str) -> np.ndarray:
+    """The positions int64 [n] in the train part that a list file means.
+
+    Args:
+        listed: as `open_list` gives it.
+        labels: int64 [N], of the train part.
+        name: the data's.
+    """
+    if isinstance(listed, np.ndarray):
+        return listed
+    names = file_names(name)
+    if not names:
+        raise ConfigError(
+            f"list {listed.name} names files, and the images of {name} have no names; "
+            "give data as pack:PATH or folder:PATH, or a list of positions (.npy)"
+        )
+    return lists.positions(listed, names, labels, name)
+
+
 def data_digest(inputs: Inputs) -> str:
     """Sha256 of everything a run learns from: images, labels, positions, class counts."""
-    parts = [np.ascontiguousarray(array) for array in inputs]
-    return sha256("".join(sha256(part.tobytes()) for part in parts).encode())
+    return sha256("".join(_digest(part) for part in inputs).encode())
+
+
+def _digest(part: np.ndarray | Stored) -> str:
+    """Of an array's bytes, which are not copied; images in files have theirs already."""
+    if isinstance(part, Stored):
+        return part.digest()
+    return hashlib.sha256(np.ascontiguousarray(part).data).hexdigest()
 
 
 def select(config: RunConfig) -> Inputs:
@@ -251,10 +292,13 @@ def select(config: RunConfig) -> Inputs:
     Raises:
         ConfigError: for data, split, or a batch larger than the split, before torch is loaded.
     """
-    listed = None if config.split in DRAWN else read_split(config.split)  # fails before data loads
+    listed = None if config.split in DRAWN else open_list(config.split)  # fails before data loads
     refuse_test_part(config.data)
     data = read_arrays(config.data, "train", config.root)
-    index, group_counts = _positions(config, data) if listed is None else (listed, None)
+    if listed is None:
+        index, group_counts = _positions(config, data)
+    else:
+        index, group_counts = in_data(listed, data.labels, config.data), None
     if index.max() >= len(data.labels):
         raise ConfigError(
             f"split {config.split} has position {index.max()}, but {config.data} has "
@@ -268,13 +312,20 @@ def select(config: RunConfig) -> Inputs:
             f"method {config.method} learns from labels, and these are of one class only; "
             "simclr, sdclr, bcl-i, bcl-d and moco need none"
         )
-    partner = own_path(config.split.replace("_D_b", "_D_i"))  # the published naming
-    if listed is not None and "_D_b" in config.split and partner.exists():
-        group_counts = np.bincount(data.labels[read_split(partner)], minlength=classes)
+    partner = own_path(config.split.replace("_D_b", "_D_i").replace("_BL_", "_LT_"))  # as published
+    if listed is not None and str(partner) != str(own_path(config.split)) and partner.exists():
+        of_partner = in_data(open_list(partner), data.labels, config.data)
+        group_counts = np.bincount(data.labels[of_partner], minlength=classes)
     _tell(config, data, counts)
-    return Inputs(
-        data.images[index], labels, index, counts, counts if group_counts is None else group_counts
-    )
+    images = taken(data.images, index)
+    return Inputs(images, labels, index, counts, counts if group_counts is None else group_counts)
+
+
+def taken(images: Any, index: np.ndarray) -> np.ndarray | Stored:
+    """Some of a data set's images: as an array, or still in their files."""
+    if isinstance(images, Stored):
+        return images.take(index)
+    return np.asarray(images[index])
 
 
 def _check_batches(config: RunConfig, images: int) -> None:

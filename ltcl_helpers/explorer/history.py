@@ -15,6 +15,7 @@ import torch
 from ..config import RunConfig
 from ..data import splits
 from ..data.images import read_arrays
+from ..data.stored import Stored
 from ..errors import ConfigError, DamagedFile
 from ..methods.memory import memorization_score
 from ..recipes import may_import
@@ -36,7 +37,7 @@ class History:
     index: np.ndarray | None = None  # int64 [N], positions in the data set
     class_names: tuple[str, ...] = ()
     group_counts: np.ndarray | None = None  # int64 [C], says which classes are many, medium, few
-    images: np.ndarray | None = None  # uint8 [N, 3, H, W]
+    images: np.ndarray | Stored | None = None  # uint8 [N, 3, H, W], large ones in their files
     no_images: str = ""  # why there are none, and what to do
     encoder: torch.nn.Module | None = None
     config: RunConfig | None = None
@@ -70,7 +71,8 @@ class History:
             return ("sample",), np.zeros(samples, np.int64), np.array([samples]), ["all"]
         counts = np.bincount(self.labels, minlength=len(self.class_names))
         groups = ["all"] * len(counts)
-        served = splits.served(counts if self.group_counts is None else self.group_counts)
+        rule = "thirds" if self.config is None else self.config.groups
+        served = splits.served(counts if self.group_counts is None else self.group_counts, rule)
         for group, members in served.items():
             for number in members:
                 groups[number] = group

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +240,10 @@ def features_of(history: History) -> np.ndarray | None:
     """What the final encoder makes of each image, [N, D]; or None without one."""
     if history.features is None and history.encoder is not None and history.images is not None:
         from ..probe.linear import features
+        from ..probe.streaming import embed_images
 
-        images = torch.from_numpy(history.images)
-        history.features = features(history.encoder, images).numpy()
+        embed = partial(features, history.encoder)
+        history.features = embed_images(embed, history.images).numpy()
     return history.features
 
 

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from ..data import splits
+from ..data.stored import Stored
 from ..pretrain.randomness import generator
 from ..recipes import load_method
 from ..views import make_views
@@ -16,12 +17,13 @@ from . import orders
 from .history import History
 
 QUALITY = 85  # of lossy WebP
+STORED_SIDE = 64  # pixels of the photos whose views are drawn
 VIEWED, VIEWS = 96, 8  # samples whose views a page holds, and so many views of each
 TAIL_VIEWED = 64  # of them so many of few classes at most
 END_VIEWED = 16  # of each order's first samples at most
 
 
-def side(images: np.ndarray) -> int:
+def side(images: np.ndarray | Stored) -> int:
     """Pixels of a thumbnail's side: the image's own up to 32, 48 where there is room."""
     return min(images.shape[2], 48 if len(images) <= 5000 else 32)
 
@@ -70,6 +72,8 @@ def draw_views(
     """
     config, pictured = history.config, history.images
     assert config is not None and pictured is not None
+    if isinstance(pictured, Stored):
+        pictured = pictured.resized(STORED_SIDE)  # of photos a page shows small ones
     kinds = load_method(config.method).VIEWS
     number = int(samples[0]) + (0 if row is None else row + 1)
     draws = [generator(config.seed, name, number) for name in ("explorer", "explorer boost")]

@@ -35,6 +35,7 @@ class BalancedCL(CrossEntropy):
         class_complement: bool = True  # prototypes stand for all classes in every batch
         average: Literal["L1", "L2", "L3"] = "L1"  # what of a class enters the denominator
         hidden: int = Field(512, ge=1, le=16_384)  # width of both projections
+        outputs: int = Field(128, ge=1, le=16_384)  # length of what they give
 
     def __init__(
         self,
@@ -44,13 +45,14 @@ class BalancedCL(CrossEntropy):
     ) -> None:
         super().__init__(encoder, config, class_counts)
         hidden = self.options.hidden
-        self.project_features = _projection(encoder.dim, hidden)
-        self.project_classes = _projection(encoder.dim, hidden)
+        outputs = self.options.outputs
+        self.project_features = _projection(encoder.dim, hidden, outputs)
+        self.project_classes = _projection(encoder.dim, hidden, outputs)
 
     def prototypes(self) -> Tensor:
-        """One unit vector per class, [C, 128]."""
-        projections = self._in_autocast(self.project_classes, self.head.weight)  # [C, 128]
-        return F.normalize(projections, dim=1)  # [C, 128]
+        """One unit vector per class, [C, outputs]."""
+        projections = self._in_autocast(self.project_classes, self.head.weight)  # [C, outputs]
+        return F.normalize(projections, dim=1)  # [C, outputs]
 
     def forward(self, batch: Batch) -> Tensor:
         """One loss per sample, [B]: the weighted sum of classification and contrast."""
@@ -61,9 +63,9 @@ class BalancedCL(CrossEntropy):
         classified, contrasted = features.split([count, 2 * count])  # [B, dim], [2B, dim]
 
         # The contrast, between the two other views of all samples and the prototypes.
-        projections = self._in_autocast(self.project_features, contrasted)  # [2B, 128]
-        unit = F.normalize(projections, dim=1)  # [2B, 128]
-        pairs = torch.stack(unit.chunk(2), 1)  # [B, 2, 128]
+        projections = self._in_autocast(self.project_features, contrasted)  # [2B, outputs]
+        unit = F.normalize(projections, dim=1)  # [2B, outputs]
+        pairs = torch.stack(unit.chunk(2), 1)  # [B, 2, outputs]
         contrast = balanced_contrastive(
             pairs,
             batch.labels,
@@ -82,11 +84,11 @@ class BalancedCL(CrossEntropy):
         return loss
 
 
-def _projection(dim: int, hidden: int) -> nn.Sequential:
+def _projection(dim: int, hidden: int, outputs: int) -> nn.Sequential:
     """From features, or class weights, to the space of the contrast."""
     return nn.Sequential(
         nn.Linear(dim, hidden),
         nn.BatchNorm1d(hidden),
         nn.ReLU(),
-        nn.Linear(hidden, 128),  # the length of SimCLR's projections, as published
+        nn.Linear(hidden, outputs),
     )

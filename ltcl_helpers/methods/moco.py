@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import RunConfig
+from ..errors import ConfigError
 from ..networks import Encoder
 from ..networks.batchnorm import split_batch_norms
 from ..recipes import MethodOptions
@@ -92,6 +93,19 @@ class MoCo(SimCLR):
         """
         self.shuffle.uniform_(generator=generator)
 
+    @classmethod
+    def check_ranks(cls, config: RunConfig, count: int) -> None:
+        """Groups of the batch norms must not be cut: each lies on one rank, in every batch."""
+        size = config.options["group_size"]
+        groups = max(1, config.batch_size // size)
+        even = config.batch_size % groups == 0 and groups % count == 0
+        if not even or not config.drop_last:
+            raise ConfigError(
+                f"method {config.method} has {groups} groups of batch norms in a batch of "
+                f"{config.batch_size}, which {count} ranks cannot share; give a batch_size and a "
+                f"group_size with a multiple of {count} groups of equal size, and drop_last=true"
+            )
+
     @torch.no_grad()
     def follow(self) -> None:
         """Move the slow twins towards their networks: parameters only, statistics are their own."""
@@ -105,8 +119,9 @@ class MoCo(SimCLR):
     def keys(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] to keys [B, 128] of length 1, through the key encoder."""
         network = nn.Sequential(self.key_encoder, self.key_head)
-        order = self.shuffle[: len(images)].argsort()  # [B], a permutation
-        shuffled = self._in_autocast(network, images[order])  # [B, 128]
+        whole = self.ranks.gather(images)  # [B, 3, H, W], as published where there are several
+        order = self.shuffle[: len(whole)].argsort()  # [B], a permutation
+        shuffled = self._in_autocast(network, whole[self.ranks.own(order)])  # [B, 128]
         back = order.argsort()  # [B], the permutation that undoes `order`
         keys = shuffled[back]  # [B, 128], in the order of the images again
         return F.normalize(keys, dim=1)  # [B, 128]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from .. import networks
 from ..config import RunConfig
+from ..networks.exchange import ONE
 from ..recipes import MethodOptions
 from .losses import nt_xent
 
@@ -39,6 +40,8 @@ class SimCLR(nn.Module):
     Attributes:
         autocast: the type in which encoder and head compute, such as torch.bfloat16. None is the
             type of their weights. The loss is never computed in less than float32.
+        ranks: the processes that train together. The views of a batch are of this one's rows, the
+            features of all.
     """
 
     VIEWS: tuple[str, ...] = ("simclr", "simclr")  # the kinds of views that a batch holds
@@ -58,6 +61,7 @@ class SimCLR(nn.Module):
         self.temperature = config.temperature
         self.options: Any = self.Options(**config.options)  # Any: each class declares its own
         self.autocast: torch.dtype | None = None  # `Training` sets what suits the device
+        self.ranks = ONE  # and whether others train with this process
 
     def trained(self) -> dict[str, nn.Module]:
         """What a run keeps, by file name: the encoder, without the head."""
@@ -67,6 +71,10 @@ class SimCLR(nn.Module):
     def rebuild(cls, name: str, config: RunConfig, weights: dict[str, Tensor]) -> nn.Module:
         """The network that `trained` gave by this name, to be filled with its stored weights."""
         return networks.build(config)
+
+    @classmethod
+    def check_ranks(cls, config: RunConfig, count: int) -> None:
+        """Raise a ConfigError where a run cannot be made on so many ranks; these always can."""
 
     def start_epoch(
         self,

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..config import RunConfig
 from .convolution import Conv
 
 MEAN = (0.485, 0.456, 0.406)  # ImageNet's, for CIFAR too, as published
@@ -101,11 +100,7 @@ class ResNet(Encoder):
                 layers.append(Block(outputs, outputs, stride=1))
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
             inputs = outputs
-
-        # As torchvision initialises its ResNets.
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Images float [B, 3, H, W] in [0, 1] to features [B, dim]."""
@@ -117,6 +112,13 @@ class ResNet(Encoder):
             x = layer(x)  # after the first, half as high and wide, with twice the channels
         features: Tensor = x.mean((2, 3))  # [B, dim], the mean over all places
         return features
+
+
+def initialise(encoder: nn.Module) -> None:
+    """Draw the convolutions' first weights, as torchvision initialises its ResNets."""
+    for module in encoder.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class ProjectionHead(nn.Module):
@@ -149,8 +151,3 @@ class ProjectionHead(nn.Module):
             if k < self.layers:
                 x = x.relu_()
         return x
-
-
-def build(config: RunConfig) -> ResNet:
-    """The encoder of a run; its initial weights come from torch's global generator."""
-    return ResNet(config.blocks, config.width, config.stem_stride)

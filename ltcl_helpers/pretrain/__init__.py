@@ -5,6 +5,7 @@ from .cuda_graphs import GraphedSteps
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
 from .loop import pretrain, resume
 from .randomness import generator, seed_for
+from .ranks import make_on_gpus
 from .schedule import batches, lr_factor, updates
 from .training import Training, make_method, make_optimizer
 
@@ -19,6 +20,7 @@ __all__ = [
     "generator",
     "lr_factor",
     "make_method",
+    "make_on_gpus",
     "make_optimizer",
     "pick_device",
     "pick_precision",

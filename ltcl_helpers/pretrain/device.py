@@ -48,13 +48,16 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
     return torch.bfloat16 if use_bf16 else None
 
 
-def describe_machine(device: torch.device, precision: torch.dtype | None) -> dict[str, object]:
+def describe_machine(
+    device: torch.device, precision: torch.dtype | None, ranks: int = 1
+) -> dict[str, object]:
     """What a result's last digits depend on."""
     name = f"cpu {platform.machine()}"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     default = str(torch.get_default_dtype()).removeprefix("torch.")  # float64 in some tests
-    return {
+    together = {"ranks": ranks} if ranks > 1 else {}
+    return together | {
         "device": name,
         "threads": torch.get_num_threads(),  # they decide the order of sums
         "precision": "bf16" if precision else default,

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from .. import runs
 from ..errors import ConfigError, TimeUp
 from ..files import write_json
+from ..networks.exchange import ONE, Ranks
 from .finite import Fault
 
 log = logging.getLogger(__name__)
@@ -56,12 +57,14 @@ class Keeper:
         folder: Path | None = None,
         deadline: float = math.inf,
         every: float = math.inf,
+        ranks: Ranks = ONE,
     ) -> None:
         self.identity = identity
         self.machine = machine
         self.folder = folder
         self.deadline = deadline
         self.every = every
+        self.ranks = ranks
         self.rows: list[list[float]] = []
         self.machines: list[dict[str, object]] = []
         self.started = time.monotonic()  # when this epoch began
@@ -101,12 +104,14 @@ class Keeper:
         now = time.monotonic()
         seconds = now - self.started
         self.rows.append([epoch, float(loss), lr, seconds])
-        log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, self.epochs, loss, seconds)
+        if self.ranks.is_first:
+            log.info("epoch %d of %d: loss %.4f, %.2f s", epoch, self.epochs, loss, seconds)
 
         # The next epoch takes as long as this one did, most likely.
-        over = epoch < self.epochs and now + seconds > self.deadline
+        # Of several ranks the first has the clock, and writes.
+        over = self.ranks.agree(epoch < self.epochs and now + seconds > self.deadline)
         due = now - self.saved >= self.every
-        if self.folder and (over or due):
+        if self.folder and self.ranks.is_first and (over or due):
             self._save(epoch, state())
         if over:
             raise TimeUp(
@@ -129,7 +134,7 @@ class Keeper:
             return
         words = f"{fault.what} not finite at step {fault.step} of epoch {epoch} (lr {fault.lr:g})"
         kept = ""
-        if self.folder:
+        if self.folder and self.ranks.is_first:
             positions = index[fault.samples].tolist()
             record = {"epoch": epoch} | fault._asdict() | {"samples": positions}
             write_json(self.folder / FAULT, record)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .. import runs
+from .. import networks, runs
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
+from ..networks.exchange import Ranks
 from ..recipes import AIM_OF
 from ..runs import Run
 from ..views import make_views
+from . import ranks
 from .aims import aimed_scores
 from .device import pick_device
 from .keeper import Keeper, deadline_of
@@ -47,21 +49,29 @@ def pretrain(
     """
     # Whatever is wrong is said before a folder is made.
     deadline = deadline_of(minutes)
+    if config.weights:
+        raise ConfigError("weights is set by `ltcl import-weights`; leave it out of a run")
+    networks.check(config)
     inputs = inputs or splits.select(config)
     pick_device(config.device)
     if out is None and minutes is not None:
         raise ConfigError("minutes needs out, a folder that keeps what is done by then")
 
+    together = ranks.join(config)
     if out is None:
-        training = Training(config, inputs)
-        keeper = Keeper({}, training.machine)
+        training = Training(config, inputs, ranks=together)
+        keeper = Keeper({}, training.machine, ranks=together)
         return _train(training, keeper)
     folder = Path(out)
+    if not together.is_first:
+        ranks.wait(together)
+        return _train_in(folder, config, inputs, deadline, together)
     runs.refuse_used(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with runs.lock(folder):  # from the first file on: of two at once, one makes the run
         runs.begin(folder, config)
-        return _train_in(folder, config, inputs, deadline)
+        ranks.wait(together)
+        return _train_in(folder, config, inputs, deadline, together)
 
 
 def resume(
@@ -84,12 +94,16 @@ def resume(
     config = runs.read_config(folder)
     if (folder / "DONE.json").exists():
         return _finished(folder, inputs)
+    together = ranks.join(config)
+    if not together.is_first:
+        inputs = inputs or splits.select(config)
+        return _train_in(folder, config, inputs, deadline, together)
     with runs.lock(folder):
         runs.sweep(folder)
         if (folder / "DONE.json").exists():  # another process finished it in between
             return _finished(folder, inputs)
         inputs = inputs or splits.select(config)
-        return _train_in(folder, config, inputs, deadline)
+        return _train_in(folder, config, inputs, deadline, together)
 
 
 def _finished(folder: Path, inputs: splits.Inputs | None) -> Run:
@@ -103,9 +117,15 @@ def _finished(folder: Path, inputs: splits.Inputs | None) -> Run:
     return run
 
 
-def _train_in(folder: Path, config: RunConfig, inputs: splits.Inputs, deadline: float) -> Run:
-    """Train what is left of the run in `folder`, which the caller holds."""
-    training = Training(config, inputs)
+def _train_in(
+    folder: Path,
+    config: RunConfig,
+    inputs: splits.Inputs,
+    deadline: float,
+    together: Ranks,
+) -> Run:
+    """Train what is left of the run in `folder`, which the caller holds, or the first rank does."""
+    training = Training(config, inputs, ranks=together)
     identity = training.identity()
     keeper = Keeper(
         identity,
@@ -113,9 +133,11 @@ def _train_in(folder: Path, config: RunConfig, inputs: splits.Inputs, deadline: 
         folder,
         deadline,
         every=training.checkpoint_seconds,
+        ranks=together,
     )
     run = _train(training, keeper)
-    runs.save(run, folder, keeper.machines, identity["data"])
+    if together.is_first:
+        runs.save(run, folder, keeper.machines, identity["data"])
     return run
 
 
@@ -131,7 +153,14 @@ def _train(training: Training, keeper: Keeper) -> Run:
 
         # Boosted: how strongly views differ follows each sample's score of the last epoch.
         draws = training.draws_of(epoch)
-        views, scores = make_views(config, memory.scores, draws, method.VIEWS, training.rarity)
+        views, scores = make_views(
+            config,
+            memory.scores,
+            draws,
+            method.VIEWS,
+            training.rarity,
+            training.ranks.rows,
+        )
 
         # One pass over the data, batch by batch; what is not finite goes no further.
         steps = training.steps(epoch)
@@ -144,7 +173,7 @@ def _train(training: Training, keeper: Keeper) -> Run:
         if config.boost in AIM_OF:  # what another aim says takes the place of the scores
             draw = training.generator("aim", 0)  # the same in every epoch
             aim = AIM_OF[config.boost]
-            memory.scores = aimed_scores(aim, method, training.images, draw)
+            memory.scores = aimed_scores(aim, method, training.held(config.boost), draw)
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
 
     # A run of no epochs is the baseline of an untrained encoder.

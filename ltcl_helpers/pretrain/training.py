@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from .. import networks
 from ..config import RunConfig
 from ..data import splits
+from ..errors import ConfigError
 from ..methods.memory import MomentumLoss
 from ..methods.simclr import Batch, SimCLR
-from ..recipes import load_method
+from ..networks.exchange import ONE, Ranks
+from ..recipes import AIM_OF, load_method
 from ..runs import Run
 from ..runs.run import HEAD
 from ..views import Views
-from . import finite
+from . import finite, sources
 from .cuda_graphs import GraphedSteps, Step, set_lr
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
 from .finite import Done, Fault
@@ -34,6 +36,7 @@ class Training:
         inputs: its images, labels and class counts.
         method: the method to train, instead of the configuration's own; golden replays give one
             with weights of theirs.
+        ranks: the processes that train together.
 
     Attributes:
         images: uint8 [N, 3, H, W], on the device as all else.
@@ -53,16 +56,14 @@ class Training:
         config: RunConfig,
         inputs: splits.Inputs,
         method: SimCLR | None = None,
+        ranks: Ranks = ONE,
     ) -> None:
         self.config = config
         self.inputs = inputs
         self.device = pick_device(config.device)
         use_full_float32()  # a GPU's default would round products to 10 bits
         precision = pick_precision(config.precision, self.device)
-        self.machine = describe_machine(self.device, precision)
-
-        # The whole training set, on the device: no batch is copied from the host.
-        self.images = torch.from_numpy(inputs.images).to(self.device)
+        self.machine = describe_machine(self.device, precision, ranks.count)
         self.labels = torch.from_numpy(inputs.labels).to(self.device)
 
         # Networks may compute in bf16, the loss never does.
@@ -71,6 +72,14 @@ class Training:
         self.method.autocast = precision
         self.method.to(self.device)
         self.method.to(memory_format=torch.channels_last)  # faster convolutions
+        self.ranks = self.method.ranks = ranks
+        ranks.join(self.method)
+
+        # The whole training set, on the device; images that stay in files are decoded ahead.
+        views = len(self.method.VIEWS)
+        self.images = sources.on_device(inputs.images, config, views, ranks.rows, self.device)
+        if config.boost in AIM_OF:
+            self.held(config.boost)  # complains now, not after an epoch
         self.optimizer = make_optimizer(self.method, config)
 
         # The history of every sample's loss, and what steers its views.
@@ -87,14 +96,16 @@ class Training:
         self._choose_steps()
 
     def _choose_steps(self) -> None:
-        """Let steps go through CUDA graphs on a GPU, and be called as they are elsewhere."""
+        """Let steps go through CUDA graphs where all they need lies on one GPU."""
         self.run_step: Callable[[Step, Tensor], Tensor] = _run_plainly
-        if self.device.type == "cuda":
+        held = isinstance(self.images, Tensor) and self.ranks.count == 1
+        if held and self.device.type == "cuda":
             self.run_step = GraphedSteps(self.optimizer, self.draws)
 
     def steps(self, epoch: int) -> Iterator[tuple[Tensor, float]]:
         """Index int64 [B], on the device, and learning rate of each update of epoch 1, 2, ..."""
-        return updates(self.config, len(self.labels), epoch, self.device)
+        steps = updates(self.config, len(self.labels), epoch, self.device)
+        return sources.ahead(self.images, steps, generator(self.config.seed, "crops", epoch))
 
     def epoch(self, steps: Iterable[tuple[Tensor, float]], views: Views, scores: Tensor) -> Tensor:
         """One pass over the data; `method.start_epoch` comes before it.
@@ -114,15 +125,19 @@ class Training:
         self.trail = []
 
         def step(index: Tensor) -> Tensor:
-            images = self.images[index]  # uint8 [B, 3, H, W]
-            drawn = views(images, self.scores[index])  # each float [B, 3, H, W] in [0, 1]
+            own = self.ranks.own(index)  # [b], this rank's rows; of one rank all of them
+            images = self.images[own]  # uint8 [b, 3, H, W], or the crops of its views
+            drawn = views(images, self.scores[index])  # each float [b, 3, H, W] in [0, 1]
             batch = Batch(index, self.labels[index], drawn)
 
-            # One value per sample, [B]: the memory keeps each, the mean is the published loss.
+            # One value per sample, [B], on every rank: the memory keeps each, the mean is the
+            # published loss.
             loss: Tensor = self.method(batch)
             self.memory.update(index, loss)
             self.optimizer.zero_grad(set_to_none=True)
-            loss.mean().backward()
+            share = self.ranks.own(loss).sum() / len(loss)  # of the mean; of one rank all of it
+            share.backward()
+            self.ranks.sum_gradients(self.method.parameters())
             self.optimizer.step()
             return loss.detach().sum()
 
@@ -131,7 +146,21 @@ class Training:
             total = total + self.run_step(step, index)  # a new tensor: the trail keeps each
             seen += len(index)
             self.trail.append(Done(total, index, lr))
+        self.ranks.average_statistics(self.method)
         return total / seen
+
+    def held(self, boost: str) -> Tensor:
+        """All images uint8 [N, 3, H, W], for an aim that looks at all of them after each epoch.
+
+        Raises:
+            ConfigError: where they stay in files, or several ranks train.
+        """
+        if not isinstance(self.images, Tensor) or self.ranks.count > 1:
+            raise ConfigError(
+                f"boost {boost} looks at all images after every epoch, which needs them in memory "
+                "and one rank; for a pack or several ranks take boost=memory"
+            )
+        return self.images
 
     def fault(self) -> Fault | None:
         """What of the last epoch was not finite, if anything: a step's losses, or the weights."""
@@ -195,12 +224,13 @@ class Training:
         """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
         self.method.train()
         with torch.no_grad():
-            for index in batches(len(self.images), self.config, 0):  # in an order that no epoch has
-                images = self.images[index] / 255  # float [B, 3, H, W] in [0, 1]
+            for index in batches(len(self.labels), self.config, 0):  # in an order that no epoch has
+                images = sources.whole(self.images, index) / 255  # float [B, 3, H, W] in [0, 1]
                 self.method.project(images)
 
     def finished(self, rows: list[list[float]]) -> Run:
         """The run that this training made; `rows` are its epochs as the keeper wrote them down."""
+        self.ranks.leave()
         kept = self.method.trained() | {HEAD: self.method.head}
         for network in kept.values():
             network.cpu().eval()

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=["choices"],
     submod_attrs={
         "classifier": ["classifier_rows"],
+        "finetune": ["fine_tune"],
         "groups": ["group_report"],
         "linear": ["ProbeResult", "features", "fit_bcl", "linear_probe", "measure", "pixels"],
         "lists": ["LabelledList", "labelled_lists", "validation_list"],

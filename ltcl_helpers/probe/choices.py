@@ -9,11 +9,12 @@ from ..errors import ConfigError
 from ..recipes import RECIPES
 
 ON_FEATURES = ("bcl", "logistic", "knn")  # protocols that need features and labels only
-PROBES = (*ON_FEATURES, "sdclr")  # sdclr needs the images, too
+PROBES = (*ON_FEATURES, "sdclr", "finetune")  # the last two need the images, too
 CLASSIFIER = "classifier"  # the run's own, trained with labels: nothing is probed
 PROTOCOLS = (*PROBES, CLASSIFIER)
 FEATURES = ("encoder", "pruned", "pixels")  # pixels are a baseline that has learned nothing
-NAMED_SHOTS = ("full", "1%")  # beside numbers per class; protocol sdclr knows no others
+NAMED_SHOTS = ("full", "10%", "1%")  # beside numbers per class
+SDCLR_SHOTS = ("full", "1%")  # all that protocol sdclr knows
 RULES = splits.RULES  # who is many, medium and few
 OWN_LABELS = "own labels"  # the shots of a classifier's rows
 # Networks that only some methods keep, by the name of what asks for them.
@@ -48,7 +49,7 @@ def check_probes(
     protocols: Sequence[str],
     features: Sequence[str],
     shots: Sequence[str],
-    groups: str = "thirds",
+    groups: str | None = None,
 ) -> None:
     """Raise a ConfigError unless every combination of these can be probed."""
     for protocol in protocols:
@@ -57,12 +58,15 @@ def check_probes(
         check_choice("features", kind, FEATURES)
     for number in shots:
         check_shots(number)
-        if "sdclr" in protocols and number not in NAMED_SHOTS:
+        if "sdclr" in protocols and number not in SDCLR_SHOTS:
             raise ConfigError(
                 f"shots is {number!r}, but protocol sdclr has rates for "
-                f"{' and '.join(NAMED_SHOTS)} only; for others use --protocol bcl"
+                f"{' and '.join(SDCLR_SHOTS)} only; for others use --protocol bcl"
             )
-    check_choice("groups", groups, RULES)
+    if "finetune" in protocols and "pixels" in features:
+        raise ConfigError("protocol finetune trains an encoder; give --features encoder or pruned")
+    if groups is not None:  # else it is the run's own
+        check_choice("groups", groups, RULES)
 
 
 def check_run(method: str, protocols: Sequence[str], features: Sequence[str]) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from ..data import splits
-from ..data.images import as_tensors, check_same, check_test, read_classes, read_test
+from ..data.images import check_same, check_test, read_classes, read_test
 from ..runs import Run
 from .choices import CLASSIFIER, OWN_LABELS
 from .groups import result_rows
 from .linear import features, measure
 from .run import about_run, untested
+from .streaming import embed_images
 
 
 def classifier_rows(
-    folder: str | Path, test: str | None = None, groups: str = "thirds"
+    folder: str | Path, test: str | None = None, groups: str | None = None
 ) -> pd.DataFrame:
     """Test a finished supervised run with the classifier it trained; rows as `probe_run` gives.
 
@@ -36,19 +38,19 @@ def classifier_rows(
     train = read_classes(config.data, "train", config.root)
     check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train, config.root)
-    held_out = as_tensors(read_test(test, train, config.root))
+    held_out = read_test(test, train, config.root)
 
     # Without compensation for the class sizes, which is of the training loss only.
-    test_x = features(run.encoder, held_out.images)  # [M, D]
+    test_x = embed_images(partial(features, run.encoder), held_out.images)  # [M, D]
     with torch.no_grad():
         logits = classifier(test_x)  # [M, C]
-    result = measure(logits, held_out.labels)
+    result = measure(logits, torch.from_numpy(held_out.labels))
 
     # The classifier was trained on the images of pre-training: these are its labelled list.
     about = about_run(config, "encoder") | {
         "test": test,
         "protocol": CLASSIFIER,
-        "groups": groups,
+        "groups": groups or config.groups,
         "untested": untested(held_out),
         "shots": OWN_LABELS,
         "list": "training split",

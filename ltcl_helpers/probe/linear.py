@@ -18,6 +18,8 @@ WEIGHT_DECAY = 5e-6
 EPOCHS = 500
 BATCH = 1000
 NEIGHBOURS = 200  # that vote in protocol "knn"
+BYTES = 2**23  # of images, uint8, that go through an encoder at once: 55 of 224x224
+KNN_MEMORY = 256  # MiB of distances that protocol "knn" holds at once
 KNN_TEMPERATURE = 0.1  # the smaller, the more the nearest neighbour decides
 
 
@@ -34,10 +36,11 @@ def features(encoder: nn.Module, images: Tensor, device: str = "cpu") -> Tensor:
     """Features float32 [N, D] of uint8 images [N, 3, H, W]: no augmentation, eval mode."""
     encoder = encoder.eval().to(device)
     encoder = encoder.to(memory_format=torch.channels_last)  # as in training: faster convolutions
+    at_once = max(1, min(1000, BYTES // images[:1].numel()))
     parts = []
-    for part in images.split(1000):  # a part's activations must fit into memory
+    for part in images.split(at_once):  # a part's activations must fit into memory
         part = part.to(device, memory_format=torch.channels_last)
-        embedded = encoder(part / 255)  # [1000, D]
+        embedded = encoder(part / 255)  # [at_once, D]
         parts.append(embedded.cpu())
     return torch.cat(parts)
 
@@ -142,6 +145,7 @@ def _knn(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tenso
 
     A neighbour votes for its class with exp(cosine / temperature); all vote where N is below 200.
     """
+    from sklearn import config_context
     from sklearn.neighbors import KNeighborsClassifier
 
     def votes(distances: np.ndarray) -> np.ndarray:
@@ -151,7 +155,8 @@ def _knn(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tenso
     neighbours = min(NEIGHBOURS, len(x))
     model = KNeighborsClassifier(neighbours, weights=votes, algorithm="brute", metric="cosine")
     model.fit(x.numpy(), y.numpy())
-    known = torch.from_numpy(model.predict_proba(test_x.numpy()))  # [M, classes in y]
+    with config_context(working_memory=KNN_MEMORY):  # distances [M, N], a part at a time
+        known = torch.from_numpy(model.predict_proba(test_x.numpy()))  # [M, classes in y]
 
     # A class without a training image gets no vote.
     shares = torch.zeros(len(test_x), classes, dtype=x.dtype)

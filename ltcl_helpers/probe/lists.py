@@ -10,12 +10,14 @@ import numpy as np
 from ..config import RunConfig
 from ..data import splits
 from ..data.downloads import published_lists
+from ..data.lists import read_list
 from ..errors import ConfigError
 from ..files import sha256
 from ..paths import own_path
 from ..runs import Run
 from .choices import check_enough, check_shots
 
+SHARES = {"1%": 9, "10%": 90}  # thousandths of the smallest class: a tenth is held out first
 DRAWN_LISTS = 5  # as many as are published for each number of shots
 ALL_IMAGES = "trainIdxList.npy"  # the end of the name of a published list for shots "full"
 VALIDATION = "valIdxList.npy"  # the end of the name of a published validation list
@@ -54,14 +56,14 @@ def labelled_lists(
         where: the folder of the list files, if they do not lie beside the split.
     """
     check_shots(shots)
-    found = _find_lists(run.config, shots, len(labels), where)
+    found = _find_lists(run.config, shots, labels, where)
     if found:
         return found
     if shots == "full":
         everything = np.arange(len(labels))
         return [LabelledList("train part", everything, "drawn")]
-    if shots == "1%":
-        return [_first_of_each_class(run, labels)]
+    if shots in SHARES:
+        return [_first_of_each_class(run, labels, SHARES[shots])]
 
     # A number per class, drawn with five seeds.
     check_enough(shots, np.bincount(labels).tolist())
@@ -74,10 +76,10 @@ def labelled_lists(
     return lists
 
 
-def _first_of_each_class(run: Run, labels: np.ndarray) -> LabelledList:
-    """The list of 1 %: a prefix of pre-training's lists, as published, 4 of 450 or 45 of 4500."""
+def _first_of_each_class(run: Run, labels: np.ndarray, share: int) -> LabelledList:
+    """A prefix of pre-training's lists; 1 % as published, 4 of 450 or 45 of 4500."""
     smallest = int(np.bincount(labels).min())
-    per_class = max(1, smallest * 9 // 1000)
+    per_class = max(1, smallest * share // 1000)
     drawn = splits.few_shot(labels, per_class, run.config.drawn_with)
     return LabelledList(f"first {per_class} per class", drawn, "drawn")
 
@@ -93,7 +95,7 @@ def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> 
         labels: int64 [N], of the whole training part.
         where: as for `labelled_lists`.
     """
-    found = _find_lists(run.config, "validation", len(labels), where)
+    found = _find_lists(run.config, "validation", labels, where)
     if found:
         return found[0]
     smallest = int(np.bincount(labels).min())
@@ -137,7 +139,7 @@ def _unseen(
 def _find_lists(
     config: RunConfig,
     shots: str,
-    images: int,
+    labels: np.ndarray,
     where: Path | None,
 ) -> list[LabelledList]:
     """The list files for a number of shots, or for "validation"; none without a split file.
@@ -145,6 +147,8 @@ def _find_lists(
     They are known by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it.
     """
     split = own_path(config.split)
+    if split.suffix == ".txt":
+        return _find_text_lists(config, shots, labels, where)
     has_file = config.split not in splits.DRAWN and "split" in split.stem
     if not has_file and where is None:
         return []
@@ -156,8 +160,8 @@ def _find_lists(
     if where and not paths:
         raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
     _check_one_data_set(paths, shots, where)
-    published = {entry["sha256"] for entry in published_lists().values()}
-    return [_read_list(path, images, published) for path in paths]
+    published = _published()
+    return [_read_list(path, len(labels), published) for path in paths]
 
 
 def _pattern_of(stem: str, shots: str) -> str:
@@ -194,3 +198,33 @@ def _read_list(path: Path, images: int, published: set[str]) -> LabelledList:
     if index.max() >= images:
         raise ConfigError(f"{path.name} has positions beyond the {images} images")
     return LabelledList(path.name, index, source)
+
+
+def _find_text_lists(
+    config: RunConfig, shots: str, labels: np.ndarray, where: Path | None
+) -> list[LabelledList]:
+    """Text lists by their published names, beside the split or in `where`; none for "full"."""
+    patterns = {
+        "1%": "*sub_balance_train_0.01.txt",
+        "10%": "*sub_balance_train_0.1.txt",
+        "validation": "*_val.txt",
+    }
+    if shots == "full":
+        return []
+    pattern = patterns.get(shots, f"*_test_{shots}shot.txt")
+    folder = own_path(where or Path(config.split).parent)
+    files = sorted(folder.glob(pattern))
+    if where and not files:
+        raise ConfigError(f"{where} holds no {pattern} for shots {shots}")
+    found = []
+    for path in files:
+        index = splits.in_data(read_list(path), labels, config.data)
+        source = "published" if sha256(path) in _published() else "drawn"
+        found.append(LabelledList(path.name, index, source))
+    return found
+
+
+def _published() -> set[str]:
+    """The sha256 of every published list."""
+    books = [*published_lists().values(), *published_lists("large-splits").values()]
+    return {entry["sha256"] for entry in books if "sha256" in entry}

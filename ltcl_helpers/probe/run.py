@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,21 @@ import torch
 from torch.nn import functional as F
 
 from ..config import RunConfig
-from ..data import ImageArrays, ImageSet, read_arrays, splits
+from ..data import ImageArrays, read_arrays, splits
 from ..data.folders import listed
-from ..data.images import as_tensors, check_test, read_test
+from ..data.images import check_test, read_test
+from ..data.stored import Stored
 from ..errors import ConfigError
+from ..networks import Encoder
 from ..pretrain import pick_device, use_full_float32
 from ..runs import Run
 from .choices import PROBES, check_choice, check_probes
+from .finetune import EPOCHS, OTHER_EPOCHS, fine_tune
 from .groups import result_rows
 from .linear import ProbeResult, features, linear_probe, measure, pixels
 from .lists import LabelledList, labelled_lists, validation_list
-from .sdclr import SCHEDULES, Embed, fit_sdclr
+from .sdclr import SCHEDULES, fit_sdclr
+from .streaming import Embed, embed_images, in_memory
 
 log = logging.getLogger(__name__)
 Listed = tuple[str, LabelledList]  # the shots that were asked for, and a list of them
@@ -35,7 +40,7 @@ def probe_run(
     test: str | None = None,
     protocol: str = "bcl",
     kind: str = "encoder",
-    groups: str = "thirds",
+    groups: str | None = None,
 ) -> pd.DataFrame:
     """Probe a finished run; one row per list and group, as stored in probe.parquet.
 
@@ -48,14 +53,21 @@ def probe_run(
         kind: the features. "encoder" is the run's own, "pruned" is SDCLR's pruned branch, and
             "pixels" are the raw images, a baseline that has learned nothing.
         groups: the rule of `splits.groups` that says who is many, medium and few: "thirds" or
-            "counts".
+            "counts"; the run's own when None.
     """
     check_choice("protocol", protocol, PROBES)
     check_probes([protocol], [kind], shots, groups)
     run = Run.load(folder)
     config = run.config
+    groups = groups or config.groups
     test = test or config.data
     train, held_out = _both_parts(run, test)
+
+    if kind == "pixels" and isinstance(train.images, Stored):
+        raise ConfigError(
+            f"features pixels of {config.data} are {3 * train.images.side**2:,} numbers an image; "
+            "give --features encoder"
+        )
 
     # The labelled lists: one, or several, for each of the shots.
     where = Path(lists) if lists else None
@@ -71,6 +83,8 @@ def probe_run(
         found = _without(found, validation)  # images that choose the epoch must not teach
         device = pick_device(config.device)
         results = _sdclr_results(embed, train, held_out, found, validation, device)
+    elif protocol == "finetune":
+        results = _finetune_results(run, kind, train, held_out, found)
     else:
         results = _feature_results(embed, train, held_out, found, protocol)
 
@@ -86,7 +100,7 @@ def probe_run(
     return pd.DataFrame(rows)
 
 
-def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
+def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
     """The training part, which must be the run's still, and a test part of the same classes."""
     config = run.config
     train = read_arrays(config.data, "train", config.root)
@@ -102,7 +116,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageSet]:
             f"images of the test part of {test} are {_sides(theirs)}, those of training are "
             f"{_sides(ours)}; give both one size, as in folder:PATH@{ours[0]}"
         )
-    return train, as_tensors(held_out)
+    return train, held_out
 
 
 def _sides(shape: tuple[int, ...]) -> str:
@@ -111,7 +125,7 @@ def _sides(shape: tuple[int, ...]) -> str:
     return f"{width} x {height} pixels"
 
 
-def untested(test: ImageSet) -> str:
+def untested(test: ImageArrays) -> str:
     """The names of the classes without a test image, which are in no mean; often none."""
     counts = np.bincount(test.labels, minlength=len(test.class_names))
     return listed([test.class_names[k] for k in np.flatnonzero(counts == 0)])
@@ -173,44 +187,68 @@ def about_run(config: RunConfig, kind: str) -> dict[str, object]:
 def _feature_results(
     embed: Embed,
     train: ImageArrays,
-    test: ImageSet,
+    test: ImageArrays,
     lists: list[Listed],
     protocol: str,
 ) -> Iterator[ProbeResult]:
     """Each list's probe on features that are computed once for all lists."""
     positions = [labelled.index for _, labelled in lists]
     used = np.unique(np.concatenate(positions))  # sorted, each once
-    train_x = embed(torch.from_numpy(train.images[used]))  # [images used, D]
-    test_x = embed(test.images)  # [M, D]
+    train_x = embed_images(embed, train.images, used)  # [images used, D]
+    test_x = embed_images(embed, test.images)  # [M, D]
+    test_y = torch.from_numpy(test.labels)  # [M]
     classes = len(train.class_names)
     for index in positions:
         rows = torch.from_numpy(np.searchsorted(used, index))  # [n], of `train_x`
         labels = torch.from_numpy(train.labels[index])  # [n]
-        yield linear_probe(train_x[rows], labels, test_x, test.labels, protocol, classes=classes)
+        yield linear_probe(train_x[rows], labels, test_x, test_y, protocol, classes=classes)
+
+
+def _finetune_results(
+    run: Run,
+    kind: str,
+    train: ImageArrays,
+    test: ImageArrays,
+    lists: list[Listed],
+) -> Iterator[ProbeResult]:
+    """Each list's network, fine-tuned as a whole."""
+    device = pick_device(run.config.device)
+    use_full_float32()  # as in training
+    classes = len(train.class_names)
+    encoder = run.network(kind)
+    assert isinstance(encoder, Encoder)
+    for shots, labelled in lists:
+        images = splits.taken(train.images, labelled.index)
+        labels = torch.from_numpy(train.labels[labelled.index])  # [n]
+        epochs = EPOCHS.get(shots, OTHER_EPOCHS)
+        model = fine_tune(encoder, images, labels, classes, run.config, device, epochs)
+        embed = partial(features, model, device=str(device))
+        logits = embed_images(embed, test.images)  # [M, C]
+        yield measure(logits, torch.from_numpy(test.labels))
 
 
 def _sdclr_results(
     embed: Embed,
     train: ImageArrays,
-    test: ImageSet,
+    test: ImageArrays,
     lists: list[Listed],
     validation: np.ndarray,
     device: torch.device,
 ) -> Iterator[ProbeResult]:
     """Each list's probe as in the SDCLR paper; `validation` are positions in the training part."""
     classes = len(train.class_names)
-    test_x = embed(test.images)  # [M, D]
+    test_x = embed_images(embed, test.images)  # [M, D]
 
     # The images that choose the epoch, for all lists.
-    validation_images = torch.from_numpy(train.images[validation])
+    validation_images = in_memory(train.images, validation, "protocol sdclr")
     validation_x = embed(validation_images).to(device)
     validation_y = torch.from_numpy(train.labels[validation]).to(device)
     held_out = (validation_x, validation_y)
 
     for shots, labelled in lists:
-        images = torch.from_numpy(train.images[labelled.index]).to(device)
+        images = in_memory(train.images, labelled.index, "protocol sdclr").to(device)
         labels = torch.from_numpy(train.labels[labelled.index]).to(device)
         schedule = SCHEDULES[shots]
         weight, bias = fit_sdclr(embed, images, labels, held_out, classes, schedule)
         logits = F.linear(test_x, weight.cpu(), bias.cpu())  # [M, C]
-        yield measure(logits, test.labels)
+        yield measure(logits, torch.from_numpy(test.labels))

@@ -6,7 +6,6 @@ Numbers of this protocol and of "bcl" belong in different tables (docs/differenc
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,9 +15,9 @@ from torch.nn import functional as F
 from torch.nn.functional import pad
 
 from ..pretrain import generator
+from .streaming import Embed
 
 log = logging.getLogger(__name__)
-Embed = Callable[[Tensor], Tensor]  # images uint8 [N, 3, H, W] to features [N, D]
 
 
 class Schedule(NamedTuple):

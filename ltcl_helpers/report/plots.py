@@ -39,12 +39,12 @@ STYLE: dict[Any, Any] = {  # matplotlib's own type lists every name
 plt.rcParams.update(STYLE)
 
 
-def class_sizes(class_counts: np.ndarray, ax: Axes | None = None) -> Axes:
+def class_sizes(class_counts: np.ndarray, ax: Axes | None = None, rule: str = "thirds") -> Axes:
     """Bars of images per class, sorted, coloured by many / medium / few."""
     ax = ax or plt.subplots(figsize=(6, 3))[1]
     counts = np.asarray(class_counts)
     rank = np.argsort(np.argsort(-counts, kind="stable"))
-    for name, members in splits.groups(counts).items():
+    for name, members in splits.groups(counts, rule).items():
         ax.bar(rank[members], counts[members], color=COLOURS[name], label=f"{name} classes")
     ax.set(xlabel="class, by size", ylabel="images")
     ax.legend(frameon=False)
@@ -99,11 +99,15 @@ def group_bars(reports: Mapping[str, Mapping[str, float]], ax: Axes | None = Non
 
 
 def group_curves(
-    epochs: Sequence[int], values: np.ndarray, labels: np.ndarray, group_counts: np.ndarray
+    epochs: Sequence[int],
+    values: np.ndarray,
+    labels: np.ndarray,
+    group_counts: np.ndarray,
+    rule: str = "thirds",
 ) -> Axes:
     """Mean of per-sample values [epochs, N] over the samples of each group, along the epochs."""
     ax = plt.subplots(figsize=(6, 3))[1]
-    for name, members in splits.groups(group_counts).items():
+    for name, members in splits.groups(group_counts, rule).items():
         mean = np.asarray(values, np.float32)[:, np.isin(labels, members)].mean(1)
         style: dict[str, Any] = dict(marker=MARKERS[name], markevery=5, ms=4, color=COLOURS[name])
         ax.plot(epochs, mean, LINES[name], label=name, **style)

@@ -176,7 +176,7 @@ def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     tables = []
     for run in map(Run.load, folders(where)):
         config, counts = run.config, run.group_counts.numpy()
-        few_classes = splits.groups(counts)["few"]  # none of fewer than three
+        few_classes = splits.groups(counts, config.groups)["few"]  # none of fewer than three
         if not run.epochs_kept or np.ptp(counts) == 0 or not len(few_classes):
             continue
         kind = config.split if config.split in splits.DRAWN else Path(config.split).stem

@@ -77,7 +77,8 @@ class Run:
         index = self.index.numpy()
         check_same(data.classes, index, self.labels.numpy(), self.config.data)
         counts = (self.class_counts.numpy(), self.group_counts.numpy())
-        inputs = splits.Inputs(np.asarray(data.images[index]), data.labels[index], index, *counts)
+        images = splits.taken(data.images, index)
+        inputs = splits.Inputs(images, data.labels[index], index, *counts)
         self.refuse_other_data(splits.data_digest(inputs))
         return inputs
 
@@ -170,7 +171,7 @@ def begin(folder: Path, config: RunConfig) -> None:
     files.write_json(folder / "config.json", config.model_dump(mode="json"))
 
 
-def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str) -> None:
+def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str, **facts: Any) -> None:
     """Write the files of a run that is over into a folder, DONE.json last; it is the run's now.
 
     Args:
@@ -178,6 +179,7 @@ def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str) -> N
         folder: begun by `begin`, so it holds the config.json.
         machines: that the run was made on, one after the other.
         data: the digest of what it learned from.
+        facts: what else DONE.json is to say.
     """
     run.folder = folder
     files.write_parquet(folder / "history.parquet", run.history)
@@ -193,7 +195,7 @@ def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str) -> N
         files.write_bytes(folder / f"{name}.safetensors", save_tensors(weights, about))
     split = splits.split_digest(arrays["index"])
     digests = {"config_sha256": run.config.digest(), "split_sha256": split, "data_sha256": data}
-    seal(folder, *written, **digests, machines=machines)
+    seal(folder, *written, **digests, machines=machines, **facts)
     run.done = read_done(folder)
     sweep(folder)
 
@@ -204,8 +206,7 @@ def _about(config: RunConfig) -> dict[str, str]:
         "input": "(x - mean) / std with x in [0, 1]",
         "mean": networks.MEAN,
         "std": networks.STD,
-        "network": f"torchvision ResNet keys, blocks {config.blocks}, width {config.width}; "
-        f"conv1 3x3 stride {config.stem_stride} without bias, maxpool and fc identity",
+        "network": networks.layout(config),
     }
     # One key: safetensors writes several in random order, and equal runs are equal files here.
     return {"encoder": json.dumps(about)}

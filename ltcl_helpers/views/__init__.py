@@ -4,15 +4,21 @@ from . import autoaugment, randaugment
 from .autoaugment import autoaugment_view
 from .boosting import Views, boost_scores, boost_strength, make_views, strength_of
 from .randaugment import rand_augment
-from .simclr import apply_view, draw_view_parameters, simclr_view
+from .share import Cut, Share
+from .simclr import CIFAR, Look, apply_view, draw_crops, draw_view_parameters, simclr_view
 
 __all__ = [
+    "CIFAR",
+    "Cut",
+    "Look",
+    "Share",
     "Views",
     "apply_view",
     "autoaugment",
     "autoaugment_view",
     "boost_scores",
     "boost_strength",
+    "draw_crops",
     "draw_view_parameters",
     "make_views",
     "rand_augment",

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from .randaugment import CODE, apply_operation, check_images
+from .share import Share
 
 BLENDS = ("Contrast", "Color", "Brightness", "Sharpness")
 # The values of operations at strength 0 and 1. Those of the blends are in `_value`.
@@ -48,21 +49,30 @@ class AutoAugmentParameters(NamedTuple):
     hole: Tensor  # [B, 2] int64, row and column of the centre of Cutout's square
 
 
-def autoaugment_view(images: Tensor, generator: torch.Generator) -> Tensor:
+def autoaugment_view(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    crop: bool = True,
+    share: Share | None = None,
+) -> Tensor:
     """Crop from the padded image, flip, AutoAugment, Cutout (Cubuk et al. 2019; DeVries 2017).
 
     Args:
         images: [B, 3, H, W], uint8 or float in [0, 1]. At 32x32 the padding has 4 pixels, and
             Cutout's black square 16x16.
         generator: on the images' device.
+        crop: False leaves out crop and flip.
+        share: of which batch the images are some rows; None: they are all of it.
 
     Returns:
         [B, 3, H, W] in [0, 1], not normalised, in torch's default type (float32).
     """
     check_images(images)
     count, _, height, width = images.shape
-    parameters = draw_autoaugment(count, height, width, generator)
-    return apply_autoaugment_view(images, parameters)
+    share = share or Share(count, slice(0, count))
+    parameters = draw_autoaugment(share.total, height, width, generator)
+    return apply_autoaugment_view(images, share.of(parameters), crop)
 
 
 def draw_autoaugment(
@@ -93,14 +103,17 @@ def draw_autoaugment(
     )
 
 
-def apply_autoaugment_view(images: Tensor, parameters: AutoAugmentParameters) -> Tensor:
+def apply_autoaugment_view(
+    images: Tensor, parameters: AutoAugmentParameters, crop: bool = True
+) -> Tensor:
     """Apply drawn choices: images as for `autoaugment_view`, the same result and errors."""
     check_images(images)
     if images.dtype == torch.uint8:
         levels = images.to(torch.get_default_dtype())
     else:
         levels = (images * 255).round()
-    levels = _crop(levels, parameters.corner, parameters.flip)  # [B, 3, H, W]
+    if crop:
+        levels = _crop(levels, parameters.corner, parameters.flip)  # [B, 3, H, W]
 
     # Each policy is two operations, one after the other.
     table = policies(str(images.device))

@@ -11,19 +11,23 @@ from torch import Tensor
 from ..config import RunConfig
 from ..recipes import AIMS, CONTROLS, ORACLES
 from .autoaugment import autoaugment_view
+from .classified import randaugment_view
 from .randaugment import MOST, rand_augment
-from .simclr import simclr_view
+from .share import Cut, Share, whole
+from .simclr import Look, simclr_view
 
 AIM_CONTROLS = [CONTROLS[aim] for aim in AIMS]
 # Images [B, 3, H, W] and their scores [B] to the views of the batch.
 Views = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-# Images [B, 3, H, W] and a generator to one view of each.
-MakeView = Callable[[Tensor, torch.Generator], Tensor]
+# Images [B, 3, H, W], a generator and what else a kind takes to one view of each.
+MakeView = Callable[..., Tensor]
 KINDS: dict[str, MakeView] = {
     "simclr": simclr_view,
     "crop": partial(simclr_view, colour=False),
     "autoaugment": autoaugment_view,
+    "randaugment": randaugment_view,
 }
+LOOKS = ("simclr", "crop", "randaugment")  # the kinds that a run's `Look` says something about
 
 
 def make_views(
@@ -32,6 +36,7 @@ def make_views(
     generators: Sequence[torch.Generator],
     kinds: Sequence[str] = ("simclr", "simclr"),
     rarity: Tensor | None = None,
+    cut: Cut = whole,
 ) -> tuple[Views, Tensor]:
     """The view function of an epoch and the scores [N] that steer it.
 
@@ -44,13 +49,23 @@ def make_views(
         generators: two generators; the first draws the views, the second draws their boost.
         kinds: the views that the method wants, by their names in `KINDS`.
         rarity: [N] in [0, 1], as `data.splits.rarity` gives it. Only an oracle needs it.
+        cut: which rows of a batch the images are; the scores are those of all of it.
+
+    Images are [B, 3, H, W], or crops that a source has made already, uint8 [B, views, 3, H, W].
     """
     draw_views, draw_boost = generators
+    makers = [_maker(config, kind) for kind in kinds]
     k = config.boost_k or 1
     rule = config.boost_rule
 
-    def plain_views(images: Tensor, _: Tensor) -> tuple[Tensor, ...]:
-        return tuple(KINDS[kind](images, draw_views) for kind in kinds)
+    def plain_views(images: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
+        share = Share(len(scores), cut(len(scores)))
+        cropped = images.ndim == 5
+        views = []
+        for number, make in enumerate(makers):
+            given = images[:, number] if cropped else images  # [B, 3, H, W]
+            views.append(make(given, draw_views, crop=not cropped, share=share))
+        return tuple(views)
 
     def boosted_views(images: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
         views = plain_views(images, scores)
@@ -61,9 +76,10 @@ def make_views(
         else:
             drawn = [boost_strength(scores, k, rule, draw_boost) for _ in views]
 
+        share = Share(len(scores), cut(len(scores)))
         boosted = []
         for view, (strength, probability) in zip(views, drawn, strict=True):
-            changed = rand_augment(view, strength, probability, k, draw_boost)
+            changed = rand_augment(view, strength, probability, k, draw_boost, share)
             boosted.append(changed)
         return tuple(boosted)
 
@@ -75,6 +91,16 @@ def make_views(
     if config.boost_scale != 1:
         steering = (steering * config.boost_scale).clamp(max=1)
     return boosted_views, steering
+
+
+def _maker(config: RunConfig, kind: str) -> MakeView:
+    """How the run makes its views of a kind."""
+    if kind == "autoaugment":
+        kind = config.classified_view
+    if kind not in LOOKS:
+        return KINDS[kind]
+    look = Look(config.crop_from, config.jitter, config.hue, config.blur)
+    return partial(KINDS[kind], look=look)
 
 
 def boost_scores(

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
+from .share import Share
+
 # The operations in the published order with their values at strength 0 and at strength 30. The odd
 # ranges are published: a larger value weakens Solarize and Posterize; the four blends change
 # nothing at 1, in the middle; AutoContrast, Invert and Equalize have no use for a value.
@@ -41,6 +43,7 @@ def rand_augment(
     probability: Tensor,
     k: int,
     generator: torch.Generator,
+    share: Share | None = None,
 ) -> Tensor:
     """RandAugment with one strength and one probability per image (Zhou et al. 2022).
 
@@ -50,6 +53,7 @@ def rand_augment(
         probability: [B] in [0, 1]; 0 leaves an image exactly as it is.
         k: the number of operations per image, each done or not by its own chance.
         generator: on the images' device.
+        share: of which batch the images are some rows; strength and probability are the batch's.
 
     Returns:
         float32 [B, 3, H, W] in [0, 1].
@@ -58,7 +62,8 @@ def rand_augment(
         ValueError: for a wrong shape or a k below 1.
     """
     check_images(images)
-    count = len(images)
+    share = share or Share(len(images), slice(0, len(images)))
+    count = share.total
     if k < 1:
         raise ValueError(f"k is {k}; allowed is k >= 1")
     if strength.shape not in ((count,), (count, k)) or probability.shape != (count,):
@@ -67,8 +72,8 @@ def rand_augment(
             f"strength and probability have shapes {given}, not [{count}] (strength: or [{count}, "
             f"{k}])"
         )
-    parameters = draw_rand_augment(count, k, generator)
-    return apply_rand_augment(images, strength, probability, parameters)
+    parameters = share.of(draw_rand_augment(count, k, generator))
+    return apply_rand_augment(images, strength[share.rows], probability[share.rows], parameters)
 
 
 def draw_rand_augment(count: int, k: int, generator: torch.Generator) -> RandAugmentParameters:

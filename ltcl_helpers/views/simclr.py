@@ -6,24 +6,40 @@ value to Python: it can be compiled or graph-captured, and treats each image as 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from .blur import blur, draw_blur
 from .randaugment import check_images
+from .share import Share
 
 AREA = (0.1, 1.0)  # least and largest area of a crop, as a share of the image
 RATIO = (3 / 4, 4 / 3)  # least and largest width of a crop, over its height
 ATTEMPTS = 10  # boxes tried before the fallback
 FACTOR_REACH = 0.4  # of the jitter: factors 1 +- 0.4
 HUE_REACH = 0.1  # turns, to either side
+MOST_HUE = 1 / 6  # turns that `_shift_hue` goes at once
 FLIP_CHANCE = 0.5
 JITTER_CHANCE = 0.8
 GRAY_CHANCE = 0.2
 LUMINANCE = (0.299, 0.587, 0.114)  # of red, green, blue (ITU-R 601), as in PIL
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)  # the numbers in `ViewParameters.order`
+
+
+class Look(NamedTuple):
+    """What a run may choose about its views; the defaults are those of CIFAR."""
+
+    crop_from: float = AREA[0]  # the smallest crop, as a share of the image
+    jitter: float = JITTER_CHANCE
+    hue: float = HUE_REACH
+    blur: float = 0.0  # share of the views that are blurred
+
+
+CIFAR = Look()
 
 
 class ViewParameters(NamedTuple):
@@ -32,7 +48,7 @@ class ViewParameters(NamedTuple):
     box: Tensor  # [B, 4] int64, crop: top, left, height, width in pixels
     flip: Tensor  # [B] bool, left and right swapped
     factors: Tensor  # [B, 3] of brightness, contrast, saturation; 1 changes nothing
-    hue: Tensor  # [B] shift in turns, at most 1/6 either way; 0 changes nothing
+    hue: Tensor  # [B] shift in turns, at most 1/6 either way, or [B, P] of several; 0 is no change
     order: Tensor  # [B, 4] int64, a permutation: order[:, k] is the k-th colour operation
     gray: Tensor  # [B] bool, grayscale at the end
 
@@ -43,6 +59,8 @@ def simclr_view(
     *,
     crop: bool = True,
     colour: bool = True,
+    look: Look = CIFAR,
+    share: Share | None = None,
 ) -> Tensor:
     """One SimCLR view of each image (Chen et al. 2020, set for 32x32 as in SDCLR and BCL).
 
@@ -50,7 +68,10 @@ def simclr_view(
         images: [B, 3, H, W], uint8 or float in [0, 1].
         generator: on the images' device.
         crop: False leaves out crop and flip.
-        colour: False leaves out jitter and grayscale. What stays is the same for the same seed.
+        colour: False leaves out jitter, grayscale and blur. What stays is the same for the same
+            seed.
+        look: how views are drawn.
+        share: of which batch the images are some rows; None: they are all of it.
 
     Returns:
         [B, 3, H, W] in [0, 1], not normalised, in torch's default type (float32).
@@ -62,12 +83,17 @@ def simclr_view(
     if generator.device.type != images.device.type:
         raise ValueError(f"generator is on {generator.device}, not {images.device} as the images")
     count, _, height, width = images.shape
-    parameters = draw_view_parameters(count, height, width, generator)
-    return apply_view(images, parameters, crop=crop, colour=colour)
+    share = share or Share(count, slice(0, count))
+    drawn = draw_view_parameters(share.total, height, width, generator, look)
+    view = apply_view(images, share.of(drawn), crop=crop, colour=colour)
+    if colour and look.blur:
+        radius = draw_blur(share.total, look.blur, generator)  # [total]
+        view = blur(view, radius[share.rows])
+    return view
 
 
 def draw_view_parameters(
-    count: int, height: int, width: int, generator: torch.Generator
+    count: int, height: int, width: int, generator: torch.Generator, look: Look = CIFAR
 ) -> ViewParameters:
     """Draw for `count` images, by the laws of torchvision's transforms, in one generator call."""
     if min(count, height, width) < 1:
@@ -78,24 +104,48 @@ def draw_view_parameters(
 
     # Some images get no jitter: theirs is 0.
     flip_draw, jitter_draw, gray_draw = chance.unbind(1)  # [B] each
-    is_jittered = jitter_draw < JITTER_CHANCE  # [B]
+    is_jittered = jitter_draw < look.jitter  # [B]
     jitter = (2 * jitter - 1) * is_jittered[:, None]  # [B, 4] in [-1, 1)
     return ViewParameters(
-        box=_choose_boxes(area, ratio, place, height, width),
+        box=_choose_boxes(area, ratio, place, height, width, look.crop_from),
         flip=flip_draw < FLIP_CHANCE,
         factors=1 + FACTOR_REACH * jitter[:, :3],
-        hue=HUE_REACH * jitter[:, 3],
+        hue=_in_parts(look.hue * jitter[:, 3], look.hue),
         order=order.argsort(dim=1),
         gray=gray_draw < GRAY_CHANCE,
     )
+
+
+def draw_crops(
+    heights: Tensor, widths: Tensor, crop_from: float, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Boxes int64 [B, 4] and flips bool [B] for images of these sizes, each [B].
+
+    The law is that of `draw_view_parameters`; the boxes are cut out of files, before any pixel is
+    on a device.
+    """
+    count = len(heights)
+    uniform = torch.rand(count, 2 * ATTEMPTS + 3, generator=generator)
+    area, ratio, place, flip = uniform.split([ATTEMPTS, ATTEMPTS, 2, 1], dim=1)
+    boxes = _choose_boxes(area, ratio, place, heights[:, None], widths[:, None], crop_from)
+    return boxes, flip[:, 0] < FLIP_CHANCE
+
+
+def _in_parts(hue: Tensor, reach: float) -> Tensor:
+    """Shifts [B] of up to `reach` turns as they are, or [B, P] equal parts of long ones."""
+    parts = math.ceil(reach / MOST_HUE)
+    if parts <= 1:
+        return hue
+    return (hue / parts)[:, None].expand(-1, parts)
 
 
 def _choose_boxes(
     area: Tensor,
     ratio: Tensor,
     place: Tensor,
-    height: int,
-    width: int,
+    height: int | Tensor,
+    width: int | Tensor,
+    smallest: float = AREA[0],
 ) -> Tensor:
     """Boxes of RandomResizedCrop: of some attempts at each, the first that fits its image.
 
@@ -103,25 +153,29 @@ def _choose_boxes(
         area: uniform [B, ATTEMPTS], decides the areas of the attempts.
         ratio: uniform [B, ATTEMPTS], decides their ratios of width and height.
         place: uniform [B, 2], decides where the box lies, top and left.
-        height: of the images.
-        width: of the images.
+        height: of all images, or int64 [B, 1].
+        width: as the height.
+        smallest: the least area.
 
     Returns:
         int64 [B, 4]: top, left, height and width.
     """
-    least_area, largest_area = AREA
+    # On the device: a copy from the host could not be captured in a CUDA graph.
+    height = torch.zeros_like(area[:, :1], dtype=torch.int64) + height  # [B, 1]
+    width = torch.zeros_like(height) + width  # [B, 1]
+    largest_area = AREA[1]
     least_ratio, largest_ratio = RATIO
-    share = least_area + (largest_area - least_area) * area  # [B, ATTEMPTS]
+    share = smallest + (largest_area - smallest) * area  # [B, ATTEMPTS]
     pixels = height * width * share  # [B, ATTEMPTS]
     ratio = least_ratio * (largest_ratio / least_ratio) ** ratio  # its logarithm is uniform
     heights = (pixels / ratio).sqrt().round().long()  # [B, ATTEMPTS]
     widths = (pixels * ratio).sqrt().round().long()  # [B, ATTEMPTS]
 
     # One more box, which always fits, for when no other does: the largest of an allowed ratio.
-    tallest = min(height, round(width / least_ratio))
-    widest = min(width, round(height * largest_ratio))
-    heights = pad(heights, (0, 1), value=tallest)  # [B, ATTEMPTS + 1]
-    widths = pad(widths, (0, 1), value=widest)  # [B, ATTEMPTS + 1]
+    tallest = torch.minimum(height, (width / least_ratio).round().long())  # [B, 1]
+    widest = torch.minimum(width, (height * largest_ratio).round().long())  # [B, 1]
+    heights = torch.cat([heights, tallest], dim=1)  # [B, ATTEMPTS + 1]
+    widths = torch.cat([widths, widest], dim=1)  # [B, ATTEMPTS + 1]
 
     # The first box that fits; argmax gives the first of equals.
     fits_height = (heights > 0) & (heights <= height)
@@ -231,7 +285,8 @@ def _change_colours(view: Tensor, parameters: ViewParameters) -> Tensor:
     weights = torch.cat([view.new_full((1,), weight) for weight in LUMINANCE])  # [3]
     for k in range(7):
         if k == 3:
-            view = _shift_hue(view, parameters.hue)
+            for turns in parameters.hue.view(len(view), -1).unbind(1):  # [B], often once
+                view = _shift_hue(view, turns)
         luminance = weights @ view  # [B, H * W]
         mean = luminance.mean(dim=1, keepdim=True) * to_mean[:, k, None]  # [B, 1]
         other = luminance.mul_(to_luminance[:, k, None]).add_(mean)  # [B, H * W]

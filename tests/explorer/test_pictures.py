@@ -34,7 +34,7 @@ def history(**parameters):
 )
 def test_a_run_is_shown_the_kinds_of_views_it_had(method, kinds, monkeypatch):
     made = {
-        kind: lambda images, draw, shade=shade: torch.full(images.shape, shade / 255)
+        kind: lambda images, draw, shade=shade, **_: torch.full(images.shape, shade / 255)
         for kind, shade in SHADES.items()
     }
     monkeypatch.setattr(boosting, "KINDS", made)

@@ -22,7 +22,7 @@ def strengths(monkeypatch, **parameters):
     """The strengths that each view of a batch of 2,000 got, with scores of 0.5."""
     seen = []
     monkeypatch.setattr(boosting, "rand_augment", lambda x, s, *_: seen.append(s) or x)
-    monkeypatch.setattr(boosting, "KINDS", {"simclr": lambda images, draw: images})
+    monkeypatch.setattr(boosting, "KINDS", {"simclr": lambda images, draw, **_: images})
     config = RunConfig(preset="tiny", boost="memory", **parameters)
     scores = torch.full((2000,), 0.5)
     make, steering = make_views(config, scores, generators())

@@ -1,0 +1,101 @@
+"""Text lists of image files, a line each: `path label`, as ImageNet's are published, or `path`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import ConfigError
+
+
+class FileList(NamedTuple):
+    """What a text list says."""
+
+    name: Path
+    paths: list[str]
+    labels: list[int] | None  # None where the list has paths only
+
+
+def read_list(path: str | Path) -> FileList:
+    """Read a text list; a path may hold spaces, a label is the last word of its line.
+
+    Raises:
+        ConfigError: for a missing or empty file, or a line that is not like the others.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"list {path} cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise ConfigError(
+            f"list {path} is no text; give one with a line `path label` an image"
+        ) from None
+    paths = []
+    labels: list[int | None] = []
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, label = _parse(line.strip())
+        paths.append(name)
+        labels.append(label)
+    if not paths:
+        raise ConfigError(f"list {path} is empty; it needs a line `path label` for every image")
+    with_label = [label is not None for label in labels]
+    if any(with_label) and not all(with_label):
+        number = with_label.index(not with_label[0]) + 1
+        raise ConfigError(
+            f"list {path}: line {number} ({paths[number - 1]!r}) and line 1 differ in having a "
+            "label; give all lines one, or none"
+        )
+    if any(with_label):
+        return FileList(path, paths, [label for label in labels if label is not None])
+    return FileList(path, paths, None)
+
+
+def _parse(line: str) -> tuple[str, int | None]:
+    name, _, last = line.rpartition(" ")
+    if name and last.isdecimal():
+        return name.strip(), int(last)
+    return line, None
+
+
+def positions(listed: FileList, paths: Sequence[str], labels: np.ndarray, where: str) -> np.ndarray:
+    """Positions int64 [n] of a list's files among `paths` [N].
+
+    Args:
+        listed: what the list says.
+        paths: of the images, as lists name them.
+        labels: int64 [N], of the images.
+        where: the data's name, for errors.
+
+    Raises:
+        ConfigError: for a file that is not there or is listed twice, or with another label.
+    """
+    at = {path: position for position, path in enumerate(paths)}
+    found = []
+    for path in listed.paths:
+        position = at.get(path.removeprefix("./"))
+        if position is None:
+            raise ConfigError(
+                f"list {listed.name} names {path}, which {where} does not hold; "
+                "pack it again with this list among --lists"
+            )
+        found.append(position)
+    index = np.array(found, np.int64)
+    if len(np.unique(index)) < len(index):
+        values, times = np.unique(index, return_counts=True)
+        twice = paths[values[times.argmax()]]
+        raise ConfigError(f"list {listed.name} names {twice} {times.max()} times; allowed is once")
+    if listed.labels is not None:
+        apart = np.flatnonzero(labels[index] != np.array(listed.labels))
+        if len(apart):
+            first = apart[0]
+            raise ConfigError(
+                f"list {listed.name} gives {listed.paths[first]} label {listed.labels[first]}, "
+                f"{where} has {labels[index[first]]}; pack it with lists of the same labels"
+            )
+    return index
