@@ -3,9 +3,9 @@
 PYTHON ?= python3
 export JOBS ?= 2
 
-.PHONY: setup course test lint figures site editions clean
+.PHONY: setup course test faults lint figures site editions clean
 
-setup course test lint figures:
+setup course test faults lint figures:
 	@$(PYTHON) -m ltcl_helpers $@
 
 site editions:

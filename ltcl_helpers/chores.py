@@ -108,6 +108,12 @@ def test() -> None:
     run(PYTHON, "-m", "pytest", f"--numprocesses={JOBS}", "--dist=worksteal")
 
 
+def faults() -> None:
+    """Kill, flip and call wrongly some thousand times (docs/reliability.md)."""
+    setup()
+    run(PYTHON, "tests/faults/battery.py")
+
+
 def site() -> None:
     """Execute the lessons and make site/ of them."""
     course()
@@ -131,6 +137,7 @@ CHORES: dict[str, Callable[[], None]] = {
     "course": course,
     "lint": lint,
     "test": test,
+    "faults": faults,
     "make-site": site,
     "make-editions": editions,
     "figures": figures,

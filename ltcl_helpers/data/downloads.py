@@ -45,24 +45,22 @@ def is_published(content: bytes, entry: dict[str, Any]) -> bool:
 
 
 @functools.cache
-def _by_name() -> dict[str, list[tuple[str, dict[str, Any]]]]:
-    """Folder and entry of every published list, by the name of its file."""
-    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+def _by_name() -> dict[str, list[dict[str, Any]]]:
+    """Size and sha256 of every published list, by the name of its file."""
+    found: dict[str, list[dict[str, Any]]] = {}
     for place, entry in published_lists().items():
-        folder, _, name = place.rpartition("/")
-        found.setdefault(name, []).append((folder, entry))
+        found.setdefault(place.rpartition("/")[2], []).append(entry)
     return found
 
 
 def check_list(path: Path) -> None:
     """Raise a ConfigError for a published list that is no longer as published.
 
-    A file is taken for one that has its name, and its folder's name or its size; a list of
-    somebody's own may have the name alone.
+    A file is taken for one that has its name and its size. A list of somebody's own may have the
+    name alone, and a file that was cut short is found without this.
     """
-    for folder, entry in _by_name().get(path.name, []):
-        same_place = path.absolute().parent.name == folder
-        if not same_place and path.stat().st_size != entry["size"]:
+    for entry in _by_name().get(path.name, []):
+        if path.stat().st_size != entry["size"]:
             continue
         found = sha256(path)
         if found != entry["sha256"]:

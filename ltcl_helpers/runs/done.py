@@ -124,10 +124,14 @@ def add_file(folder: Path, name: str, content: bytes) -> None:
     Until the file is there, DONE.json holds for the old one, too. The caller holds the folder.
     """
     done = read_done(folder)
-    old = done["files"].get(name)
+    path = folder / name
+    # What is there, if it is what should be: an earlier attempt may have been killed half-way.
+    known = (done["files"].get(name), done.get("before", {}).get(name))
+    there = sha256(path) if path.exists() else None
+    old = there if there in known else None
     done["files"] = dict(sorted({**done["files"], name: sha256(content)}.items()))
     write_done(folder, {**done, "before": {name: old}})
-    write_bytes(folder / name, content)
+    write_bytes(path, content)
     done.pop("before", None)
     write_done(folder, done)
 
