@@ -150,7 +150,7 @@ def test_placeholders_rows_of_other_studies_and_settings(tmp_path):
         ({"cross": {"seed": [0, 1]}, "base": {"lr": -1}}, ["(and 1 more): lr is -1"]),
         ({"cross": {"epoch": [1]}}, ["epoch is no parameter"]),
         ({"cross": {"seed": []}}, ["seed is []"]),
-        ({"cross": {"blocks": [[1], [1, 1]]}}, ["blocks is [[1], [1, 1]]; a list there holds lists"]),
+        ({"cross": {"blocks": [[1], [1, 1]]}}, ["blocks is [[1]", "holds lists"]),
         ({"base": {"split": "{nummer}.npy"}}, ["{nummer} is unknown", "seed, row, lists"]),
         ({"compare": [["simclr", "sdclr"]]}, ["'sdclr'", "of simclr"]),
         ({"folder": "{row}", "cross": {"seed": [0, 1]}}, ["several cells have the folder simclr"]),
