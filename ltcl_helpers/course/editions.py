@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import re
-import shutil
 from pathlib import Path
 
 from .. import exercises, files
@@ -86,7 +85,8 @@ def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
             (folder / "figures").mkdir(parents=True, exist_ok=True)
             content = json.dumps(edition, indent=1, ensure_ascii=False)
             for picture in set(PICTURE.findall(content)):
-                shutil.copy2(source.parent / "figures" / picture, folder / "figures")
+                drawn = (source.parent / "figures" / picture).read_bytes()
+                files.write_bytes(folder / "figures" / picture, drawn)
             content = PICTURE.sub(r"](figures/\1)", content)
             files.write_bytes(folder / path.name, f"{content}\n".encode())
             written.append(folder / path.name)

@@ -6,7 +6,6 @@ import html
 import json
 import logging
 import re
-import shutil
 from pathlib import Path
 
 from latex2mathml.converter import convert
@@ -130,7 +129,7 @@ def write_site(executed: Path, target: Path) -> list[Path]:
         raise ConfigError(f"{executed} holds no executed lesson; `make course` executes them")
     (target / "figures").mkdir(parents=True, exist_ok=True)
     for picture in (FIGURES).glob("*.png"):
-        shutil.copy2(picture, target / "figures")
+        files.write_bytes(target / "figures" / picture.name, picture.read_bytes())
     code = [HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("xcode", "monokai")]
     colours = f"{code[0]}\n@media (prefers-color-scheme: dark) {{ {code[1]} }}"
     files.write_bytes(target / "style.css", f"{colours}\n{STYLE}".encode())

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from ltcl_helpers import cli, files, paths, runs
-from ltcl_helpers.batch import cell, grid, plan
+from ltcl_helpers.batch import grid, plan
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.methods.cross_entropy import CrossEntropy
@@ -413,7 +413,7 @@ def test_what_is_there_of_a_run(finished, tmp_path):
     """Recorded, damaged, of other parameters, without the wanted probe, without its end."""
     path = write(tmp_path, record=True, cross={"seed": [0, 1]})
     kept = tmp_path / "results" / "toy" / "simclr-0"
-    cell._record(finished.path("simclr-0"), kept)
+    runs.record(finished.path("simclr-0"), kept)
     assert "encoder.safetensors" not in {file.name for file in kept.iterdir()}
     todo = plan.Plan.of(grid.read(path), tmp_path / "toy", tmp_path / "results")
     states = [todo.state(one) for one in todo.cells]

@@ -114,6 +114,9 @@ def test_rows_of_another_test_set_make_no_cell_done(made, tmp_path):
     rows = probe.read_rows(run, runs.verify(run))
     probe.save_probe(run, rows.assign(test="shapes", protocol="logistic"))
     assert cell.is_done(run, KNN) and not cell.is_done(run, KNN | {"protocol": "knn,logistic"})
+    assert not cell.is_done(run, KNN | {"features": "encoder,pixels"})
+    probe.save_probe(run, rows.assign(features="pixels"))
+    assert cell.is_done(run, KNN | {"features": "encoder,pixels"})
     (run / "probe.parquet").write_bytes(b"damaged")
     assert not cell.is_done(run, KNN)  # it is probed again, not given up
 
