@@ -154,6 +154,7 @@ def test_one_class_has_a_page_in_report_and_explorer(place, tmp_path):
     page.write([place / "pile"], tmp_path / "page.html")
     text = words_of(tmp_path / "page.html")
     assert "There is no accuracy here" in text and "nan" not in text and "Time and device" in text
+    assert "Not recorded" not in text
 
 
 @pytest.mark.parametrize("method", ["cross-entropy", "balanced-cl"])
@@ -186,7 +187,7 @@ def test_a_boosted_run_without_its_control_is_named_on_the_page(copied, tmp_path
         assert (
             "BCL-I is left out" in text and "ltcl run --method simclr --set boost=shuffled" in text
         )
-        assert "nan" not in text
+        assert "nan" not in text and "Not recorded" not in text
     assert "<td>SimCLR</td>" in beside and "<td>SimCLR</td>" not in alone
     train(copied, "tail", boost="shuffled", out="control")
     ask(copied / "control")

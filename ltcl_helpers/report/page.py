@@ -200,12 +200,21 @@ def _classes(study: Study) -> Iterator[str]:
     yield to_html("## Accuracy against class size")
     found = per_class(study)
     if found.empty:
-        yield to_html("Not recorded: these probes kept groups of classes only.")
+        yield to_html(_why_no_classes(study))
         return
     for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}")
         words = "Classes put together by size; mean and sd over runs."
         yield picture(plots.class_curve(part), "accuracy by class size", words)
+
+
+def _why_no_classes(study: Study) -> str:
+    """Why there is no accuracy of single classes."""
+    if study.rows["accuracy"].isna().all():
+        return tables.NO_ACCURACY
+    if tables.left_out(study):
+        return "What is left out of the accuracies above is left out here, too."
+    return "Not recorded: these probes kept groups of classes only."
 
 
 def _machines(study: Study) -> Iterator[str]:

@@ -226,9 +226,9 @@ def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Classes are put together by size, into at most a dozen bins of about equally many.
     """
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
-    bins = per_class["images"].rank(method="first")
-    if len(bins) > 12:
-        bins = pd.qcut(bins, 12, labels=False)
+    bins = per_class["images"]  # of few sizes each is a bin of its own, the same for all runs
+    if bins.nunique() > 12:
+        bins = pd.qcut(bins.rank(method="first"), 12, labels=False)
     size = per_class.groupby(bins)["images"].transform("median")
     tidy = per_class.assign(size=size, percent=100 * per_class["accuracy"])
     tidy = tidy.groupby(["label", "folder", "size"], sort=False)["percent"].mean().reset_index()

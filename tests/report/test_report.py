@@ -16,7 +16,7 @@ from ltcl_helpers import exercises, files, paths, pretrain, probe, report, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
-from ltcl_helpers.report import page, study, tables
+from ltcl_helpers.report import page, plots, study, tables
 
 GRIDS = DATA.parent / "experiments"
 PATIENCE = 600_000  # milliseconds until a browser that hangs is given up
@@ -559,3 +559,18 @@ def test_the_page_opens_without_a_network_or_an_error(written):
         browser.close()
     assert {url for url in asked if not url.startswith("data:")} == {written.as_uri()}
     assert said == []
+
+
+def test_of_few_classes_each_is_a_point_of_every_run():
+    """Ranked over all rows, runs shared a class's bin with their neighbours' classes."""
+    rows = [
+        {"label": label, "folder": label, "images": images, "accuracy": 0.01 * images}
+        for label in ("a", "b", "c", "d")
+        for images in (9, 2, 30, 4)
+    ]
+    ax = plots.class_curve(pd.DataFrame(rows))
+    lines = [line for line in ax.lines if len(line.get_xdata())]
+    assert len(lines) == 4
+    for line in lines:
+        assert list(line.get_xdata()) == [2, 4, 9, 30]
+        np.testing.assert_allclose(line.get_ydata(), [2, 4, 9, 30])
