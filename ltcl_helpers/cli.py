@@ -168,8 +168,10 @@ def _machine_commands(commands: argparse._SubParsersAction) -> None:
     data = commands.add_parser("data", help="get, verify or pack data; get published lists")
     data.add_argument("action", choices=("get", "verify", "pack"))
     data.add_argument("name", help="cifar10, cifar100, splits; a pack to verify; a folder to pack")
-    data.add_argument("--lists", nargs="+", type=Path, default=[], help="text lists to pack")
-    data.add_argument("--test", nargs="+", type=Path, default=[], help="text lists of test images")
+    data.add_argument("--lists", nargs="+", type=Path, default=[], dest="text_lists",
+                      help="text lists to pack")  # fmt: skip
+    data.add_argument("--test", nargs="+", type=Path, default=[], dest="test_lists",
+                      help="text lists of test images")  # fmt: skip
     data.add_argument("--out", type=Path, help="the pack, e.g. packed/imagenet-100.pack")
     data.add_argument("--keep", action="store_true", help="pack images as large as they are")
     data.add_argument("--root", type=Path, help="folder of the data; default data/")
@@ -379,7 +381,7 @@ def _data(options: argparse.Namespace) -> None:
         return
     from .data import downloads
 
-    if options.lists or options.test or options.out or options.keep:
+    if options.text_lists or options.test_lists or options.out or options.keep:
         raise ConfigError("--lists, --test, --out and --keep are for `ltcl data pack` only")
     path = Path(options.name.removeprefix("pack:"))
     if options.action == "verify" and options.name not in downloads.NAMES and path.is_file():
@@ -399,7 +401,15 @@ def _pack(options: argparse.Namespace) -> None:
         raise ConfigError("--out is missing: name the pack, e.g. --out packed/photos.pack")
     from .data.pack import pack
 
-    print(pack(Path(options.name), options.out, options.lists, options.test, options.keep))
+    print(
+        pack(
+            Path(options.name),
+            options.out,
+            options.text_lists,
+            options.test_lists,
+            options.keep,
+        )
+    )
     print(f"next: ltcl run --data pack:{options.out} --split LIST.txt --out runs/NAME")
 
 

@@ -314,7 +314,7 @@ DEFAULTS = {
     ),
     "batch GRID": dict(
         grid=Path("GRID"), workers=2, gpus=None, scheduler=None, out=None, only=None,
-        settings=[], dry_run=False, silence=None,
+        settings=[], dry_run=False, silence=None, gpus_per_cell=1,
     ),
     "editions": dict(out=Path("editions")),
     "grade A B --out C": dict(
@@ -333,7 +333,7 @@ FULL = {
     "batch G --workers 3 --out O --only a* --set x=1 --set y=2 --scheduler tcp://a:1 "
     "--dry-run --silence 5": dict(
         grid=Path("G"), workers=3, gpus=None, scheduler="tcp://a:1", out=Path("O"), only="a*",
-        settings=["x=1", "y=2"], dry_run=True, silence=5,
+        settings=["x=1", "y=2"], dry_run=True, silence=5, gpus_per_cell=1,
     ),
     "batch G --gpus 0,1": dict(DEFAULTS["batch GRID"], grid=Path("G"), gpus="0,1"),
     "editions --out D": dict(out=Path("D")),

@@ -31,6 +31,8 @@ CHILDREN = {  # of a torchvision ResNet as a sequence without its last layer, as
     "0": "conv1", "1": "bn1", "4": "layer1", "5": "layer2", "6": "layer3", "7": "layer4",
 }  # fmt: skip
 METHODS = {"bcl": "simclr", "sdclr": "simclr", "moco": "moco-v2", "lightly": "simclr"}
+# The machine of a run that was made nobody knows where.
+ELSEWHERE = dict.fromkeys(("device", "precision", "torch"), "not known") | {"threads": 0}
 # What is not an encoder's: heads, queues, constants of the input, the slow twin.
 NOT_ENCODER = re.compile(
     r"^(fc|projector|projection_head|head|normalize|queue\w*|encoder_k|key_encoder|classifier)\b"
@@ -179,7 +181,7 @@ def import_weights(path: Path, layout: str, out: Path, settings: dict[str, Any])
     with lock(out):
         runs.begin(out, config)
         origin = {"file": path.name, "sha256": digest, "layout": layout, "epoch": found.epoch}
-        runs.save(made, out, [], splits.data_digest(inputs), imported=origin)
+        runs.save(made, out, [ELSEWHERE], splits.data_digest(inputs), imported=origin)
     return out
 
 
