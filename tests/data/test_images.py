@@ -69,7 +69,7 @@ def test_real_cifar100_agrees_with_the_published_class_blocks(cifar, golden):
 
 def test_get_splits_takes_copies_and_checks_them(published_splits, tmp_path):
     downloads.get("splits", tmp_path / "lists", str(published_splits))
-    assert downloads.verify("splits", tmp_path / "lists").startswith("44 published lists")
+    assert downloads.verify("splits", tmp_path / "lists").startswith("49 published lists")
     target = tmp_path / "lists" / "cifar10" / "valIdxList.npy"
     target.write_bytes(target.read_bytes()[:-1])
     with pytest.raises(ConfigError, match="valIdxList"):
