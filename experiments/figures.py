@@ -8,6 +8,7 @@ and compares. `ltcl report experiments/STUDY.yaml` shows a study whole.
 """
 
 import ast
+import json
 from functools import cache
 from pathlib import Path
 
@@ -20,11 +21,17 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
+from sklearn.metrics import roc_auc_score
 
 from ltcl_helpers import bench, files, report
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import shapes, splits
+from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import RESULTS
+from ltcl_helpers.probe import leave_out
+from ltcl_helpers.recipes import AIMS
 from ltcl_helpers.report import drawings, plots, reproduction, study, tables
+from ltcl_helpers.report.rows import place
 from ltcl_helpers.report.statistics import ABOVE, BELOW, NONE_THAT_MATTERS
 from ltcl_helpers.report.tables import markdown
 from ltcl_helpers.views.simclr import simclr_view
@@ -205,15 +212,176 @@ def processors_table() -> str:
     return f"{table}\n\n{note}Rows: `data/results/any-processor.json`."
 
 
-# What docs/evidence.md asks: a study with rows so far, its protocol, the number of units planned.
+# What docs/evidence.md asks: a study, its one protocol, the number of units planned.
 EVIDENCE = {
     "shapes-simclr": ({"shots": "100", "protocol": "logistic"}, 12),
     "shapes-methods": ({"shots": "100", "protocol": "logistic"}, 12),
     "cifar100-quick": ({"shots": "100", "protocol": "bcl"}, 12),
     "shapes-moco": ({"shots": "100", "protocol": "logistic"}, 8),
-    "shapes-balanced": ({"shots": "100", "protocol": "logistic"}, 8),
+    "shapes-balanced": ({"protocol": "classifier"}, 8),
+    "cifar10-length": ({"shots": "100", "protocol": "logistic", "section": "30 epochs"}, 6),
+}
+PLANNED = {  # grids with so many units; nothing is read off them until all rows are there
+    "evidence-shapes": ({"shots": "100", "protocol": "logistic"}, 12),
+    "evidence-dose": ({"shots": "100", "protocol": "logistic"}, 6),
+    "evidence-cifar10": ({"shots": "100", "protocol": "logistic"}, 6),
+    "evidence-cifar100": ({"shots": "100", "protocol": "bcl"}, 12),
+    "evidence-length": ({"shots": "100", "protocol": "logistic"}, 3),
+    "evidence-moco": ({"shots": "100", "protocol": "logistic"}, 8),
+    "evidence-balanced": ({"protocol": "classifier"}, 8),
+    "evidence-aims": ({"shots": "100", "protocol": "logistic"}, 12),
 }
 TOLD = ("few", "all")  # the columns of docs/evidence.md
+
+
+def answers_table(asked: dict = EVIDENCE) -> str:
+    """Every question with its n, interval and answer, and how many answers there are of each."""
+    found = []
+    for name, (only, _) in asked.items():
+        found += _complete(name, only)
+    if not found:
+        return "None of these grids is complete yet, so nothing is read off them."
+    table = pd.concat(found, ignore_index=True)
+    table = table[table["group"].isin(TOLD)]
+    table = table.assign(corrected=report.holm(table["p"]))  # over all questions of this page
+    body = []
+    for (name, difference), part in table.groupby(["study", "difference"], sort=False):
+        cells = part.set_index("group")
+        shown = [tables.cell(cells.loc[group]) for group in TOLD]
+        further = [str(cells.loc[group, "further"] or "") for group in TOLD]
+        body.append([name, difference, report.count(cells.iloc[0]), *shown, *further])
+    head = ["study", "first minus second, points", "n", *TOLD, "further units: few", "all"]
+    return f"{markdown(head, body)}\n\n{tables.bullets(_count(table))}"
+
+
+def _complete(name: str, only: dict[str, str]) -> list[pd.DataFrame]:
+    """The comparisons of a study's protocol; of a planned grid only when all its rows are there."""
+    try:
+        one = recorded(name)
+    except ConfigError:  # nothing of it is there
+        return []
+    if name in PLANNED and one.missing:
+        return []
+    found = []
+    for section, _, runs in one.blocks(**only):
+        called = ", ".join(filter(None, [name, section]))
+        found.append(report.compare(runs, one.pairs, one.labels).assign(study=called))
+    return found
+
+
+def _count(table: pd.DataFrame) -> list[str]:
+    """How many answers there are of each kind."""
+    differs = table["verdict"].isin(tables.DIFFERENCE)
+    left = differs & (table["corrected"] < 0.05)
+    same = table["verdict"] == NONE_THAT_MATTERS
+    return [
+        f"Of {len(table)} comparisons: a difference {differs.sum()} (chance alone would make "
+        f"{0.05 * len(table):.1f}; left by Holm's correction over all of them, †: {left.sum()}), "
+        f"no difference that matters (=) {same.sum()}, open {(~differs & ~same).sum()}.",
+        "Further units: how many more would answer an open question in 80 % of all cases, if mean "
+        "and spread stay.",
+    ]
+
+
+def planned_answers() -> str:
+    """The same of the planned grids that are complete."""
+    return answers_table(PLANNED)
+
+
+# What docs/evidence.md says of memorization by leaving samples out.
+LEAVE_OUT = RESULTS / "leave-out"
+NOT_MADE = "Not made yet: `python experiments/leave_out.py`."
+EPOCHS = (1, 2, 5, 10, 20, 30)  # whose momentum losses are compared with the truth
+
+
+def leave_out_table() -> str:
+    """Rank correlations of memorization with what may stand for it, and memorization by group."""
+    if not LEAVE_OUT.exists():
+        return NOT_MADE
+    columns = {kind: _correlations(kind) for kind in ("long-tail", "balanced")}
+    names = list(columns["long-tail"])
+    body = [[name, *(columns[kind][name] for kind in columns)] for name in names]
+    head = ["rank correlation with memorization", *columns]
+    runs = {kind: len(leave_out.read(LEAVE_OUT, kind)[0]) for kind in columns}
+    told = " and ".join(f"{n} runs on the {kind} set" for kind, n in runs.items())
+    note = (
+        f"Spearman's rank correlation over samples (95 % interval of a bootstrap over them); {told}"
+        ", each on 70 % of it; other values are those of runs on the whole set, mean over them. "
+        "Class sizes and groups are the long-tail set's in both columns, so the balanced set is "
+        "the control: what shows there, too, is the difficulty of classes. Rows: "
+        "`data/results/leave-out`."
+    )
+    return f"{markdown(head, body)}\n\n{note}"
+
+
+def _correlations(kind: str) -> dict[str, str]:
+    """The cells of one column."""
+    loss, inside = leave_out.read(LEAVE_OUT, kind)
+    truth = leave_out.memorization(loss, inside)
+    whole = [files.read_npz(path) for path in sorted(LEAVE_OUT.glob(f"{kind}-whole-*.npz"))]
+    tail = files.read_npz(LEAVE_OUT / "long-tail-whole-0.npz")["labels"]
+    sizes = np.bincount(tail)
+    labels = whole[0]["labels"]
+    few = np.isin(labels, splits.groups(sizes)["few"])
+    history = np.stack([run["momentum_loss"] for run in whole]).astype(np.float32)  # [K, epochs, N]
+    scores = {f"momentum loss after epoch {e}": history[:, e - 1] for e in EPOCHS}
+    for name in ("loss", "pruning-drop", "neighbour-distance", "untrained"):
+        scores[OTHERS[name]] = np.stack([run[name] for run in whole]).astype(np.float32)
+    scores["rarity of the class"] = -sizes[labels][None]
+
+    half = report.rank_correlation(*leave_out.halves(loss, inside))
+    cells = {"memorization itself: one half of the runs with the other": _correlation(half)}
+    for name, values in scores.items():
+        cells[name] = _correlation(report.rank_correlation(truth, values))
+    cells["AUROC of memorization for the few classes"] = f"{roc_auc_score(few, truth):.2f}"
+    return cells
+
+
+OTHERS = {
+    "loss": "loss at the end, on fixed views",
+    "pruning-drop": "drop under pruning",
+    "neighbour-distance": "distance to the nearest neighbours",
+    "untrained": "loss of an untrained network",
+}
+
+
+def _correlation(found: tuple[float, float, float]) -> str:
+    value, low, high = found
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f})"
+
+
+def aims_table() -> str:
+    """AUROC of each aim for the few classes, long-tail minus balanced, over mirrored pairs."""
+    if not LEAVE_OUT.exists():
+        return NOT_MADE
+    found = pd.concat([_aurocs(kind) for kind in ("long-tail", "balanced")], keys=["tail", "flat"])
+    tail, flat = found.xs("tail"), found.xs("flat")
+    apart = report.paired(tail, flat)
+    body = []
+    for aim in found:
+        n, ends, *_ = quantity(aim, apart[aim], 1, 3)[1:]
+        spread = [report.spread(values[aim], 1, 3) for values in (tail, flat)]
+        body.append([aim, n, *spread, ends])
+    head = ["aim", "n", "AUROC for few, long-tail", "balanced", "long-tail minus balanced"]
+    return f"{markdown(head, body)}\n\nRows: `data/results/leave-out`."
+
+
+def _aurocs(kind: str) -> pd.DataFrame:
+    """AUROC for the few classes by split (as by `report.WHO`) and aim."""
+    lines = {}
+    for path in sorted(LEAVE_OUT.glob(f"{kind}-split-*.npz")):
+        run, tail = (
+            files.read_npz(path),
+            files.read_npz(path.with_name(f"long-tail{path.name[len(kind) :]}")),
+        )
+        few = np.isin(run["labels"], splits.groups(np.bincount(tail["labels"]))["few"])
+        scores = {"momentum loss (published)": run["momentum_loss"][-1]}
+        scores |= {aim: run[aim] for aim in AIMS}
+        config = RunConfig(**json.loads(str(run["about"]))["config"])
+        lines[place(config)] = {name: roc_auc_score(few, v) for name, v in scores.items()}
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    table.index = pd.MultiIndex.from_tuples(table.index, names=report.WHO)
+    return table
 
 
 def power_table() -> str:
@@ -329,7 +497,8 @@ def _aim_of_boosting() -> str:
 TABLES = {
     "found": found,
     "cells": reproduction.count_of_cells,
-    "tree": tree_of_files, "power": power_table,
+    "tree": tree_of_files, "power": power_table, "answers": answers_table,
+    "planned-answers": planned_answers, "leave-out": leave_out_table, "aims": aims_table,
     "any-processor": processors_table,
     "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ltcl_helpers import files, report, runs
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.paths import DATA
 
 ROOT = DATA.parent
@@ -80,6 +81,45 @@ def test_a_typed_result_is_found():
                  "An AUROC of one half is chance.",
                  "<!-- generated: a -->\naccuracy is 58.9 ± 1.5\n<!-- end -->"):  # fmt: skip
         assert not typed_results(text), text
+
+
+def leave_out_files(folder):
+    """Files of runs whose truth is known: the fewer of a class, the more memorized."""
+    draw = np.random.default_rng(0)
+    sizes = {"long-tail": np.array([60, 30, 15, 8, 4, 3]), "balanced": np.full(6, 20)}
+    for kind, counts in sizes.items():
+        labels = np.repeat(np.arange(6), counts)
+        truth = (labels if kind == "long-tail" else draw.permutation(labels)) / 10
+        loss = draw.uniform(3, 4, len(labels))
+        for number in range(6):
+            inside = np.arange(len(labels)) % 3 != number % 3
+            measured = (loss - truth * inside + number).astype(np.float16)
+            np.savez(folder / f"{kind}-{number:02d}.npz", inside=inside, loss=measured)
+        plain = dict.fromkeys(("pruning-drop", "neighbour-distance", "untrained"), -truth)
+        for seed in range(4):
+            config = RunConfig(split=kind, split_seed=seed // 2, mirrored=seed % 2 == 1, seed=seed)
+            about = np.array(json.dumps({"config": config.model_dump(mode="json")}))
+            whole = {"loss": truth, "momentum_loss": np.stack([truth] * 30), "about": about}
+            whole |= plain | {"labels": labels, "clean-loss": np.zeros(len(labels))}
+            np.savez(folder / f"{kind}-split-{seed}.npz", **whole)
+            np.savez(folder / f"{kind}-whole-{seed}.npz", **whole)
+
+
+def test_what_is_said_of_memorization_is_what_its_files_hold(figures, tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "LEAVE_OUT", tmp_path)
+    leave_out_files(tmp_path)
+    lines = figures.leave_out_table().splitlines()
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ")[1:] for line in lines[2:]}
+    value = {name: [float(cell.split()[0]) for cell in both] for name, both in cells.items()}
+    assert value["momentum loss after epoch 30"][0] > 0.9 > -0.9 > value["drop under pruning"][0]
+    assert value["rarity of the class"][0] > 0.9 > 0.3 > abs(value["rarity of the class"][1])
+    assert value["AUROC of memorization for the few classes"][0] == 1
+    assert value["memorization itself: one half of the runs with the other"][1] > 0.9
+    assert "6 runs on the long-tail set and 6 runs on the balanced set" in lines[-1]
+    table = figures.aims_table().splitlines()
+    momentum, clean, drop, _ = (line.split(" | ") for line in table[2:6])
+    assert momentum[1] == "2 mirrored pairs" and momentum[2] == "1.000 ± 0.000"
+    assert clean[2] == clean[3] == "0.500 ± 0.000" and drop[2] == "0.000 ± 0.000"
 
 
 def test_recorded_runs_hold_and_their_weights_are_left_out():

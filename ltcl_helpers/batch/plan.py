@@ -8,7 +8,7 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import files, runs
 from ..config import RunConfig
@@ -126,7 +126,7 @@ def recorded_seconds(studies: Iterable[Path]) -> dict[tuple[str, str], float]:
 
 def _cost(config: RunConfig) -> str:
     """What the time of an epoch depends on, as a digest."""
-    same = {
+    same: dict[str, Any] = {
         "seed": 0,
         "split_seed": 0,
         "mirrored": False,
@@ -140,6 +140,9 @@ def _cost(config: RunConfig) -> str:
         "preset": "quick",
         "precision": "auto",
     }
-    boost = "none" if config.boost == "none" else "memory"
+    if config.boost != "none":
+        same |= {"boost": "memory", "boost_scale": 1.0}
     split = re.sub(r"\d", "", Path(config.split).name)
-    return config.model_copy(update={**same, "boost": boost, "split": split}).digest()
+    same["split"] = split.replace("balanced", "long-tail").replace("_D_b", "_D_i")  # of one size
+    same["data"] = Path(config.data).stem.removesuffix("_train")  # wherever it lies
+    return config.model_copy(update=same).digest()

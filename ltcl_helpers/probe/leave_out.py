@@ -27,7 +27,7 @@ from ..pretrain import AIMS, clean_loss, generator, pretrain
 from ..runs import Run, git_commit, version
 from ..runs.run import HEAD
 
-SHARE = 0.7  # of the split that a run learns from
+LEFT_OUT = 3  # tenths of the split that a run does not learn from
 DRAWS = 8  # pairs of views that a loss is averaged over
 
 
@@ -59,11 +59,15 @@ def measure(config: RunConfig, number: int, path: Path) -> None:
 
 
 def part(samples: int, number: int, seed: int) -> np.ndarray:
-    """Which samples the run of this number learns from, bool [N]: SHARE of them, or all for -1."""
-    inside = np.ones(samples, bool)
-    if number >= 0:
-        order = np.random.default_rng([seed, 2, number]).permutation(samples)
-        inside[order[round(SHARE * samples) :]] = False
+    """Which samples the run of this number learns from, bool [N]: 70 % by chance, or all for -1.
+
+    Of each ten runs (0 to 9, 10 to 19, ...) every sample is left out by three.
+    """
+    if number < 0:
+        return np.ones(samples, bool)
+    ten, place = divmod(number, 10)
+    tenth = np.random.default_rng([seed, 2, ten]).permutation(np.arange(samples) % 10)
+    inside: np.ndarray = (tenth - place) % 10 >= LEFT_OUT
     return inside
 
 
@@ -128,6 +132,8 @@ def memorization(loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
         raise ValueError(
             f"{unknown.sum()} of {len(unknown)} samples are in all runs or in none; make more runs"
         )
+    # Runs differ in the level of all their losses, which is no sample's memorization.
+    loss = loss - loss.mean(axis=1, keepdims=True)
     with_it = (loss * inside).sum(axis=0) / learnt
     without_it = (loss * ~inside).sum(axis=0) / left_out
     difference: np.ndarray = without_it - with_it
@@ -135,5 +141,10 @@ def memorization(loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
 
 
 def halves(loss: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Memorization by every other run, and by the rest: how well they agree is its reliability."""
-    return memorization(loss[::2], inside[::2]), memorization(loss[1::2], inside[1::2])
+    """Memorization by the first half of the runs and by the second: its reliability.
+
+    Of a multiple of 20 runs, so that every sample is left out as often in both.
+    """
+    middle = len(loss) // 2
+    first = memorization(loss[:middle], inside[:middle])
+    return first, memorization(loss[middle:], inside[middle:])

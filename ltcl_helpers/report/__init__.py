@@ -49,6 +49,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "is_wide",
             "matters",
             "paired",
+            "rank_correlation",
             "smallest_difference",
             "spread",
             "units",

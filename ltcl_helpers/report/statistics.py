@@ -262,6 +262,41 @@ def _answer(found: Interval, size: float) -> dict[str, Any]:
     }
 
 
+def rank_correlation(
+    first: np.ndarray, second: np.ndarray, draws: int = 500, seed: int = 0
+) -> tuple[float, float, float]:
+    """Spearman's rank correlation over samples, and the ends of its 95 % interval.
+
+    Args:
+        first: [N], one value a sample.
+        second: [N], or [K, N] of K runs, whose correlations are averaged.
+        draws: bootstrap samples; the interval is that of their percentiles.
+        seed: draws them.
+    """
+    runs = np.atleast_2d(second)
+    every = np.arange(len(first))[None]
+    drawn = np.random.default_rng(seed).integers(0, len(first), (draws, len(first)))
+    value = _mean_correlation(first, runs, every)[0]
+    low, high = np.percentile(_mean_correlation(first, runs, drawn), [2.5, 97.5])
+    return float(value), float(low), float(high)
+
+
+def _mean_correlation(first: np.ndarray, runs: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Mean over runs [K, N] of the correlation with `first` [N], for each line of index [D, N]."""
+    own = _standard_ranks(first[index])  # [D, N]
+    parts = [(own * _standard_ranks(run[index])).mean(axis=1) for run in runs]
+    mean: np.ndarray = np.mean(parts, axis=0)
+    return mean
+
+
+def _standard_ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks along the lines, ties averaged, with mean 0 and variance 1."""
+    ranks = stats.rankdata(values, axis=1)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    standard: np.ndarray = ranks / ranks.std(axis=1, keepdims=True)
+    return standard
+
+
 def is_wide(row: Mapping[Any, Any] | pd.Series) -> bool:
     """Whether a row of `compare` is open and so wide that it is no result."""
     return bool(row["verdict"] == OPEN and row["high"] - row["low"] > 2 * WIDEST)

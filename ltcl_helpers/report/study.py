@@ -100,14 +100,15 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
 
 
 def _sections(plan: grid.Grid) -> list[str]:
-    """The axes that are no repetition: their values share split and seed."""
+    """The axes that are no repetition: several of their values share split and seed."""
     found = []
     for axis in plan.axes:
-        places: dict[tuple, set] = {}
+        places: dict[tuple, list] = {}
         for cell in plan.cells:
             rest = (cell.row, *(str(v) for k, v in cell.axes.items() if k != axis))
-            places.setdefault(rest, set()).add(place(cell.config))
-        if all(len(place) == 1 for place in places.values()) and len(plan.axes[axis]) > 1:
+            places.setdefault(rest, []).append(place(cell.config))
+        share = all(len(set(each)) == 1 for each in places.values())
+        if share and any(len(each) > 1 for each in places.values()):
             found.append(axis)
     return found
 

@@ -67,13 +67,13 @@ def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]
     body: list[list[str]] = []
     for name, part in table.groupby("difference", sort=False):
         cells = part.set_index("group")
-        shown = [_cell(cells.loc[g]) if g in cells.index else "" for g in groups]
+        shown = [cell(cells.loc[g]) if g in cells.index else "" for g in groups]
         body.append([str(name), count(cells.iloc[0]), *shown])
     return [title, "n", *groups], body
 
 
-def _cell(row: pd.Series) -> str:
-    """Mean and ends, with a sign of the answer: bold, †, = or none."""
+def cell(row: pd.Series) -> str:
+    """Mean and ends of a line of `compare`, with a sign of its answer: bold, †, = or none."""
     if row["verdict"] in DIFFERENCE:
         stays = " †" if row["corrected"] < 0.05 else ""
         return f"**{ends(row)}**{stays}"

@@ -14,6 +14,8 @@ from ltcl_helpers.pretrain import aims, loop
 from ltcl_helpers.recipes import AIM_OF, AIMS, CONTROLS
 from ltcl_helpers.views import boosting
 
+TINY = dict(preset="tiny", device="cpu", largest_class=16)  # 70 images
+
 
 def images(count, seed=0):
     draw = torch.Generator().manual_seed(seed)
@@ -88,7 +90,7 @@ def test_a_lone_sample_is_far_from_its_neighbours(monkeypatch):
 
 @pytest.fixture(scope="module")
 def plain():
-    return pretrain.pretrain(RunConfig(preset="tiny", device="cpu"))
+    return pretrain.pretrain(RunConfig(**TINY))
 
 
 @pytest.mark.parametrize("aim", AIMS)
@@ -108,7 +110,7 @@ def test_a_run_is_steered_by_its_aim_from_its_second_epoch_on(aim, plain, monkey
     real = boosting.boost_strength
     monkeypatch.setattr(loop, "aimed_scores", watch)
     monkeypatch.setattr(boosting, "boost_strength", see)
-    run = pretrain.pretrain(RunConfig(preset="tiny", device="cpu", boost=aim))
+    run = pretrain.pretrain(RunConfig(**TINY, boost=aim))
     assert len(asked) == 2  # once an epoch
     half = len(steered) // 2
     assert not torch.cat(steered[:half]).any()
@@ -129,8 +131,8 @@ def test_the_control_gives_the_same_scores_to_others():
 
 
 def test_an_aimed_run_that_was_stopped_goes_on_as_if_it_had_not(tmp_path, stop_and_resume):
-    config = RunConfig(preset="tiny", device="cpu", boost="clean-loss", epochs=3)
-    resumed, _ = stop_and_resume(config, tmp_path / "run", 2)
+    config = RunConfig(**TINY, boost="clean-loss")
+    resumed, _ = stop_and_resume(config, tmp_path / "run", 1)
     whole = pretrain.pretrain(config)
     assert torch.equal(resumed.momentum_loss, whole.momentum_loss)
 

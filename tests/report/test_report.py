@@ -289,6 +289,22 @@ def test_the_sentences_name_every_group_and_all_answers():
     assert "One unit, so no interval: b minus a." in report.readings(one)
 
 
+def test_a_rank_correlation_is_spearmans_and_its_interval_is_the_bootstraps():
+    draw = np.random.default_rng(1)
+    first = draw.normal(size=60)
+    second = np.round(first + draw.normal(size=60))  # with ties
+    value, low, high = report.rank_correlation(first, second)
+    assert value == pytest.approx(scipy.stats.spearmanr(first, second).statistic)
+    found = scipy.stats.bootstrap(
+        (first, second), lambda a, b: scipy.stats.spearmanr(a, b).statistic, paired=True,
+        vectorized=False, n_resamples=500, method="percentile", rng=np.random.default_rng(2),
+    ).confidence_interval  # fmt: skip
+    assert low == pytest.approx(found.low, abs=0.05) and high == pytest.approx(found.high, abs=0.05)
+    assert report.rank_correlation(first, first**3)[0] == pytest.approx(1)
+    both = report.rank_correlation(first, np.stack([first, -first, second]))
+    assert both[0] == pytest.approx(value / 3)
+
+
 def rows_of(**differences):
     """A table of `compare`: runs b and a of four seeds that differ so in these groups."""
     apart = pd.DataFrame({g: runs_of(v, mirrored=False) for g, v in differences.items()})
@@ -397,6 +413,13 @@ def test_a_grid_gives_labels_sections_and_missing_cells():
     assert one.labels["sdclr-5e-4"] == "SDCLR, weight decay of SimCLR (control)"
     partners = study.read(GRIDS / "shapes-methods.yaml")  # SimCLR's runs lie in another study
     assert sum("shapes-simclr" in str(folder) for folder in partners.folders) == 4
+
+
+def test_an_axis_that_tells_no_two_runs_apart_makes_no_section():
+    """The grids of evidence take some runs from another study, by an axis that names its folder."""
+    one = study.read(GRIDS / "evidence-cifar10.yaml")
+    assert not one.rows["section"].any() and len(one.folders) >= 24
+    assert sum("cifar10-length" in str(folder) for folder in one.folders) == 24
 
 
 def test_a_run_with_other_parameters_is_not_a_cell(tmp_path):
