@@ -224,7 +224,11 @@ def _run(options: argparse.Namespace) -> None:
 
     inputs = splits.select(config)  # complains of data here, before torch is loaded
     if count is not None:
-        _run_on_ranks(config, options, count, gpus)
+        from .pretrain import ranks
+
+        folder = Path(str(options.resume or options.out))
+        if code := ranks.make(config, folder, options.resume is None, count, gpus, options.minutes):
+            sys.exit(code)
         return
     from .pretrain import pretrain, ranks, resume
 
@@ -252,26 +256,6 @@ def _run(options: argparse.Namespace) -> None:
 def _is_first() -> bool:
     """Whether this process is the run's only one or its first; torchrun says which one it is."""
     return int(os.environ.get("RANK", 0)) == 0
-
-
-def _run_on_ranks(
-    config: RunConfig, options: argparse.Namespace, count: int, gpus: Sequence[str]
-) -> None:
-    """Start the processes of a run, which go on with its folder, and wait for them."""
-    from . import networks
-    from .pretrain import ranks
-
-    ranks.check(config, count)
-    networks.check(config)
-    folder = Path(options.resume or options.out)
-    if options.resume is None:
-        ranks.begin(folder, config)
-    arguments = ["run", "--resume", str(folder)]
-    if options.minutes is not None:
-        arguments += ["--minutes", str(options.minutes)]
-    code = ranks.launch(arguments, count, gpus)
-    if code:
-        sys.exit(code)
 
 
 def _import_weights(options: argparse.Namespace) -> None:
@@ -401,15 +385,8 @@ def _pack(options: argparse.Namespace) -> None:
         raise ConfigError("--out is missing: name the pack, e.g. --out packed/photos.pack")
     from .data.pack import pack
 
-    print(
-        pack(
-            Path(options.name),
-            options.out,
-            options.text_lists,
-            options.test_lists,
-            options.keep,
-        )
-    )
+    lists = options.text_lists, options.test_lists
+    print(pack(Path(options.name), options.out, *lists, options.keep))
     print(f"next: ltcl run --data pack:{options.out} --split LIST.txt --out runs/NAME")
 
 
@@ -423,15 +400,11 @@ def _batch(options: argparse.Namespace) -> None:
     if options.scheduler and not SCHEDULER.fullmatch(options.scheduler):
         raise ConfigError(f"--scheduler is {options.scheduler!r}; write tcp://HOST:PORT")
     gpus = options.gpus.split(",") if options.gpus else []
-    each = options.gpus_per_cell
-    if each < 1 or len(gpus) % each or (each > 1 and not gpus):
-        raise ConfigError(
-            f"--gpus-per-cell is {each} and --gpus names {len(gpus)}; give a multiple of it"
-        )
-    gpus = [",".join(gpus[start : start + each]) for start in range(0, len(gpus), each)]
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
     from .batch import cluster, grid, plan
+
+    gpus = cluster.grouped(gpus, options.gpus_per_cell)
 
     settings = parse_settings(options.settings)
     todo = plan.Plan.of(grid.read(options.grid, settings), options.out, only=options.only)

@@ -50,6 +50,15 @@ class Failure(NamedTuple):
     log: Path
 
 
+def grouped(gpus: list[str], each: int) -> list[str]:
+    """So many GPUs for each cell, as one text: "0,1"."""
+    if each < 1 or len(gpus) % each or (each > 1 and not gpus):
+        raise ConfigError(
+            f"--gpus-per-cell is {each} and --gpus names {len(gpus)}; give a multiple of it"
+        )
+    return [",".join(gpus[start : start + each]) for start in range(0, len(gpus), each)]
+
+
 def run(
     plan: Plan,
     workers: int = 2,

@@ -44,6 +44,11 @@ def read_list(path: str | Path) -> FileList:
         labels.append(label)
     if not paths:
         raise ConfigError(f"list {path} is empty; it needs a line `path label` for every image")
+    if all(name.isdecimal() for name in paths):
+        raise ConfigError(
+            f"list {path} holds positions, not names of files; of a text with a position a line, "
+            "make one: numpy.save('list.npy', numpy.loadtxt('list.txt', dtype=int))"
+        )
     with_label = [label is not None for label in labels]
     if any(with_label) and not all(with_label):
         number = with_label.index(not with_label[0]) + 1

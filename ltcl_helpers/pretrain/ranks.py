@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from .. import runs
+from .. import networks, runs
 from ..config import RunConfig
 from ..errors import ConfigError
 from ..networks.exchange import ONE, Ranks
@@ -88,11 +88,8 @@ def make_on_gpus(config: RunConfig, folder: Path) -> None:
     gpus = os.environ.get(CELL_GPUS, "").split(",")
     if len(gpus) < 2 or (folder / "DONE.json").exists():
         return
-    check(config, len(gpus))
-    if not (folder / "config.json").exists():
-        begin(folder, config)
-    code = launch(["run", "--resume", str(folder)], len(gpus), gpus)
-    if code:
+    is_new = not (folder / "config.json").exists()
+    if code := make(config, folder, is_new, len(gpus), gpus):
         raise RuntimeError(f"{len(gpus)} ranks ended with exit code {code}; the log says why")
 
 
@@ -102,6 +99,29 @@ def begin(folder: Path, config: RunConfig) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with runs.lock(folder):
         runs.begin(folder, config)
+
+
+def make(
+    config: RunConfig,
+    folder: Path,
+    is_new: bool,
+    count: int,
+    gpus: Sequence[str] = (),
+    minutes: float | None = None,
+) -> int:
+    """Make or finish the run in `folder` on so many ranks; the exit code, as `launch`.
+
+    Raises:
+        ConfigError: as `check`, and where the network or the folder is not right.
+    """
+    check(config, count)
+    networks.check(config)
+    if is_new:
+        begin(folder, config)
+    arguments = ["run", "--resume", str(folder)]
+    if minutes is not None:
+        arguments += ["--minutes", str(minutes)]
+    return launch(arguments, count, gpus)
 
 
 def wait(ranks: Ranks) -> None:

@@ -63,11 +63,7 @@ def probe_run(
     test = test or config.data
     train, held_out = _both_parts(run, test)
 
-    if kind == "pixels" and isinstance(train.images, Stored):
-        raise ConfigError(
-            f"features pixels of {config.data} are {3 * train.images.side**2:,} numbers an image; "
-            "give --features encoder"
-        )
+    _refuse_large_pixels(kind, train, config.data)
 
     # The labelled lists: one, or several, for each of the shots.
     where = Path(lists) if lists else None
@@ -98,6 +94,15 @@ def probe_run(
         rows += result_rows(result, class_counts, about_this, class_std=protocol == "sdclr")
         log.info("%s %s: %.1f %%", wanted, labelled.name, 100 * result.top1)
     return pd.DataFrame(rows)
+
+
+def _refuse_large_pixels(kind: str, train: ImageArrays, name: str) -> None:
+    """Raise a ConfigError for the pixels of large images: features of that length."""
+    if kind == "pixels" and isinstance(train.images, Stored):
+        raise ConfigError(
+            f"features pixels of {name} are {3 * train.images.side**2:,} numbers an image; "
+            "give --features encoder"
+        )
 
 
 def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:

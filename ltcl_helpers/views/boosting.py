@@ -70,12 +70,11 @@ def make_views(
     def boosted_views(images: Tensor, scores: Tensor) -> tuple[Tensor, ...]:
         views = plain_views(images, scores)
 
-        # All strengths are drawn before any view is changed: results depend on that order.
+        # All strengths are drawn before any view is changed: results depend on that.
         if rule == "code":  # the published code draws once for all views of an image
             drawn = [boost_strength(scores, k, rule, draw_boost)] * len(views)
         else:
             drawn = [boost_strength(scores, k, rule, draw_boost) for _ in views]
-
         share = Share(len(scores), cut(len(scores)))
         boosted = []
         for view, (strength, probability) in zip(views, drawn, strict=True):
