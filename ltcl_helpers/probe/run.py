@@ -59,7 +59,6 @@ def probe_run(
     check_probes([protocol], [kind], shots, groups)
     run = Run.load(folder)
     config = run.config
-    groups = groups or config.groups
     test = test or config.data
     train, held_out = _both_parts(run, test)
 
@@ -85,8 +84,8 @@ def probe_run(
         results = _feature_results(embed, train, held_out, found, protocol)
 
     # Its rows, one for each group.
-    about = about_run(config, kind) | {"test": test, "protocol": protocol, "groups": groups}
-    about |= {"untested": untested(held_out)}
+    asked = {"test": test, "protocol": protocol, "groups": groups or config.groups}
+    about = about_run(config, kind) | asked | {"untested": untested(held_out)}
     class_counts = run.group_counts.numpy()
     rows = []
     for (wanted, labelled), result in zip(found, results, strict=True):
