@@ -68,7 +68,7 @@ def setup() -> None:
     run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     install = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON]
     if backend:  # another build of torch has other hashes than the lock
-        run(*install, "--torch-backend", backend, "-e", ".[course,batch,dev]")
+        run(*install, "--torch-backend", backend, "-e", ".[course,site,batch,dev]")
     else:
         run(*install, "--require-hashes", "-r", "requirements.lock")
         run(*install, "--no-deps", "-e", ".")
@@ -115,9 +115,11 @@ def faults() -> None:
 
 
 def site() -> None:
-    """Execute the lessons and make site/ of them."""
+    """Execute the lessons and make site/ of them for students, or site-teacher/ for teachers."""
+    edition = os.environ.get("EDITION", "student")
+    out = "site" if edition == "student" else f"site-{edition}"  # solutions are never in site/
     course()
-    run(PYTHON, "-m", "ltcl_helpers", "site", "course", "--out", "site")
+    run(PYTHON, "-m", "ltcl_helpers", "site", "course", "--out", out, "--edition", edition)
 
 
 def editions() -> None:

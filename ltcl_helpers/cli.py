@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if str(error.name).startswith("ltcl_helpers"):
             raise  # a fault of the kit's own
-        extras = "pip install -e '.[course,batch]' in the kit's clone"
+        extras = "pip install -e '.[course,site,batch]' in the kit's clone"
         print(f"ltcl: {error.name} is missing, which this command needs; {extras}", file=sys.stderr)
         return 2
     except (FloatingPointError, OSError) as error:
@@ -454,6 +454,7 @@ def _course_commands(commands: argparse._SubParsersAction) -> None:
     site = commands.add_parser("site", help="static pages of executed lessons")
     site.add_argument("executed", type=Path, help="their folder")
     site.add_argument("--out", type=Path, default=Path("site"))
+    site.add_argument("--edition", default="student", help="student (no solutions) or teacher")
     site.set_defaults(command=_site)
 
 
@@ -493,4 +494,5 @@ def _grade(options: argparse.Namespace) -> None:
 def _site(options: argparse.Namespace) -> None:
     from .course import site
 
-    print(f"{len(site.write_site(options.executed, options.out))} pages: {options.out}")
+    pages = site.write_site(options.executed, options.out, options.edition)
+    print(f"{len(pages)} pages: {options.out}")

@@ -38,5 +38,5 @@ def test_a_setup_takes_what_the_lock_says_with_hashes_and_is_done_once(called, m
 def test_a_small_setup_takes_another_build_of_torch(called, monkeypatch):
     monkeypatch.setenv("TORCH", "cpu")
     chores.setup()
-    assert called[-1][-4:] == ["--torch-backend", "cpu", "-e", ".[course,batch,dev]"]
+    assert called[-1][-4:] == ["--torch-backend", "cpu", "-e", ".[course,site,batch,dev]"]
     assert not any("--require-hashes" in words for words in called)

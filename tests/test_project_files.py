@@ -19,7 +19,14 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ltcl_helpers"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-CONDA_NAMES = {"pytorch": "torch"}
+CONDA_NAMES = {"pytorch": "torch", "playwright-python": "playwright"}  # others are PyPI's
+ON_CONDA_FORGE = set(
+    """anywidget check-jsonschema distributed filelock hatchling import-linter
+    ipykernel jupyterlab latex2mathml lazy-loader matplotlib mistune mypy myst-nb nbconvert
+    nbstripout numpy pandas pandas-stubs papermill pillow playwright-python pyarrow pydantic pytest
+    pytest-xdist pytorch pyyaml ruff safetensors scikit-learn scipy seaborn sphinx
+    sphinx-book-theme torchvision tqdm types-psutil types-pyyaml types-tqdm""".split()  # noqa: SIM905
+)
 MODULES = sorted(PACKAGE.rglob("*.py"))
 LIGHT = {  # what loads neither package: a wrong call fails within a second
     "torch": "cli config recipes files runs data data.splits data.shapes probe.choices batch.grid",
@@ -69,6 +76,7 @@ def test_conda_environment_names_the_packages_and_bounds_of_pyproject():
     lines = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     conda = bounds(Requirement(line) for line in lines if isinstance(line, str))
     python, _ = conda.pop("python"), conda.pop("pip")
+    assert set(conda) <= ON_CONDA_FORGE  # a new name is looked up there, then added here
     conda = {CONDA_NAMES.get(name, name): specifier for name, specifier in conda.items()}
     assert conda == bounds(direct_requirements())
     supported = SpecifierSet(PROJECT["requires-python"])

@@ -3,5 +3,16 @@
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submodules=["answering", "editions", "grading", "sandbox", "site"]
+    __name__,
+    submodules=[
+        "answering",
+        "editions",
+        "fences",
+        "gradebook",
+        "grading",
+        "mathml",
+        "sandbox",
+        "site",
+        "slicing",
+    ],
 )

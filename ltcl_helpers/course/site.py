@@ -1,187 +1,249 @@
-"""The course as static pages: executed lessons, formulas as MathML, nothing from a network."""
+"""The course as static pages by Sphinx: executed lessons, docs, the package; no network needed.
+
+This module only lays out what Sphinx reads (docs/conf.py): lessons without their solutions for
+students, explorers as frames, an alternative text for each picture, a page for each room.
+"""
 
 from __future__ import annotations
 
-import html
+import base64
+import importlib
 import json
 import logging
 import re
+import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
-
-from latex2mathml.converter import convert
-from nbconvert.filters.markdown_mistune import markdown2html_mistune
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-from pygments.lexers import PythonLexer
+from typing import Any
 
 from .. import files
 from ..errors import ConfigError
-from ..explorer import export_html
-from ..paths import FIGURES, RESULTS
+from ..explorer import export_html, page
+from ..paths import FIGURES, PACKAGE, RESULTS, ROOT
+from .editions import is_solution, text
 
 log = logging.getLogger(__name__)
-FORMULA = re.compile(
-    r"(`+).+?\1|\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+(?:\n[^$\n]+)*?)\$", re.S
-)
-STYLE = """
-:root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fff; --soft: #f3f4f6; --line: #d5d8dd;
-  --link: #0b5cad; --note: #5a6270; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e6; --paper: #16181c; --soft: #22262d;
-  --line: #3a404a; --link: #7ab8ff; --note: #a2abb9; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 17px/1.6 system-ui, -apple-system, "Segoe UI", sans-serif; }
-nav { display: flex; justify-content: space-between; gap: 1em; padding: .6em 1em;
-  border-bottom: 1px solid var(--line); font-size: 15px; }
-nav:empty { display: none; } nav a { flex: 1; } nav a:nth-child(2) { text-align: center; }
-nav a:nth-child(3) { text-align: right; }
-main { max-width: 50rem; margin: 0 auto; padding: 1em; overflow-wrap: break-word; }
-h1, h2, h3 { line-height: 1.25; } h2 { margin-top: 2em; }
-a { color: var(--link); } a.anchor-link { display: none; }
-img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
-pre { overflow-x: auto; padding: .7em .9em; margin: 0; font-size: 14px; line-height: 1.45; }
-pre, code { font-family: ui-monospace, "SF Mono", Consolas, monospace; }
-code { font-size: .9em; } .cell .highlight { background: var(--soft); border-radius: 4px; }
-.cell { margin: 1em 0; } .cell > * { margin: .5em 0; max-width: 100%; overflow-x: auto; }
-.printed { color: var(--note); padding: .2em .9em; }
-table { border-collapse: collapse; font-size: 15px; display: block; overflow-x: auto; }
-th, td { padding: .3em .7em; border-bottom: 1px solid var(--line); text-align: left; }
-math[display="block"] { margin: 1em 0; overflow-x: auto; overflow-y: hidden; max-width: 100%; }
-blockquote { border-left: 4px solid var(--line); margin-left: 0; padding-left: 1em; }
-.card { display: block; border: 1px solid var(--line); border-radius: 6px; padding: .3em 1em;
-  margin: .8em 0; text-decoration: none; color: inherit; } .card:hover { background: var(--soft); }
-details.solution { border: 1px solid var(--line); border-radius: 4px; padding: .3em .7em; }
-"""
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,"><link rel="stylesheet" href="style.css"></head>
-<body><nav>{nav}</nav><main>
-{body}
-</main><nav>{nav}</nav></body></html>
-"""
+DOCS = ROOT / "docs"
+EDITIONS = ("student", "teacher")
+TEACHERS = ("teaching.md", "teachers_pack.md", "grading.md")  # answers and rubrics among them
+WIDGET = "application/vnd.jupyter.widget-view+json"
+LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
+FRAME = '<iframe class="explorer" title="{title}" src="../{name}" loading="lazy"></iframe>'
+TWO_RUNS = ("shapes-simclr/long-tail-0", "shapes-methods/bcl-i-0")
+ROOMS = (
+    "views", "networks", "methods", "pretrain", "probe", "data", "runs", "batch", "report",
+    "explorer", "exercises", "course",
+)  # fmt: skip
 
 
-def to_mathml(formula: str, display: str) -> str:
-    """A TeX formula as MathML, with its source for screen readers and for copying."""
-    # latex2mathml knows no \\big; the sizes are a matter of looks
-    plain = re.sub(r"\\(?:big|Big|bigg|Bigg)[lr]?(?=[\[\](){}|\\])", "", formula.strip())
-    plain = plain.replace(r"\tfrac", r"\frac").replace(r"\operatorname", r"\mathrm")
-    plain = plain.replace(r"\arg", r"\mathrm{arg}")
-    return convert(plain, display=display)
+def write_site(executed: Path, target: Path, edition: str = "student") -> list[Path]:
+    """Make `target` of the executed lessons in a folder; its pages.
 
+    Args:
+        executed: a folder of executed lessons.
+        target: the site, made anew.
+        edition: "student", without a solution anywhere, or "teacher".
 
-def markdown(text: str) -> str:
-    """Markdown as HTML, its formulas as MathML."""
-    found: list[str] = []
-
-    def keep(match: re.Match) -> str:
-        block, inline = match["block"], match["inline"]
-        if block is None and inline is None:  # code
-            return match[0]
-        found.append(to_mathml(block or inline, "block" if block else "inline"))
-        return f"FORMULA{len(found) - 1}x"
-
-    body = markdown2html_mistune(FORMULA.sub(keep, text))
-    return re.sub(r"FORMULA(\d+)x", lambda m: found[int(m[1])], body)
-
-
-def lesson_body(lesson: dict) -> str:
-    """An executed lesson as HTML, solutions folded."""
-    parts = []
-    for cell in lesson["cells"]:
-        source = "".join(cell["source"])
-        if cell["cell_type"] == "markdown":
-            parts.append(markdown(source))
-            continue
-        part = highlight(source, PythonLexer(), HtmlFormatter()) if source else ""
-        part += "".join(map(_output, cell["outputs"]))
-        if "solution" in cell["metadata"].get("tags", []):
-            part = f'<details class="solution"><summary>A solution</summary>{part}</details>'
-        parts.append(f'<div class="cell">{part}</div>')
-    body = re.sub(r'((?:src|href)=")\.\./figures/', r"\1figures/", "\n".join(parts))
-    return re.sub(r'(href="[\w-]+)\.ipynb', r"\1.html", body)
-
-
-def _output(output: dict) -> str:
-    """One output of a cell, in the richest form that a page without scripts can show."""
-    if output["output_type"] == "stream":
-        return f'<pre class="printed">{html.escape("".join(output["text"]))}</pre>'
-    data = {
-        kind: "".join(text)
-        for kind, text in output.get("data", {}).items()
-        if isinstance(text, str | list)
-    }
-    if "image/png" in data:
-        picture = "".join(data["image/png"].split())
-        return f'<img src="data:image/png;base64,{picture}" alt="picture made by the cell above">'
-    if "text/markdown" in data:
-        return markdown(data["text/markdown"])
-    if "text/html" in data and "<script" not in data["text/html"]:
-        return f"<div>{data['text/html']}</div>"
-    return f'<pre class="printed">{html.escape(data.get("text/plain", ""))}</pre>'
-
-
-def write_site(executed: Path, target: Path) -> list[Path]:
-    """Make `target` from the executed lessons in a folder. Raises ConfigError if it holds none."""
+    Raises:
+        ConfigError: without lessons, or for another edition.
+    """
     paths = sorted(executed.glob("[0-9]*.ipynb"))
+    if edition not in EDITIONS:
+        raise ConfigError(f"edition is {edition!r}; allowed are {', '.join(EDITIONS)}")
     if not paths:
         raise ConfigError(f"{executed} holds no executed lesson; `make course` executes them")
-    (target / "figures").mkdir(parents=True, exist_ok=True)
-    for picture in (FIGURES).glob("*.png"):
-        files.write_bytes(target / "figures" / picture.name, picture.read_bytes())
-    code = [HtmlFormatter(style=s).get_style_defs(".highlight") for s in ("xcode", "monokai")]
-    colours = f"{code[0]}\n@media (prefers-color-scheme: dark) {{ {code[1]} }}"
-    files.write_bytes(target / "style.css", f"{colours}\n{STYLE}".encode())
-
-    lessons = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-    titles = [_title(lesson) for lesson in lessons]
-    written, explorer = [], _explorer(target)
-    for k, (path, lesson) in enumerate(zip(paths, lessons, strict=True)):
-        before = _link(paths[k - 1], f"← {titles[k - 1]}") if k else "<a></a>"
-        after = _link(paths[k + 1], f"{titles[k + 1]} →") if k + 1 < len(paths) else "<a></a>"
-        nav = f'{before}<a href="index.html">Start</a>{after}'
-        body = lesson_body(lesson)
-        written.append(_write(target / f"{path.stem}.html", titles[k], nav, body))
-    body = _start(paths, lessons, titles, explorer)
-    written.append(_write(target / "index.html", "Long-tail contrastive learning", "", body))
-    return written
-
-
-def _write(path: Path, title: str, nav: str, body: str) -> Path:
-    page = PAGE.format(title=html.escape(title), nav=nav, body=body)
-    files.write_bytes(path, page.encode("utf-8"))
-    return path
+    if not (DOCS / "conf.py").exists():
+        raise ConfigError(f"{DOCS} has no conf.py; call this in the kit's clone")
+    importlib.import_module("sphinx")  # or the command says what is missing
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder)
+        for name in ("lessons", "docs", "api", "extra", "_static"):
+            (source / name).mkdir()
+        shutil.copy2(DOCS / "conf.py", source)
+        shutil.copy2(DOCS / "course.css", source / "_static")
+        shutil.copytree(FIGURES, source / "figures")
+        lessons = [_lesson(path, source, edition) for path in paths]
+        pages = [_doc(path, source) for path in _docs(edition)]
+        rooms = [_room(name, source) for name in ROOMS]
+        explorer = _explorer(source)
+        _write(source / "index.md", _start(paths, lessons, pages, rooms, explorer))
+        _cut_loose_links(source)
+        _build(source, target)
+    return sorted(target.rglob("*.html"))
 
 
-def _link(path: Path, text: str) -> str:
-    return f'<a href="{path.stem}.html">{html.escape(text)}</a>'
+def _build(source: Path, target: Path) -> None:
+    """Run Sphinx. Raises ConfigError with its last lines where it fails."""
+    shutil.rmtree(target, ignore_errors=True)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q"]
+    places = ["-d", str(source / ".doctrees"), str(source), str(target)]
+    done = subprocess.run([*command, *places], capture_output=True, text=True)
+    if done.returncode:
+        raise ConfigError(f"Sphinx failed: {' '.join(done.stderr.split()[-60:])}")
+    for line in done.stderr.splitlines():
+        log.info("%s", line.replace(f"{source}/", ""))
+    (target / ".buildinfo").unlink(missing_ok=True)
 
 
-def _title(lesson: dict) -> str:
-    return "".join(lesson["cells"][0]["source"]).splitlines()[0].removeprefix("# ")
+def _write(path: Path, content: str) -> None:
+    files.write_bytes(path, content.encode("utf-8"))
 
 
-def _start(paths: list[Path], lessons: list[dict], titles: list[str], explorer: str) -> str:
-    cards = []
-    for path, lesson, title in zip(paths, lessons, titles, strict=True):
-        promise = "".join(lesson["cells"][0]["source"]).split("\n\n")[1].replace("**", "")
-        head = f"<strong>{html.escape(title)}</strong>{markdown(promise)}"
-        cards.append(f'<a class="card" href="{path.stem}.html">{head}</a>')
-    return (
-        "<h1>Long-tail contrastive learning</h1><p>What does a network learn about the rare things "
-        "in a collection without labels, and can we help it? Lessons, executed; to change and run "
-        f"them, open the notebooks.</p>{''.join(cards)}{explorer}"
+# --- lessons --------------------------------------------------------------------------------
+
+
+def _lesson(path: Path, source: Path, edition: str) -> dict:
+    """Lay out an executed lesson; as it is for this edition."""
+    lesson = json.loads(path.read_text(encoding="utf-8"))
+    widgets = (
+        lesson["metadata"].pop("widgets", {}).get("application/vnd.jupyter.widget-state+json", {})
     )
+    cells: list[dict] = []
+    section = ""
+    for cell in lesson["cells"]:
+        section = _section(cell) or section
+        if is_solution(cell):
+            if edition == "student":
+                continue
+            cell["metadata"]["tags"].append("hide-cell")
+        if cell["cell_type"] == "code":
+            frames = f"{path.stem}-{len(cells)}"
+            cell["outputs"] = [
+                _shown(output, widgets.get("state", {}), source, frames)
+                for output in cell["outputs"]
+            ]
+            _drop_stills(cell)
+            _describe(cell, section)
+        cells.append(cell)
+    lesson = lesson | {"cells": cells}
+    content = json.dumps(lesson, ensure_ascii=False)
+    _write(source / "lessons" / path.name, content)
+    return lesson
 
 
-def _explorer(target: Path) -> str:
-    """The memorization explorer's page of one recorded run, and a card that leads there."""
-    runs = sorted((RESULTS / "shapes-simclr").glob("long-tail-*"))
-    if not runs:
+def _shown(output: dict, widgets: dict, source: Path, name: str) -> dict:
+    """An output as a page can show it: an explorer as a frame of its own."""
+    view = output.get("data", {}).get(WIDGET)
+    state = widgets.get(view["model_id"], {}) if view else {}
+    if "_meta" not in state.get("state", {}):
+        if view:
+            output["data"] = {"text/plain": "(shown in Jupyter)"}
+        return output
+    [data] = [each["data"] for each in state["buffers"] if each["path"] == ["_data"]]
+    meta = state["state"]["_meta"] | {"live": False}
+    title = f"Explorer: {' and '.join(run['label'] for run in meta['runs'])}"
+    content = page.text(title, meta, base64.b64decode(data))
+    _write(source / "extra" / f"{name}.html", content)
+    frame = FRAME.format(title=title, name=f"{name}.html")
+    return output | {"data": {"text/html": frame}}
+
+
+def _drop_stills(cell: dict) -> None:
+    """Where an explorer is alive in its frame, the picture of it in the notebook goes."""
+    kinds = [output.get("data", {}) for output in cell["outputs"]]
+    if any(FRAME[:24] in str(data.get("text/html", "")) for data in kinds):
+        cell["outputs"] = [
+            output
+            for output, data in zip(cell["outputs"], kinds, strict=True)
+            if "image/png" not in data
+        ]
+
+
+def _section(cell: dict) -> str:
+    """The last heading of a text cell, or ""."""
+    if cell["cell_type"] != "markdown":
         return ""
-    export_html(runs[0], target / "explorer.html")
-    return (
-        '<a class="card" href="explorer.html"><strong>Memorization explorer</strong>'
-        "<p>Pick one image: how did the network learn it, epoch by epoch?</p></a>"
-    )
+    headings = re.findall(r"^#+ (.+)$", text(cell), re.MULTILINE)
+    return str(headings[-1]) if headings else ""
+
+
+def _describe(cell: dict, section: str) -> None:
+    """Give the pictures of a cell what their figure says of itself as an alternative text."""
+    for output in cell["outputs"]:
+        data = output.get("data", {})
+        if "image/png" in data:
+            told = output.get("metadata", {}).get("image/png", {}).get("alt", "")
+            said = told or "".join(data.get("text/plain", ""))
+            words = "a picture that the code above makes" if said.startswith("<") else said
+            alt = f"{section}: {words}"
+            cell["metadata"].setdefault("mystnb", {})["image"] = {"alt": alt}
+
+
+# --- docs and the package -------------------------------------------------------------------
+
+
+def _docs(edition: str) -> list[Path]:
+    found = sorted(DOCS.glob("*.md"))
+    return [path for path in found if edition == "teacher" or path.name not in TEACHERS]
+
+
+def _doc(path: Path, source: Path) -> str:
+    shutil.copy2(path, source / "docs")
+    return f"docs/{path.stem}"
+
+
+def _room(name: str, source: Path) -> str:
+    """A page of a room: what its files say of their public names."""
+    lines = [f"# {name}", "", "```{eval-rst}", f".. automodule:: ltcl_helpers.{name}", "```", ""]
+    for path in sorted((PACKAGE / name).glob("[a-z]*.py")):
+        module = f"ltcl_helpers.{name}.{path.stem}"
+        lines += [f"## {name}.{path.stem}", "", "```{eval-rst}", f".. automodule:: {module}"]
+        lines += ["   :members:", "   :show-inheritance:", "```", ""]
+    _write(source / "api" / f"{name}.md", "\n".join(lines))
+    return f"api/{name}"
+
+
+def _explorer(source: Path) -> str:
+    """The explorer's page of two recorded runs; its name, or "" where they are not recorded."""
+    runs = [RESULTS / name for name in TWO_RUNS]
+    if not all(run.exists() for run in runs):
+        return ""
+    return export_html(runs[0], source / "extra" / "explorer.html", runs[1]).name
+
+
+def _start(
+    paths: list[Path], lessons: list[dict], docs: list[str], rooms: list[str], explorer: str
+) -> str:
+    """The first page: what each lesson promises, and all pages in the margin."""
+    lines = ["# Long-tail contrastive learning", ""]
+    lines += ["What does a network learn about the rare things in a collection without labels, and"]
+    lines += ["can we help it? These are the lessons, executed; to change and run them, open the"]
+    lines += ["notebooks.", ""]
+    for path, lesson in zip(paths, lessons, strict=True):
+        first = text(lesson["cells"][0])
+        title, promise = first.splitlines()[0].removeprefix("# "), first.split("\n\n")[1]
+        lines += [f"**[{title}](lessons/{path.name})**", "", promise.replace("**", ""), ""]
+    if explorer:
+        lines += ["**<a href='explorer.html'>The memorization explorer</a>**", ""]
+        lines += ["Pick one image: how did two networks learn it, epoch by epoch?", ""]
+    names = {"Lessons": [f"lessons/{path.stem}" for path in paths], "Pages": docs}
+    for caption, entries in (names | {"The package": rooms}).items():
+        lines += ["```{toctree}", ":hidden:", f":caption: {caption}", ":maxdepth: 1", "", *entries]
+        lines += ["```", ""]
+    return "\n".join(lines)
+
+
+def _cut_loose_links(source: Path) -> None:
+    """Where a link leads to a file that is no page here, its words stay without the link."""
+
+    def mend(folder: Path, content: str) -> str:
+        def one(match: re.Match) -> str:
+            words, place = match[1], match[2]
+            if place.endswith("README.md") and "data" not in place:
+                return match[0].replace(place, "../index.md")
+            return match[0] if (folder / place).exists() else words
+
+        return LINK.sub(one, content)
+
+    for path in [*source.rglob("*.md"), *source.rglob("*.ipynb")]:
+        content = path.read_text(encoding="utf-8")
+        if path.suffix == ".md":
+            _write(path, mend(path.parent, content))
+            continue
+        lesson: dict[str, Any] = json.loads(content)
+        for cell in lesson["cells"]:
+            if cell["cell_type"] == "markdown":
+                cell["source"] = mend(path.parent, text(cell))
+        _write(path, json.dumps(lesson, ensure_ascii=False))

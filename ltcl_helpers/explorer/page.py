@@ -34,23 +34,27 @@ PAGE = """<!doctype html>
 def export_html(run: Any, path: str | Path, compare: Any = None) -> Path:
     """Write the explorer as one page that needs no network and no Python; returns its path."""
     meta, data, histories = payload(run, compare, views=True)
-    title = html.escape(" and ".join(history.label for history in histories))
+    title = " and ".join(history.label for history in histories)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, text(title, meta, data).encode("utf-8"))
+    return path
+
+
+def text(title: str, meta: dict[str, Any], data: bytes) -> str:
+    """The page of what `payload` gives."""
     # A class name must not end the script that holds it.
     description = json.dumps(meta, allow_nan=False).replace("<", "\\u003c")
     script = f"{bundle.script()}\nopenPage(document);\n"
     style = bundle.style()
-    text = PAGE.format(
-        title=f"{title}: memorization explorer",
+    return PAGE.format(
+        title=f"{html.escape(title)}: memorization explorer",
         policy=POLICY.format(script=_hash(script), style=_hash(style)),
         meta=description,
         data=base64.b64encode(data).decode("ascii"),
         script=script,
         style=style,
     )
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_bytes(path, text.encode("utf-8"))
-    return path
 
 
 def _hash(text: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -305,3 +306,49 @@ def inline(figure: Figure) -> str:
     figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
     plt.close(figure)
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+# --- for those who do not see a figure ------------------------------------------------------
+
+
+def describe(figure: Figure) -> str:
+    """A figure in words: its panels, with their titles, axes and what is drawn in them."""
+    panels = [ax for ax in figure.axes if ax.get_visible() and ax.has_data()]
+    pictures = [ax for ax in panels if ax.images and not ax.get_xlabel()]
+    said = [_panel(ax) for ax in panels if ax not in pictures]
+    if pictures:
+        titles = dict.fromkeys(ax.get_title() for ax in pictures if ax.get_title())
+        rows = dict.fromkeys(ax.get_ylabel() for ax in pictures if ax.get_ylabel())
+        count = "A picture" if len(pictures) == 1 else f"{len(pictures)} pictures"
+        said.append(count + _list(": ", [*titles, *rows]))
+    whole = figure.get_suptitle()
+    return " ".join(" ".join([f"Figure{_list(', ', [whole])}."] + [f"{s}." for s in said]).split())
+
+
+def _panel(ax: Axes) -> str:
+    legend = ax.get_legend()
+    names = [text.get_text() for text in legend.get_texts()] if legend else []
+    axes = [f"{label} against" if label else "" for label in [ax.get_ylabel()]]
+    axes += [ax.get_xlabel()]
+    words = _list("", [ax.get_title(), " ".join(filter(None, axes))])
+    return (words or "A panel") + _list(", with ", names)
+
+
+def _list(before: str, names: Iterable[str]) -> str:
+    """Names one after the other, with something before them, or nothing at all."""
+    found = ", ".join(filter(None, names))
+    return f"{before}{found}" if found else ""
+
+
+def _tell_jupyter(*_: Any) -> None:
+    """An executed notebook keeps a figure's words beside it; the site reads them aloud.
+
+    Before each cell anew: Jupyter drops what was said of figures when it turns plots on.
+    """
+    shell = sys.modules["IPython"].get_ipython()
+    words = shell.display_formatter.formatters["text/plain"]
+    words.for_type(Figure, lambda figure, printer, _: printer.text(describe(figure)))
+
+
+if "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None:
+    sys.modules["IPython"].get_ipython().events.register("pre_run_cell", _tell_jupyter)
