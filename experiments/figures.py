@@ -494,7 +494,27 @@ def _aim_of_boosting() -> str:
     )
 
 
+def project_times() -> str:
+    """Minutes of one quick run, by method, as recorded."""
+    kinds = {
+        "SimCLR, embedded data": "shapes-simclr/long-tail-[0-9]*",
+        "BCL-I, embedded data": "shapes-methods/bcl-i-[0-9]*",
+        "SDCLR, embedded data": "shapes-methods/sdclr-[0-9]",
+        "BCL-D, embedded data": "shapes-methods/bcl-d-[0-9]*",
+        "SimCLR, CIFAR-100-LT": "cifar100-quick/simclr-[0-9]*",
+    }
+    rows = []
+    for name, pattern in kinds.items():
+        folders = sorted(RESULTS.glob(pattern))
+        spent = [files.read_parquet(f / "history.parquet")["seconds"].sum() / 60 for f in folders]
+        machine = files.read_json(folders[0] / "DONE.json")["machines"][-1]
+        about = f"{machine['device']}, threads: {machine['threads']}, {machine['precision']}"
+        rows.append([name, str(len(spent)), f"{np.median(spent):.1f}", about])
+    return markdown(["a quick run", "n", "minutes, median", "machine"], rows)
+
+
 TABLES = {
+    "project-times": project_times,
     "found": found,
     "cells": reproduction.count_of_cells,
     "tree": tree_of_files, "power": power_table, "answers": answers_table,

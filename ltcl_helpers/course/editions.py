@@ -8,6 +8,7 @@ checks live, the teacher's keeps all and says what is known about each exercise.
 from __future__ import annotations
 
 import copy
+import html
 import json
 import re
 from pathlib import Path
@@ -72,14 +73,53 @@ def _numbered(lesson: dict, cells: list[dict]) -> dict:
     return lesson | {"cells": [cell | {"id": str(k)} for k, cell in enumerate(cells)]}
 
 
+SLIDES = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Slides</title><style>
+html {{ scroll-snap-type: y mandatory; font: 3vmin system-ui, sans-serif; }} body {{ margin: 0; }}
+section {{ height: 100vh; scroll-snap-align: start; display: flex; flex-direction: column;
+ align-items: center; justify-content: center; gap: 2vmin; break-after: page; }}
+h1 {{ margin: 0; font-size: 5vmin; text-align: center; }} p {{ margin: 0 5vw; }}
+img {{ max-width: 92vw; max-height: 75vh; }} @page {{ size: landscape; margin: 0; }}
+</style></head><body>
+{slides}
+<script>
+const step = {{ ArrowRight: 1, ArrowDown: 1, PageDown: 1, " ": 1, ArrowLeft: -1, ArrowUp: -1,
+ PageUp: -1 }};
+addEventListener("keydown", (key) => {{
+  if (!(key.key in step)) return;
+  key.preventDefault();
+  scrollTo(0, (Math.round(scrollY / innerHeight) + step[key.key]) * innerHeight);
+}});
+</script></body></html>
+"""
+SHOWN = re.compile(r"!\[([^\]]*)\]\((?:\.\./)?(figures/[^)\s]+)\)|(<svg\b.*?</svg>)", re.DOTALL)
+
+
+def slides(lessons: list[dict]) -> str:
+    """A page with the pictures of the lessons' texts, one to a screen, without a network."""
+    found = []
+    for lesson in lessons:
+        title = html.escape(text(lesson["cells"][0]).splitlines()[0].removeprefix("# "))
+        found.append(f"<section><h1>{title}</h1></section>")
+        for cell in lesson["cells"]:
+            if cell["cell_type"] != "markdown":
+                continue
+            for words, place, drawing in SHOWN.findall(text(cell)):
+                said = html.escape(" ".join(words.split()))
+                picture = drawing or f'<img src="{html.escape(place)}" alt="{said}">'
+                found.append(f"<section><h1>{title}</h1>{picture}<p>{said}</p></section>")
+    return SLIDES.format(slides="\n".join(found))
+
+
 def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
     """Write `target`/student and `target`/teacher with the pictures that their texts show.
 
     Raises ConfigError where there are no lessons.
     """
-    written = []
+    written, lessons = [], []
     for path in sorted(source.glob("[0-9]*.ipynb")):
         lesson = json.loads(path.read_text(encoding="utf-8"))
+        lessons.append(lesson)
         for name, make in (("student", student_edition), ("teacher", teacher_edition)):
             edition, folder = make(lesson), target / name
             (folder / "figures").mkdir(parents=True, exist_ok=True)
@@ -92,4 +132,5 @@ def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
             written.append(folder / path.name)
     if not written:
         raise ConfigError(f"{source} holds no lesson; call this in the course's folder")
+    files.write_bytes(target / "teacher" / "slides.html", slides(lessons).encode())
     return written

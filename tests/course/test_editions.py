@@ -101,3 +101,21 @@ def test_run_all_of_the_students_edition_lists_what_is_open(written, tmp_path, n
 def test_where_there_are_no_lessons_the_call_says_so(tmp_path):
     with pytest.raises(ConfigError, match="holds no lesson"):
         editions.write_editions(tmp_path / "out", tmp_path)
+
+
+def test_slides_show_the_pictures_of_the_lessons_and_need_no_network(written):
+    page = (written / "teacher" / "slides.html").read_text(encoding="utf-8")
+    assert "//" not in page and not (written / "student" / "slides.html").exists()
+    places = re.findall(r'<img src="([^"]+)" alt="[^"]{10,}"', page)
+    assert len(places) == page.count("<img") >= 3
+    for place in places:
+        assert (written / "teacher" / place).is_file()
+    assert page.count("<section>") >= len(LESSONS) + len(places)
+
+
+def test_the_pack_has_as_many_answers_as_questions():
+    pack = (paths.ROOT / "docs" / "teachers_pack.md").read_text(encoding="utf-8")
+    quiz = pack.split("## Quiz")[1].split("\n## ")[0]
+    questions, answers = quiz.split("**Answers.**")
+    asked = re.findall(r"^(\d+)\. \(", questions, re.M)
+    assert asked == re.findall(r"(?:^|\s)(\d+): ", answers) == [str(k) for k in range(1, 21)]
