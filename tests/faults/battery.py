@@ -20,19 +20,16 @@ import time
 from pathlib import Path
 
 import numpy as np
+from test_strangers import CASES  # beside this file, whose folder Python looks in
+
+from ltcl_helpers import cli, files, pretrain, probe, report, runs
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import read_arrays, splits
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.paths import PUBLISHED_LISTS
+from ltcl_helpers.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "faults")]
-
-from test_strangers import CASES  # noqa: E402
-
-from ltcl_helpers import cli, files, pretrain, probe, report, runs  # noqa: E402
-from ltcl_helpers.config import RunConfig  # noqa: E402
-from ltcl_helpers.data import read_arrays, splits  # noqa: E402
-from ltcl_helpers.errors import ConfigError  # noqa: E402
-from ltcl_helpers.paths import PUBLISHED_LISTS  # noqa: E402
-from ltcl_helpers.runs import Run  # noqa: E402
-
 METHODS = ("simclr", "bcl-i", "sdclr", "bcl-d", "moco-v2", "balanced-cl", "cross-entropy")
 SMALL = dict(preset="tiny", device="cpu", split="all", batch_size=10, epochs=3)
 KILLED = 99  # exit code of a process that a watched call ended
