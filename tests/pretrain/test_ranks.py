@@ -295,7 +295,7 @@ def test_a_wrong_call_is_one_line_and_starts_nothing(photos, cold, tmp_path):
         (["--ranks", "0"], "ranks is 0"),
         (["--ranks", "6"], "batch_size is 10 for 6 ranks"),
         (["--ranks", "2", "--gpus", "0,1,2"], "give one"),
-        (["--ranks", "2", "--method", "moco-v2", "--set", "group_size=4"], "cannot share"),
+        (["--ranks", "2", "--method", "moco-v2", "--set", "group_size=10"], "cannot share"),
         (["--ranks", "2", "--split", "absent.npy"], "does not exist"),
     ):
         done = cold.call(*photos, *more, "--out", "new", cwd=tmp_path)
@@ -328,6 +328,6 @@ def test_a_cell_with_two_gpus_is_one_run_of_two_ranks(photos, monkeypatch):
     assert runs.verify(Path("two"))["machines"][0]["ranks"] == 2
     pretrain.make_on_gpus(config, Path("two"))  # it is done
     with pytest.raises(ConfigError, match="ranks cannot share"):
-        moco = RunConfig(**given | {"method": "moco-v2", "group_size": 4})
+        moco = RunConfig(**given | {"method": "moco-v2", "group_size": 10})
         pretrain.make_on_gpus(moco, Path("moco"))
     assert not Path("moco").exists()
