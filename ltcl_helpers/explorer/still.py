@@ -46,8 +46,9 @@ def _draw_map(ax: Axes, history: History, row: int) -> None:
         mine = (member == group) & seen
         if mine.any():
             size = 4 if group == "few" else 2.5
-            look = dict(ms=size, alpha=0.7, mew=0, color=plots.COLOURS[group])
-            ax.plot(x[mine], y[mine], plots.MARKERS[group], label=group, **look)
+            colour = plots.COLOURS[group]
+            (marks,) = ax.plot(x[mine], y[mine], plots.MARKERS[group], color=colour, label=group)
+            marks.set(markersize=size, alpha=0.7, markeredgewidth=0)
     ax.set(xlabel="class, by size", ylabel="memorization score", ylim=(-0.02, 1.02))
     ax.set_title(f"{history.label}, epoch {history.kept[row]}")
     ax.legend(fontsize=7)

@@ -129,7 +129,9 @@ class Explorer(anywidget.AnyWidget):
         """
         picture = still.png(self._histories, self.epoch)
         display(Image(picture, metadata={"alt": "map and loss curves of the explorer's runs"}))
-        display(self._repr_mimebundle_()[0], raw=True)
+        found = self._repr_mimebundle_()
+        assert found is not None  # only a class without a front end has none
+        display(found[0], raw=True)
 
     def _reply(self, _: Any, asked: dict[str, Any], __: list) -> None:
         """Draw the views of one sample, for every run."""
