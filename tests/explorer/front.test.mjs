@@ -5,7 +5,18 @@ import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 import {
-  ORDERS, boostWords, csvText, curveFacts, largest, openData, packNumbers, ranked, readView, unpackNumbers, writeView,
+  ORDERS,
+  boostWords,
+  csvText,
+  curveFacts,
+  largest,
+  learntIn,
+  openData,
+  packNumbers,
+  ranked,
+  readView,
+  unpackNumbers,
+  writeView,
 } from "../../ltcl_helpers/explorer/front/data.mjs";
 
 const folder = process.env.LTCL_FRONT;
@@ -19,8 +30,13 @@ const opened = expected.cases.map((one, at) => {
 function close(found, wanted, tolerance, what) {
   assert.equal(found.length, wanted.length, what);
   for (let at = 0; at < wanted.length; at++) {
-    if (wanted[at] === null) assert.ok(Number.isNaN(found[at]), `${what}, sample ${at}: ${found[at]} is not NaN`);
-    else assert.ok(Math.abs(found[at] - wanted[at]) <= tolerance, `${what}, ${at}: ${found[at]}, not ${wanted[at]}`);
+    if (wanted[at] === null)
+      assert.ok(Number.isNaN(found[at]), `${what}, sample ${at}: ${found[at]} is not NaN`);
+    else
+      assert.ok(
+        Math.abs(found[at] - wanted[at]) <= tolerance,
+        `${what}, ${at}: ${found[at]}, not ${wanted[at]}`,
+      );
   }
 }
 
@@ -30,11 +46,22 @@ for (const { name, data, runs } of opened) {
       const run = data.runs[number];
       wanted.scores.forEach((row, t) => {
         close(Array.from(run.row(t)), wanted.losses[t], 0, "losses");
-        close(row.map((_, i) => run.score(t, i)), row, 2e-6, `scores after row ${t}`);
+        close(
+          row.map((_, i) => run.score(t, i)),
+          row,
+          2e-6,
+          `scores after row ${t}`,
+        );
         assert.equal(run.seenBy[t], wanted.losses[t].filter((loss) => loss !== null).length);
       });
       const facts = curveFacts(data, run);
       close(facts.learnt, wanted.learnt, 0, "learnt");
+      close(
+        wanted.learnt.map((_, i) => learntIn(data, run, i)),
+        wanted.learnt,
+        0,
+        "learnt, one by one",
+      );
       close(facts.mean, wanted.mean, 2e-6, "mean score");
       close(facts.sd, wanted.sd, 2e-5, "variability");
     });
@@ -46,7 +73,12 @@ for (const { name, data, runs } of opened) {
       close(found, key, 2e-6, sort);
       const state = { scope: "all", selection: [], hidden: new Set(), sort, run: 0, row, focus };
       const shown = ranked(data, state, first.length);
-      close(shown.map((i) => found[i]), first.map((i) => key[i]), 2e-6, `first of ${sort}`);
+      close(
+        shown.map((i) => found[i]),
+        first.map((i) => key[i]),
+        2e-6,
+        `first of ${sort}`,
+      );
     }
   });
 }
@@ -54,7 +86,10 @@ for (const { name, data, runs } of opened) {
 test("a strength is that of the epoch in which it was used", () => {
   const { data, runs } = opened[0];
   const used = data.meta.used;
-  assert.deepEqual(used.slice(0, 2), [[1, -1], [2, 0]]);
+  assert.deepEqual(used.slice(0, 2), [
+    [1, -1],
+    [2, 0],
+  ]);
   const [strength, probability] = boostWords(data, data.runs[1], 1, 3);
   const score = runs[1].scores[0][3];
   assert.equal(strength, (10 + 20 * score).toFixed(1));
@@ -64,24 +99,54 @@ test("a strength is that of the epoch in which it was used", () => {
 
 test("the largest are found among many and among few, ties by number, NaN never", () => {
   const keys = Float32Array.from([1, NaN, 3, 3, NaN, 2]);
-  for (const count of [3, 600]) assert.deepEqual(largest([5, 4, 3, 2, 1, 0], keys, count).slice(0, 3), [2, 3, 5]);
+  for (const count of [3, 600])
+    assert.deepEqual(largest([5, 4, 3, 2, 1, 0], keys, count).slice(0, 3), [2, 3, 5]);
   assert.equal(largest([0, 1, 2, 3, 4, 5], keys, 6).length, 4);
 });
 
 test("an address says the view again, and nothing makes it fail", () => {
   const { data } = opened[0];
   const state = {
-    row: 2, run: 1, layout: "fall", sort: "learnt", scope: "all", curve: "score", focus: 4, keys: false,
-    selection: [7, 8, 9, 2], hidden: new Set(["few"]), zoom: [0.1, 0.2, 4],
+    row: 2,
+    run: 1,
+    layout: "fall",
+    sort: "learnt",
+    scope: "all",
+    curve: "score",
+    focus: 4,
+    keys: false,
+    selection: [7, 8, 9, 2],
+    hidden: new Set(["few"]),
+    zoom: [0.1, 0.2, 4],
   };
   const { hash, left } = writeView(data, state);
   assert.equal(left, "");
-  const { row, run, layout, sort, curve, focus, selection, hidden, zoom, keys } = readView(data, hash, ["fall"]);
-  assert.deepEqual({ row, run, layout, sort, curve, focus, selection, hidden, zoom, keys }, {
-    row: 2, run: 1, layout: "fall", sort: "learnt", curve: "score", focus: 4, selection: [7, 8, 9, 2],
-    hidden: new Set(["few"]), zoom: [0.1, 0.2, 4], keys: false,
-  });
-  for (const odd of ["#run=length", "#run=-1&epoch=x", "#selection=5-2.x.-1.1e9", "#zoom=a", "#hidden=<b>", "#%"]) {
+  const { row, run, layout, sort, curve, focus, selection, hidden, zoom, keys } = readView(data, hash, [
+    "fall",
+  ]);
+  assert.deepEqual(
+    { row, run, layout, sort, curve, focus, selection, hidden, zoom, keys },
+    {
+      row: 2,
+      run: 1,
+      layout: "fall",
+      sort: "learnt",
+      curve: "score",
+      focus: 4,
+      selection: [7, 8, 9, 2],
+      hidden: new Set(["few"]),
+      zoom: [0.1, 0.2, 4],
+      keys: false,
+    },
+  );
+  for (const odd of [
+    "#run=length",
+    "#run=-1&epoch=x",
+    "#selection=5-2.x.-1.1e9",
+    "#zoom=a",
+    "#hidden=<b>",
+    "#%",
+  ]) {
     const found = readView(data, odd, ["size"]);
     assert.ok(!("run" in found) && !("row" in found) && !found.selection?.length);
   }

@@ -1,7 +1,7 @@
 // The curves of the selected samples over the bands of their groups, one plot a run.
 
-import { clamp, curveFacts, many, short } from "./data.mjs";
-import { DASH, fit, h, heading, line, niceTicks, panel, reading } from "./draw.mjs";
+import { clamp, learntIn, many, short } from "./data.mjs";
+import { DASH, fit, h, heading, line, niceTicks, panel, reading, say } from "./draw.mjs";
 
 const MOST_CURVES = 150;
 const OUTSIDE = 0.5; // so far beyond the bands, in their heights, may a curve stretch the vertical axis
@@ -56,7 +56,7 @@ export function curvesPanel(app) {
   app.watch(["focus", "row", "selection"], () => {
     const text = data.runs.map((run) => curveWords(app, run));
     figures.forEach(({ top }, at) => top.setAttribute("aria-label", text[at]));
-    words.textContent = text.join(" ");
+    say(words, text.join(" "));
   });
   const kinds = [
     { id: "loss", label: "Momentum loss" },
@@ -84,7 +84,7 @@ function curveWords({ data, state }, run) {
     .filter(Boolean);
   const group = data.group(i),
     median = run.bands[group][last][1],
-    learnt = curveFacts(data, run).learnt[i];
+    learnt = learntIn(data, run, i);
   const end = median === null ? "" : ` The median of its group (${group}) ends at ${short(median)}.`;
   const when = learnt === learnt ? ` It stays below that median from epoch ${learnt} on.` : "";
   const curve = points.join(", ") || "not known";

@@ -8,7 +8,8 @@ const MOST_ADDRESS = 20_000; // characters of a selection in an address; browser
 const NEIGHBOURS = 10;
 
 export const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
-export const many = (count) => count.toLocaleString("en");
+const THOUSANDS = new Intl.NumberFormat("en");
+export const many = (count) => THOUSANDS.format(count);
 export const round = (value, digits) => value.toFixed(digits);
 export const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 export const short = (value) => String(Number(value.toPrecision(5)));
@@ -147,45 +148,55 @@ function keepLast(count, compute) {
 }
 
 // --- orders: one number a sample, as explorer/orders.py has them --------------------------------
-/** What each sample's curve says once and for all; computed when it is first asked for. */
+/** What each sample's curve says once and for all; computed when it is first asked for, row by row. */
 export function curveFacts(data, run) {
   if (run.facts) return run.facts;
   const made = () => new Float32Array(data.samples).fill(NaN);
   const facts = (run.facts = { first: made(), wandering: made(), learnt: made(), mean: made(), sd: made() });
-  const low = Float64Array.from({ length: data.rows }, () => Infinity),
-    high = low.map(() => -Infinity);
-  for (let i = 0; i < data.samples; i++) {
-    const medians = run.bands[data.group(i)];
-    let path = 0,
-      count = 0,
-      sum = 0,
-      squares = 0,
-      before = NaN,
-      below = NaN;
-    for (let t = 0; t < data.rows; t++) {
-      const loss = run.loss(t, i);
-      if (!(loss < medians[t][1])) below = NaN;
-      else if (Number.isNaN(below)) below = data.epochs[t];
+  const { samples } = data,
+    before = made(),
+    path = new Float64Array(samples),
+    sum = new Float64Array(samples),
+    squares = new Float64Array(samples),
+    count = new Uint32Array(samples);
+  let low = Infinity,
+    high = -Infinity;
+  for (let t = 0; t < data.rows; t++) {
+    const row = run.row(t),
+      medians = data.groups.map((group) => run.bands[group][t][1]);
+    for (let i = 0; i < samples; i++) {
+      const loss = row[i];
+      if (!(loss < medians[data.rank[i]])) facts.learnt[i] = NaN;
+      else if (facts.learnt[i] !== facts.learnt[i]) facts.learnt[i] = data.epochs[t];
       if (loss !== loss) continue;
-      if (!count) facts.first[i] = loss;
-      else path += Math.abs(loss - before);
+      if (count[i]) path[i] += Math.abs(loss - before[i]);
+      else facts.first[i] = loss;
       const score = run.toScore(t, loss),
-        fall = facts.first[i] - loss;
-      sum += score;
-      squares += score * score;
-      before = loss;
-      count++;
-      if (fall < low[t]) low[t] = fall;
-      if (fall > high[t]) high[t] = fall;
+        fallen = facts.first[i] - loss;
+      sum[i] += score;
+      squares[i] += score * score;
+      before[i] = loss;
+      count[i]++;
+      if (fallen < low) low = fallen;
+      if (fallen > high) high = fallen;
     }
-    if (!count) continue;
-    facts.wandering[i] = path - Math.abs(before - facts.first[i]);
-    facts.learnt[i] = below;
-    facts.mean[i] = sum / count;
-    facts.sd[i] = Math.sqrt(Math.max(0, squares / count - (sum / count) ** 2));
   }
-  facts.falls = [low.reduce((a, b) => Math.min(a, b)), high.reduce((a, b) => Math.max(a, b))];
+  for (let i = 0; i < samples; i++) {
+    if (!count[i]) continue;
+    facts.wandering[i] = path[i] - Math.abs(before[i] - facts.first[i]);
+    facts.mean[i] = sum[i] / count[i];
+    facts.sd[i] = Math.sqrt(Math.max(0, squares[i] / count[i] - (sum[i] / count[i]) ** 2));
+  }
+  facts.falls = [low, high];
   return facts;
+}
+
+/** The epoch in which one sample was learnt, NaN for never: all samples' take longer. */
+export function learntIn(data, run, i) {
+  const medians = run.bands[data.group(i)];
+  let t = data.rows - 1;
+  while (t >= 0 && run.loss(t, i) < medians[t][1]) t--;
+  return t < data.rows - 1 ? data.epochs[t + 1] : NaN;
 }
 
 const byRow = (data, compute) => Float32Array.from({ length: data.samples }, (_, i) => compute(i));
@@ -419,7 +430,7 @@ export function csvText(data, selection, t) {
     if (data.index) row.push(data.index[i]);
     if (labelled) row.push(quote(c.name), c.size, c.group);
     for (const run of data.runs) {
-      row.push(round(run.score(t, i), 6), number(curveFacts(data, run).learnt[i], 9));
+      row.push(round(run.score(t, i), 6), number(learntIn(data, run, i), 9));
       row.push(...data.epochs.map((_, s) => number(run.loss(s, i), run.type === "float32" ? 9 : 6)));
     }
     return row.join(",");

@@ -26,6 +26,11 @@ export function h(tag, properties = {}, ...children) {
   return element;
 }
 
+/** Put a text into an element, if it is not there already: the page is laid out anew for each change. */
+export const say = (element, text) => {
+  if (element.textContent !== String(text)) element.textContent = text;
+};
+
 export const press = (text, onclick, rest = {}) =>
   h("button", { type: "button", textContent: text, onclick, ...rest });
 export const reading = (text = "") => h("p", { className: "ltcl-reading", textContent: text });
@@ -38,11 +43,21 @@ export const panel = (name, bar, ...content) =>
     ...content,
   );
 
+/** Boxes of canvases, measured once: to ask the browser in every frame makes it lay out the page. */
+let boxes = new WeakMap();
+export const forgetBoxes = () => (boxes = new WeakMap());
+
+function boxOf(canvas) {
+  if (boxes.has(canvas)) return boxes.get(canvas);
+  const box = { width: canvas.clientWidth, height: canvas.clientHeight };
+  if (box.width) boxes.set(canvas, box);
+  return { width: Math.max(1, box.width), height: Math.max(1, box.height) };
+}
+
 /** Fit a canvas to its box in device pixels and clear it; its context works in CSS pixels. */
 export function fit(canvas) {
   const ratio = Math.min(window.devicePixelRatio || 1, 2);
-  const width = Math.max(1, canvas.clientWidth),
-    height = Math.max(1, canvas.clientHeight);
+  const { width, height } = boxOf(canvas);
   const size = { width: Math.round(width * ratio), height: Math.round(height * ratio) };
   if (canvas.width !== size.width || canvas.height !== size.height) Object.assign(canvas, size);
   const context = canvas.getContext("2d");
@@ -124,16 +139,25 @@ export function stamp(shape, radius) {
   return stamps.get(key);
 }
 
-/** Lay a mark over an opaque picture. */
-export function blend({ data, width, height }, mark, cx, cy, [r, g, b], opacity) {
-  const { reach, count, dx, dy, alpha } = mark;
+/** A mark in a colour, ready to be laid over pictures of one width. */
+export function tinted({ reach, count, dx, dy, alpha }, width, [r, g, b], opacity) {
+  const offsets = Int32Array.from({ length: count }, (_, p) => dy[p] * width + dx[p]);
+  const shares = Uint16Array.from(alpha, (a) => (a * opacity * 256) / (255 * 255) + 0.5); // 0 to 256
+  return { reach, offsets, shares, redBlue: (b << 16) | r, green: g << 8 };
+}
+
+/** Lay a mark over an opaque picture, given as one number a pixel. */
+export function blend(pixels, width, height, { reach, offsets, shares, redBlue, green }, cx, cy) {
   if (cx < reach || cy < reach || cx >= width - reach || cy >= height - reach) return;
-  for (let p = 0; p < count; p++) {
-    const at = 4 * ((cy + dy[p]) * width + cx + dx[p]),
-      a = (alpha[p] * opacity) >> 8;
-    data[at] += ((r - data[at]) * a) >> 8;
-    data[at + 1] += ((g - data[at + 1]) * a) >> 8;
-    data[at + 2] += ((b - data[at + 2]) * a) >> 8;
+  const middle = cy * width + cx;
+  for (let p = 0; p < offsets.length; p++) {
+    const at = middle + offsets[p],
+      under = pixels[at],
+      share = shares[p],
+      rest = 256 - share;
+    const rb = ((under & 0xff00ff) * rest + redBlue * share) >>> 8,
+      g = ((under & 0x00ff00) * rest + green * share) >>> 8;
+    pixels[at] = 0xff000000 | (rb & 0xff00ff) | (g & 0x00ff00);
   }
 }
 

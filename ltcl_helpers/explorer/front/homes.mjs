@@ -4,7 +4,7 @@
 // are drawn that watch what changed. Names that come from a data set reach the page as text only.
 
 import { clamp, largest, openData, readView, writeView } from "./data.mjs";
-import { groupColour, h, pictures, press } from "./draw.mjs";
+import { forgetBoxes, groupColour, h, pictures, press } from "./draw.mjs";
 import { curvesPanel } from "./curves.mjs";
 import { ALL, layouts, mapPanel, pan, zoom } from "./map.mjs";
 import { galleryPanel, header, play, timeline } from "./panels.mjs";
@@ -109,7 +109,10 @@ function build(app) {
   const keys = (event) => onKey(app, event),
     heard = app.host.address ? document : root;
   heard.addEventListener("keydown", keys);
-  const sized = new ResizeObserver(() => set({ size: {} }, true));
+  const sized = new ResizeObserver(() => {
+    forgetBoxes();
+    set({ size: {} }, true);
+  });
   sized.observe(root);
   if (app.host.address) keepAddress(app);
   app.close = () => {

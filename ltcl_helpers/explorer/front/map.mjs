@@ -1,5 +1,5 @@
-// The map: marks on one canvas, axes and the selection's rings on a second, and on a third what moves
-// with the pointer. Only what changed is drawn again.
+// The map in four layers: marks; axes; what moves in time with them, class means and the selection's
+// rings; and what moves with the pointer. Only what changed is drawn again.
 
 import { clamp, curveFacts, many, round } from "./data.mjs";
 import {
@@ -17,7 +17,9 @@ import {
   press,
   reading,
   rgb,
+  say,
   stamp,
+  tinted,
   tracePath,
 } from "./draw.mjs";
 
@@ -136,6 +138,7 @@ export function mapPanel(app) {
     { meta } = data;
   const marks = h("canvas"),
     axes = h("canvas"),
+    over = h("canvas"),
     read = reading();
   const top = h("canvas", { className: "ltcl-top", tabIndex: 0, role: "img" });
   const view = (app.view = {
@@ -157,6 +160,7 @@ export function mapPanel(app) {
     { className: "ltcl-map" },
     marks,
     axes,
+    over,
     top,
     tooltip(app, view),
     h("div", { className: "ltcl-zoom" }, hand, ...zooms),
@@ -164,7 +168,8 @@ export function mapPanel(app) {
 
   const places = ["row", "run", "layout", "zoom", "hidden", "selection", "look", "size"];
   app.watch(places, () => drawPoints(app, marks, view));
-  app.watch(places, () => drawAxes(app, axes, view));
+  app.watch(["run", "layout", "zoom", "look", "size"], () => drawAxes(app, axes, view));
+  app.watch(places, () => drawOver(app, over, view));
   app.watch([...places, "hover", "focus", "lasso"], () => drawPointer(app, top, view));
   app.watch(["zoom", "hand"], () => {
     hand.setAttribute("aria-pressed", state.hand);
@@ -175,7 +180,7 @@ export function mapPanel(app) {
     const run = data.runs[state.run],
       missing = data.samples - run.seenBy[state.row];
     const late = missing ? ` ${many(missing)} samples were not seen yet and are not on the map.` : "";
-    read.textContent = `How to read: ${MAPS[state.layout].read(data, run)}${late}`;
+    say(read, `How to read: ${MAPS[state.layout].read(data, run)}${late}`);
     const selected = `${many(state.selection.length)} selected`;
     top.setAttribute(
       "aria-label",
@@ -279,12 +284,12 @@ function drawPoints(app, canvas, view) {
   const base = data.samples > AT_ONCE ? 0.55 : data.samples > 30000 ? 1.1 : data.samples > 5000 ? 2.1 : 3;
   const radius = base * ratio * Math.min(1.6, Math.sqrt(scale)),
     some = state.selection.length > 0;
-  const kinds = data.groups.map((group) => ({
-    shown: !state.hidden.has(group),
-    colour: rgb(app.colour(group)),
-    faint: group === "few" ? 140 : 75,
-    marks: [0.6, 1, 1.7].map((part) => stamp(MARK[group], radius * part * SIZE[group])),
-  }));
+  const kinds = data.groups.map((group) => {
+    const stamps = [0.6, 1, 1.7].map((part) => stamp(MARK[group], radius * part * SIZE[group])),
+      colour = rgb(app.colour(group)),
+      inked = (opacity) => stamps.map((mark) => tinted(mark, size.width, colour, opacity));
+    return { shown: !state.hidden.has(group), bold: inked(220), faint: inked(group === "few" ? 140 : 75) };
+  });
   const scores = state.layout === "features" ? data.runs[state.run].heights(state.row) : null;
   const [xs, ys] = [x.values, y.values],
     wx = x.range[1] - x.range[0] || 1,
@@ -303,9 +308,9 @@ function drawPoints(app, canvas, view) {
     view.y[i] = py;
     if (!inside) continue;
     const score = scores ? scores[i] : 0.5,
-      mark = kind.marks[score < 0.5 ? 0 : score < 0.65 ? 1 : 2];
-    const opacity = some && !chosen[i] ? kind.faint : 220;
-    blend(view.image, mark, Math.round(px * ratio), Math.round(py * ratio), kind.colour, opacity);
+      inked = some && !chosen[i] ? kind.faint : kind.bold,
+      mark = inked[score < 0.5 ? 0 : score < 0.65 ? 1 : 2];
+    blend(view.pixels, size.width, size.height, mark, Math.round(px * ratio), Math.round(py * ratio));
   }
   context.putImageData(view.image, 0, 0);
 }
@@ -326,7 +331,7 @@ function ticksOf({ range: [low, high] }, start, scale, count) {
   return niceTicks(...seen, count).map(({ value, text }) => ({ unit: (value - low) / width, text }));
 }
 
-/** Axes with their titles and ticks, and the selected samples' rings, over the marks. */
+/** Axes with their titles and ticks, over the marks. */
 function drawAxes(app, canvas, view) {
   const { data, state, ink } = app,
     { context, width, height } = fit(canvas),
@@ -357,7 +362,7 @@ function drawAxes(app, canvas, view) {
     context.fillText(text, toX(unit), bottom + 19);
     line(context, [toX(unit), bottom + 4, toX(unit), bottom + 8]);
   }
-  if (state.layout === "size") drawClasses(app, context, toX, toY, bottom, right);
+  if (state.layout === "size") drawClassNames(app, context, toX, bottom, right);
   if (state.layout === "both") {
     context.save();
     context.beginPath();
@@ -368,6 +373,14 @@ function drawAxes(app, canvas, view) {
     line(context, [toX(0), toY(0), toX(1), toY(1)]);
     context.restore();
   }
+}
+
+/** What moves in time with the marks: the classes' mean scores, and rings of the selected samples. */
+function drawOver(app, canvas, view) {
+  const { state, ink } = app,
+    { context, width, height } = fit(canvas);
+  if (state.layout === "size")
+    drawClassMeans(app, context, view, width - MARGIN.right, height - MARGIN.bottom);
   for (const i of state.selection.slice(0, MOST_RINGS)) ring(context, view, i, ink.ink, 6, 1.5);
 }
 
@@ -390,40 +403,53 @@ function drawPointer(app, canvas, view) {
   line(context, view.lasso.flat());
 }
 
-/** Under the map the classes' names and sizes, in two rows; in it their mean scores. */
-function drawClasses(app, context, toX, toY, bottom, right) {
+/** The mean score of each class, a bar. */
+function drawClassMeans(app, context, view, right, bottom) {
   const { data, state, ink } = app,
     count = data.classes.length,
-    wide = toX(1 / count) - toX(0);
+    [toX, toY] = toPixels(state, view);
   const sums = new Float64Array(count),
-    seen = new Uint32Array(count);
-  const heights = data.runs[state.run].heights(state.row);
+    seen = new Uint32Array(count),
+    heights = data.runs[state.run].heights(state.row);
   for (let i = 0; i < data.samples; i++) {
     if (heights[i] !== heights[i]) continue;
     sums[data.labels[i]] += heights[i];
     seen[data.labels[i]]++;
   }
-  const step = Math.max(1, Math.ceil(42 / wide)),
-    room = 2 * step * wide - 8;
+  const half = 0.42 * (toX(1 / count) - toX(0));
+  if (half < 1.7) return;
+  Object.assign(context, { strokeStyle: ink.ink, lineWidth: 2.5 });
   data.bySize.forEach((c, place) => {
     const x = toX((place + 0.5) / count),
-      { name, size } = data.classes[c],
       mean = toY(sums[c] / seen[c]);
-    if (x < MARGIN.left || x > right) return;
-    Object.assign(context, { strokeStyle: ink.ink, fillStyle: ink.ink, lineWidth: 2.5, textAlign: "left" });
-    const bar = [x - wide * 0.42, mean, x + wide * 0.42, mean];
-    if (wide > 4 && mean > MARGIN.top && mean < bottom) line(context, bar);
-    if (place % step) return;
-    const number = ` ${many(size)}`,
-      text = fitText(context, name, room - context.measureText(number).width);
+    const inside = x > MARGIN.left && x < right && mean > MARGIN.top && mean < bottom;
+    if (inside) line(context, [x - half, mean, x + half, mean]);
+  });
+}
+
+/** Under the map the classes' names and sizes, in two rows. */
+function drawClassNames(app, context, toX, bottom, right) {
+  const { data, ink } = app,
+    count = data.classes.length,
+    wide = toX(1 / count) - toX(0);
+  const step = Math.max(1, Math.ceil(42 / wide)),
+    room = 2 * step * wide - 8;
+  context.textAlign = "left";
+  for (let place = 0; place < count; place += step) {
+    const x = toX((place + 0.5) / count),
+      { name, size } = data.classes[data.bySize[place]],
+      number = ` ${many(size)}`;
+    if (x < MARGIN.left || x > right) continue;
+    const text = fitText(context, name, room - context.measureText(number).width);
     const part = context.measureText(text).width,
       long = context.measureText(text + number).width;
     const left = clamp(x - long / 2, 2, right + MARGIN.right - long - 1),
       y = bottom + 19 + 14 * ((place / step) % 2);
+    context.fillStyle = ink.ink;
     context.fillText(text, left, y);
     context.fillStyle = ink.soft;
     context.fillText(number, left + part, y);
-  });
+  }
 }
 
 // --- zoom, hover, click, lasso ------------------------------------------------------------------

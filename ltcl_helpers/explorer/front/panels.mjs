@@ -183,11 +183,12 @@ export function galleryPanel(app) {
     held = new Set(data.meta.views?.samples);
   const tiles = Array.from({ length: Math.min(SHOWN, data.samples) }, () => tile(app));
   let late = 0,
-    then = -Infinity;
+    rest = 0; // until when the list stands still, so that it takes a tenth of the time at most
   const rank = () => {
-    then = performance.now();
+    const start = performance.now();
     app.list = ranked(data, state, SHOWN);
     tiles.forEach((one, at) => fillTile(app, one, app.list[at], held));
+    rest = performance.now() + Math.max(150, 9 * (performance.now() - start));
   };
   app.watch(["row", "run", "sort", "scope", "hidden", "selection", "focus", "look"], (changed) => {
     const ranks =
@@ -197,7 +198,7 @@ export function galleryPanel(app) {
       changed.has("look");
     if (!ranks) return tiles.forEach((one) => markTile(app, one));
     clearTimeout(late); // ranking all samples in every frame of a scrub would make it stutter
-    if (performance.now() - then > 150) rank();
+    if (performance.now() > rest) rank();
     else late = setTimeout(rank, 160);
   });
   const sort = h(
@@ -273,8 +274,10 @@ function fillTile(app, { button, canvas, name, value }, i, held) {
   const group = data.group(i) === "all" ? "" : `, ${data.group(i)}`;
   name.textContent = data.meta.labelled ? data.name(i) : "";
   value.textContent = `${i} · ${shown}`;
-  button.title = `${data.name(i)} ${i}, score ${round(run.score(state.row, i), 2)}`;
-  button.setAttribute("aria-label", `${button.title}${group}; ${ORDERS[state.sort].label}: ${shown}`);
+  const score = `score ${round(run.score(state.row, i), 2)}`;
+  button.title = `${data.name(i)} ${i}, ${score}`;
+  const label = `${data.name(i)} ${i} · ${shown}; ${score}${group}; ${ORDERS[state.sort].label}`;
+  button.setAttribute("aria-label", label);
   button.classList.toggle("held", held.has(i));
   button.style.setProperty("--group", app.colour(data.group(i)));
   markTile(app, { button });

@@ -1,7 +1,7 @@
 // One sample: its picture, its numbers in every run, and the views it got.
 
-import { boostWords, curveFacts, many, round, short, signed } from "./data.mjs";
-import { h, heading, panel, reading } from "./draw.mjs";
+import { boostWords, learntIn, many, round, short, signed } from "./data.mjs";
+import { h, heading, panel, reading, say } from "./draw.mjs";
 
 const WAIT = 8000; // milliseconds after which a kernel that has said nothing is called silent
 
@@ -68,8 +68,8 @@ export function samplePanel(app) {
       t = state.row;
     if (i === null) return;
     const used = meta.used[t] ? ` in epoch ${meta.used[t][0]}` : "";
-    rows[4].cells[0].textContent = `Strength${used} (0 to 30)`;
-    rows[5].cells[0].textContent = `Probability${used}`;
+    say(rows[4].cells[0], `Strength${used} (0 to 30)`);
+    say(rows[5].cells[0], `Probability${used}`);
     runs.forEach((run, at) => fillColumn(rows, at + 1, sampleWords(data, run, t, i)));
     if (two) fillColumn(rows, 3, differences(data, t, i));
   });
@@ -89,7 +89,7 @@ export function samplePanel(app) {
 }
 
 function fillColumn(rows, column, texts) {
-  texts.forEach((text, at) => (rows[at].cells[column].textContent = text));
+  texts.forEach((text, at) => say(rows[at].cells[column], text));
 }
 
 /** A sample's numbers in a run, one text a row of the table. */
@@ -100,7 +100,7 @@ function sampleWords(data, run, t, i) {
     late = "not seen yet";
   let place = 1;
   for (let other = 0; other < data.samples; other++) if (all[other] > loss) place++;
-  const learnt = curveFacts(data, run).learnt[i],
+  const learnt = learntIn(data, run, i),
     not = `not by ${data.epochs.at(-1)}`;
   const where = seen ? `${many(place)} of ${many(run.seenBy[t])}` : late;
   return [
