@@ -318,9 +318,10 @@ DEFAULTS = {
     ),
     "editions": dict(out=Path("editions")),
     "grade A B --out C": dict(
-        submissions=[Path("A"), Path("B")], out=Path("C"), lesson=None, seconds=20, memory=2
+        submissions=[Path("A"), Path("B")], out=Path("C"), lesson=None, seconds=20, memory=2,
+        jobs=2, points=[], feedback=None,
     ),
-    "site PAGES": dict(executed=Path("PAGES"), out=Path("site")),
+    "site PAGES": dict(executed=Path("PAGES"), out=Path("site"), edition="student"),
     "bench cpu": dict(device="cpu", data="shapes", out=None),
 }  # fmt: skip
 FULL = {
@@ -337,10 +338,13 @@ FULL = {
     ),
     "batch G --gpus 0,1": dict(DEFAULTS["batch GRID"], grid=Path("G"), gpus="0,1"),
     "editions --out D": dict(out=Path("D")),
-    "grade A --out C --lesson 01 --seconds 3 --memory 0.5": dict(
-        submissions=[Path("A")], out=Path("C"), lesson="01", seconds=3, memory=0.5
+    "grade A --out C --lesson 01 --seconds 3 --memory 0.5 --jobs 1 --points a=2 --feedback F": dict(
+        submissions=[Path("A")], out=Path("C"), lesson="01", seconds=3, memory=0.5,
+        jobs=1, points=["a=2"], feedback=Path("F"),
     ),
-    "site PAGES --out D": dict(executed=Path("PAGES"), out=Path("D")),
+    "site PAGES --out D --edition teacher": dict(
+        executed=Path("PAGES"), out=Path("D"), edition="teacher"
+    ),
 }  # fmt: skip
 
 

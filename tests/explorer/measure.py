@@ -1,4 +1,4 @@
-"""Measure the explorer's page, and take its picture: python tests/measure_explorer.py --help.
+"""Measure the explorer's page, and take its picture: python tests/explorer/measure.py --help.
 
 Prints the rows of the table in docs/explorer.md: a page's size, when it answers, and what a hover
 and a step in time cost the page's main thread, in milliseconds of CPU, which other programs on the
@@ -8,21 +8,18 @@ machine do not lengthen. Losses are random walks: what they say does not matter 
 import argparse
 import os
 import platform
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from playwright.sync_api import sync_playwright
+from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until
 
-sys.path.insert(0, str(Path(__file__).with_name("explorer")))
-from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until  # noqa: E402
-
-from ltcl_helpers import files, paths  # noqa: E402
-from ltcl_helpers.data import splits  # noqa: E402
-from ltcl_helpers.data.images import read_arrays  # noqa: E402
-from ltcl_helpers.explorer.history import from_arrays, open_run  # noqa: E402
-from ltcl_helpers.explorer.page import export_html  # noqa: E402
+from ltcl_helpers import files, paths
+from ltcl_helpers.data import splits
+from ltcl_helpers.data.images import read_arrays
+from ltcl_helpers.explorer.history import from_arrays, open_run
+from ltcl_helpers.explorer.page import export_html
 
 EVENTS = 60  # of each kind, one a frame
 WATCH = """(() => { const look = () => { const said = document.querySelector(".ltcl-status");
@@ -157,7 +154,7 @@ def take_picture(browser, folder):
         str((run / "memory.npz").relative_to(paths.ROOT)): files.sha256(run / "memory.npz")
         for run in (FIRST, SECOND)
     }
-    about = {"made by": "python tests/measure_explorer.py --picture", "rows": rows}
+    about = {"made by": "python tests/explorer/measure.py --picture", "rows": rows}
     files.write_json(target.with_suffix(".json"), about)
 
 
