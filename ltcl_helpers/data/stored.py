@@ -8,17 +8,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from ..errors import DamagedFile
 from ..files import read_bytes, sha256
 from .folders import as_shown
 
-BICUBIC = Image.Resampling.BICUBIC
+if TYPE_CHECKING:  # loaded where images are read: most data need none of it
+    from PIL import Image
+
 EXIF_ORIENTATION = 0x0112  # 5 and above: height and width change places
 MARGIN = 256 / 224  # a test image's short side over the side of the square cut out of it
 
@@ -118,6 +119,8 @@ class Stored:
                 pass  # asked for, so that what went wrong in a thread is raised here
 
     def _open(self, position: int) -> Image.Image:
+        from PIL import Image
+
         content = self.origin.read(position)
         try:
             return as_shown(Image.open(io.BytesIO(content)))
@@ -135,12 +138,14 @@ class Stored:
         return np.asarray(square).transpose(2, 0, 1)
 
     def _cut(self, position: int, boxes: list[list[int]], flips: list[bool]) -> np.ndarray:
+        from PIL import Image
+
         image = self._open(position)
         views = []
         for (top, left, height, width), flip in zip(boxes, flips, strict=True):
             # Cropped first: `resize(box=)` looks beyond the box, and differs by up to 5 levels.
             crop = image.crop((left, top, left + width, top + height))
-            pixels = np.asarray(crop.resize((self.side, self.side), BICUBIC))
+            pixels = np.asarray(crop.resize((self.side, self.side), Image.Resampling.BICUBIC))
             if flip:
                 pixels = pixels[:, ::-1]
             views.append(pixels.transpose(2, 0, 1))
@@ -149,6 +154,8 @@ class Stored:
 
 def of_files(files: Sequence[Path]) -> Origin:
     """Images that lie in a file each; the files' sizes and dates stand for their content."""
+    from PIL import Image
+
     heights = np.empty(len(files), np.int64)
     widths = np.empty(len(files), np.int64)
     facts = []
@@ -169,9 +176,11 @@ def of_files(files: Sequence[Path]) -> Origin:
 
 def shrink(image: Image.Image, short: int, enlarge: bool = False) -> Image.Image:
     """The image with a short side of `short` pixels; a smaller one stays unless `enlarge`."""
+    from PIL import Image
+
     side = min(image.size)
     if side == short or (side < short and not enlarge):
         return image
     scale = short / side
     size = [max(short, round(length * scale)) for length in image.size]
-    return image.resize((size[0], size[1]), BICUBIC)
+    return image.resize((size[0], size[1]), Image.Resampling.BICUBIC)

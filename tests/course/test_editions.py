@@ -30,7 +30,10 @@ def read(path):
 
 def lines(cell):
     """Lines that say something, without what everybody writes."""
-    common = re.compile(r"return$|def |for |import |from |print\(|else:|\)$|[\w, ]+ = \w+$")
+    common = re.compile(
+        r"return$|def |for |import |from |print\(|else:|\)$|[\w, ]+ = \w+$"
+        r"|(\w+: [\w.\[\]]+,? ?)+$"
+    )  # the last: parameters of a long head
     found = (line.strip() for line in editions.text(cell).splitlines())
     return {line for line in found if len(line) > 20 and not common.match(line)}
 

@@ -369,7 +369,8 @@ def normal(sd, n):
     [
         ("check_pair_means", halves,
          [lambda r: halves(r, alone=True), lambda r: halves(r, single=True),
-          lambda r: halves(r, total=True)]),
+          lambda r: halves(r, total=True),
+          lambda r: [(r[k][-1] + r[k + 1][-1]) / 2 for k in range(0, len(r) - 1, 2)]]),
         ("check_interval", ends,
          [lambda v: ends(v, edge=1.96), lambda v: ends(v, ddof=0),
           lambda v: ends(v, divide=False)]),
