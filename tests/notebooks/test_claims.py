@@ -14,7 +14,7 @@ from ltcl_helpers.report import lesson
 
 # Measured at `quick` over seeds 0 to 3 (section 1 of lesson 10): balanced SupCon's sd over pairs
 # 0.005 to 0.009; tail pairs SupCon +0.13 to +0.20, averaging +0.15 to +0.21, complement +0.06 to
-# +0.11, both +0.04 to +0.06. Lesson 09, section 4, seeds 0 to 2, oldest keys that find themselves:
+# +0.11, both +0.04 to +0.06. Lesson 09, section 4, seeds 0 and 1, oldest keys that find themselves:
 # m = 0 1 %, m = 0.99 100 %; their cosine at m = 0 is 0.98.
 
 
