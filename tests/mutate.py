@@ -60,6 +60,22 @@ TESTS = {
     "data/splits": ["data/test_splits", TRAINING, RUN, "test_wiring", "test_cli"],
     "cli": ["test_wiring", "test_cli"],
 }
+# All other modules: the tests of their room, then what they have to say to a command.
+ROOMS = {
+    "": ["test_chores", "test_bench", "test_project_files", "test_config", "test_cli"],
+    "batch": ["batch/*", "faults/test_batches", "faults/test_lines"],
+    "course": ["course/test_[!s]*", "course/*"],
+    "data": ["data/*", "test_own_data"],
+    "exercises": ["exercises/test_exercises*"],
+    "explorer": ["explorer/test_arrays", "explorer/test_p*", "explorer/*"],
+    "methods": ["methods/*", TRAINING, "test_wiring"],
+    "networks": ["networks/*", TRAINING, "test_wiring"],
+    "pretrain": ["pretrain/test_[!r]*", "pretrain/test_ranks", "test_wiring"],
+    "probe": ["probe/*", "test_wiring"],
+    "report": ["report/*", "test_pages"],
+    "runs": ["runs/*", "faults/*", "test_wiring"],
+    "views": ["views/*", TRAINING],
+}
 # Real processes that are killed: asked only about what all others let pass (--slow).
 SLOW = [
     "test_killed",
@@ -268,6 +284,21 @@ def mutants(tree: Path, module: str, each: int) -> list[dict]:
     return whole if each >= len(whole) else draw.sample(whole, each)
 
 
+def tests_of(module: str) -> list[str]:
+    """Which tests are asked about a module, by name below tests/."""
+    room = module.rpartition("/")[0]
+    return TESTS.get(module, ROOMS[room])
+
+
+def all_modules(tree: Path) -> list[str]:
+    """Every file of the package that holds code, the listed modules first."""
+    package = tree / "ltcl_helpers"
+    files = sorted(package.rglob("*.py"))
+    names = [path.relative_to(package).with_suffix("").as_posix() for path in files]
+    here = [name for name in names if not name.endswith(("__init__", "__main__"))]
+    return [name for name in TESTS if name in here] + [name for name in here if name not in TESTS]
+
+
 def make_copy(tree: Path, target: Path) -> None:
     """Package and tests copied, the rest linked; the command runs in a fork, not a new process."""
     for path in tree.iterdir():
@@ -352,7 +383,8 @@ def ask(folder: Path, tests: list[str], slow: bool) -> str:
 
         chosen = " or ".join(SLOW if not slow else [*SLOW, "test_cli"])
         tests = [*tests, "test_cli"] if slow and "test_cli" not in tests else tests
-        paths = [f"tests/{name}.py" for name in tests if Path(f"tests/{name}.py").exists()]
+        found = [sorted(map(str, Path("tests").glob(f"{name}.py"))) for name in tests]
+        paths = list(dict.fromkeys(sum(found, [])))
         call = ["-x", "-q", "-p", "no:cacheprovider", "-k", chosen if slow else f"not ({chosen})"]
         os._exit(int(pytest.main([*call, *paths], plugins=[Note()])))
     deadline = time.monotonic() + SECONDS
@@ -390,12 +422,12 @@ def check(
             if mutant["key"] not in known or (slow and known[mutant["key"]]["result"] == "survived")
         ]
         if left and not (slow or unchecked):
-            found = ask(folder, TESTS[module], slow=False)
+            found = ask(folder, tests_of(module), slow=False)
             assert found == "survived", f"unchanged, {module} fails {found}"
         for mutant in left:
             path.write_text(mutant.pop("changed"))
             start = time.monotonic()
-            result = ask(folder, TESTS[module], slow=mutant["key"] in known)
+            result = ask(folder, tests_of(module), slow=mutant["key"] in known)
             path.write_text(source)
             entry = mutant | {"result": result, "seconds": round(time.monotonic() - start, 1)}
             with open(state, "a") as file:
@@ -422,7 +454,7 @@ def page(entries: list[dict], commit: str, date: str) -> str:
     alive = [e for e in entries if e["result"] in ("survived", "timeout")]
     harmless = [e for e in alive if reason(e)]
     rows = []
-    for module in [*TESTS, ""]:
+    for module in [*dict.fromkeys(e["module"] for e in entries), ""]:
         mine = [e for e in entries if module in ("", e["module"])]
         if mine:
             lives = sum(e in alive for e in mine)
@@ -467,7 +499,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=Path, required=True, help="results so far, JSON lines")
     parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout")
-    parser.add_argument("--modules", default=",".join(TESTS))
+    parser.add_argument("--modules", help="separated by commas; default: all")
     parser.add_argument("--each", type=int, default=20, help="changes a module")
     parser.add_argument("--slow", action="store_true", help="ask real processes about survivors")
     parser.add_argument("--unchecked", action="store_true", help="the tests are known to pass")
@@ -481,7 +513,8 @@ def main() -> None:
         return
     if place := os.environ.get("MUTANTS"):
         package = options.tree / "ltcl_helpers"
-        modules = [name for name in options.modules.split(",") if (package / f"{name}.py").exists()]
+        named = options.modules.split(",") if options.modules else all_modules(options.tree)
+        modules = [name for name in named if (package / f"{name}.py").exists()]
         check(
             options.tree,
             Path(place),
