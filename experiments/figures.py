@@ -21,6 +21,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import seaborn as sns
 import torch
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from ltcl_helpers import bench, files, report
@@ -29,7 +30,7 @@ from ltcl_helpers.data import shapes, splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import RESULTS
 from ltcl_helpers.probe import leave_out
-from ltcl_helpers.recipes import AIMS
+from ltcl_helpers.recipes import AIMS, RECIPES
 from ltcl_helpers.report import drawings, plots, reproduction, study, tables
 from ltcl_helpers.report.rows import place
 from ltcl_helpers.report.statistics import ABOVE, BELOW, NONE_THAT_MATTERS
@@ -290,14 +291,15 @@ def planned_answers() -> str:
 
 # What docs/evidence.md says of memorization by leaving samples out.
 LEAVE_OUT = RESULTS / "leave-out"
-NOT_MADE = "Not made yet: `python experiments/leave_out.py`."
+PUBLISHED_CODE = RESULTS / "published-code.jsonl"  # of docs/reproduction.md
+NOT_MADE = "Not made yet: `python experiments/{}.py`."
 EPOCHS = (1, 2, 5, 10, 20, 30)  # whose momentum losses are compared with the truth
 
 
 def leave_out_table() -> str:
     """Rank correlations of memorization with what may stand for it, and memorization by group."""
     if not LEAVE_OUT.exists():
-        return NOT_MADE
+        return NOT_MADE.format("leave_out")
     columns = {kind: _correlations(kind) for kind in ("long-tail", "balanced")}
     names = list(columns["long-tail"])
     body = [[name, *(columns[kind][name] for kind in columns)] for name in names]
@@ -353,7 +355,7 @@ def _correlation(found: tuple[float, float, float]) -> str:
 def aims_table() -> str:
     """AUROC of each aim for the few classes, long-tail minus balanced, over mirrored pairs."""
     if not LEAVE_OUT.exists():
-        return NOT_MADE
+        return NOT_MADE.format("leave_out")
     found = pd.concat([_aurocs(kind) for kind in ("long-tail", "balanced")], keys=["tail", "flat"])
     tail, flat = found.xs("tail"), found.xs("flat")
     apart = report.paired(tail, flat)
@@ -382,6 +384,48 @@ def _aurocs(kind: str) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(lines, orient="index")
     table.index = pd.MultiIndex.from_tuples(table.index, names=report.WHO)
     return table
+
+
+def published_code_table() -> str:
+    """The published code, run today, beside ours: accuracy, loss and time of each method."""
+    if not PUBLISHED_CODE.exists():
+        return NOT_MADE.format("published_code")
+    rows = pd.read_json(PUBLISHED_CODE, lines=True)
+    rows["loss"] = rows["losses"].str[-1]
+    body = []
+    for method, runs in rows.groupby("method", sort=False):
+        codes = [runs[runs["code"] == code] for code in ("published", "ours")]
+        theirs, ours = codes
+        cells = [RECIPES[str(method)].label, f"{len(theirs)}, {len(ours)}"]
+        for group in ("few", "all"):
+            cells += [report.spread(code[group]) for code in codes]
+            cells.append(_between(ours[group], theirs[group], 100, 1))
+        cells += [report.spread(code["loss"], 1, 3) for code in codes]
+        cells.append(_between(ours["loss"], theirs["loss"], 1, 3))
+        seconds = [code["cpu_seconds_per_epoch"].median() for code in codes]
+        cells.append(f"{seconds[0] / seconds[1]:.1f}")
+        body.append(cells)
+    head = ["method", "n: published code, ours"]
+    for group in ("few", "all"):
+        head += [f"{group}: published code", "ours", "difference"]
+    head += ["last loss: published code", "ours", "difference", "CPU time, published over ours"]
+    versions = ", ".join(f"{name} {rows[name].iloc[0]}" for name in ("torch", "torchvision"))
+    note = (
+        "Means ± sd over n runs; ours minus the published code's with a 95 % interval (Welch: the "
+        "runs of the two codes share no random number). Top-1 in percent and points. "
+        f"{versions}, one thread, float32. Rows: `data/results/{PUBLISHED_CODE.name}`."
+    )
+    return f"{markdown(head, body)}\n\n{note}"
+
+
+def _between(first: pd.Series, second: pd.Series, scale: float, digits: int) -> str:
+    """Mean of the first minus mean of the second, with a 95 % interval; bold: zero is outside."""
+    if min(len(first), len(second)) < 2:
+        return ""
+    low, high = stats.ttest_ind(first, second, equal_var=False).confidence_interval()
+    mean = first.mean() - second.mean()
+    text = report.ends({"mean": mean, "low": low, "high": high}, scale, digits)
+    return f"**{text}**" if low > 0 or high < 0 else text
 
 
 def power_table() -> str:
@@ -519,6 +563,7 @@ TABLES = {
     "cells": reproduction.count_of_cells,
     "tree": tree_of_files, "power": power_table, "answers": answers_table,
     "planned-answers": planned_answers, "leave-out": leave_out_table, "aims": aims_table,
+    "published-code": published_code_table,
     "any-processor": processors_table,
     "all-cifar100": all_cifar100, "shapes": shapes_table,
     "shapes-methods": methods_table, "bench-cpu": bench_cpu, "cifar10-length": length_table,

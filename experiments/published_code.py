@@ -1,7 +1,7 @@
 """The published code beside ours: the same images, network, recipe and probe, on a CPU.
 
     git clone https://github.com/MediaBrain-SJTU/BCL && git -C BCL checkout a2342f8
-    PUBLISHED_CODE=BCL OMP_NUM_THREADS=1 python experiments/published_code.py
+    PYTHONPATH=BCL OMP_NUM_THREADS=1 python experiments/published_code.py
 
 Nothing of that code is here: it is imported from the checkout, with its data sets, transforms,
 networks, losses, schedule and training functions as they are. What they need changed to run today
@@ -12,9 +12,9 @@ copied to data/results, the lines make the table of docs/reproduction.md.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -244,10 +244,10 @@ class MeanLosses:
 
 def checkout() -> Path:
     """The folder of the published code."""
-    where = Path(os.environ.get("PUBLISHED_CODE", ""))
-    if not (where / "train_sdclr.py").is_file():
-        sys.exit("PUBLISHED_CODE names no checkout; next: the two lines at the top of this file")
-    return where.resolve()
+    found = importlib.util.find_spec("train_sdclr")
+    if found is None or found.origin is None:
+        sys.exit("PYTHONPATH names no checkout; next: the two lines at the top of this file")
+    return Path(found.origin).parent
 
 
 @cache
@@ -259,9 +259,6 @@ def open_published() -> SimpleNamespace:
     networks start with 16 channels, one block a stage and stride 2, as preset `quick` does; the
     data sets get their images handed instead of reading CIFAR's files.
     """
-    where = str(checkout())
-    if where not in sys.path:
-        sys.path.insert(0, where)
     Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     nn.Module.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]
     if not hasattr(np, "int"):

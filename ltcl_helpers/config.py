@@ -59,6 +59,7 @@ class RunConfig(BaseModel):
         "pruning-drop-shuffled", "neighbour-distance", "neighbour-distance-shuffled",
     ] = "none"  # fmt: skip
     boost_scale: float = Field(1.0, ge=0, le=2)  # a factor on all scores, which stay at most 1
+    boost_noise: float = Field(0.0, ge=0, le=1)  # share of the samples whose scores are shuffled
     boost_k: int | None = Field(None, ge=1, le=100)  # operations a view; None: the recipe's
     boost_rule: Literal["code", "paper"] = "code"  # how strength follows the score
     momentum_beta: float = Field(ge=0, lt=1)  # weight of the past in the momentum loss
@@ -165,11 +166,11 @@ class RunConfig(BaseModel):
             )
         if self.options and not recipe_of(self.method).has_options:
             raise ValueError(f"options are {self.options}, but method {self.method} has none")
-        steered = self.boost_k is not None or self.boost_rule != "code" or self.boost_scale != 1
+        steering = ("boost_k", "boost_rule", "boost_scale", "boost_noise")
+        usual = {name: type(self).model_fields[name].get_default() for name in steering}
+        steered = any(getattr(self, name) != value for name, value in usual.items())
         if self.boost == "none" and steered:
-            raise ValueError(
-                "boost_k, boost_rule and boost_scale need a boost; give boost=memory, for example"
-            )
+            raise ValueError(f"{', '.join(steering)} need a boost; give boost=memory, for example")
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
             raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
         self._check_network()
@@ -260,8 +261,8 @@ class RunConfig(BaseModel):
 IN_FILES = ("npz:", "folder:", "pack:")  # data whose name is a place
 ANY_PLACE = {"device": "auto", "root": None, "checkpoint_seconds": 60.0}  # as in the first digests
 LATER = (  # the first recorded runs had none of these
-    "options", "drop_last", "optimizer", "lr_drops", "boost_scale", "groups", "crop_from", "jitter",
-    "hue", "blur", "classified_view", "network", "weights",
+    "options", "drop_last", "optimizer", "lr_drops", "boost_scale", "boost_noise", "groups",
+    "crop_from", "jitter", "hue", "blur", "classified_view", "network", "weights",
 )  # fmt: skip
 LATER_OPTIONS = {"outputs": 128}  # as were these options of a method
 OWN_NETWORKS = ("resnet", "bottleneck")
@@ -294,6 +295,7 @@ def _said(config: RunConfig) -> dict[str, str]:
         "boost_k": f"{config.boost_k} operations a boosted view",
         "boost_rule": steps[config.boost_rule],
         "boost_scale": f"scores times {config.boost_scale:g}",
+        "boost_noise": f"scores of {config.boost_noise:g} of the samples shuffled",
         "prune_fraction": f"pruned share {config.prune_fraction:g}",
         "prune_random": f"of it by chance {config.prune_random:g}",
         "crop_from": f"crops from {config.crop_from:g} of an image",
@@ -427,6 +429,8 @@ def _parts(config: RunConfig) -> tuple[str, str, str]:
             boost += f" k{k}"
     if config.boost_scale != 1:
         boost = f"{boost} x{config.boost_scale:g}".strip()
+    if config.boost_noise:
+        boost = f"{boost} noise {config.boost_noise:g}".strip()
 
     decay = ""
     if config.weight_decay != weight_decay_of(own, config.preset):
@@ -479,4 +483,5 @@ def control_of(config: RunConfig) -> str | None:
     control = CONTROLS.get(config.boost)
     if control is None:
         return None
-    return name_of(config.model_copy(update={"boost": control}))
+    # Noise in scores that are shuffled anyway changes nothing.
+    return name_of(config.model_copy(update={"boost": control, "boost_noise": 0.0}))

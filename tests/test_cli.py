@@ -80,7 +80,7 @@ WRONG_RUNS = {
     "--method sdclr --set prune_fraction=0.3 --set prune_random=0.5": "prune_random is 0.5",
     "--method bcl-i --set boost_k=0": "bcl-i means boost_k 1, not 0",
     "--set boost=memory --set boost_k=0": "boost_k is 0",
-    "--set boost_k=2": "boost_k, boost_rule and boost_scale need a boost",
+    "--set boost_k=2": "boost_k, boost_rule, boost_scale, boost_noise need a boost",
     "--set boost=random": "boost is 'random'",
     "--method bcl-d --set boost=shuffled": "bcl-d means boost memory, not 'shuffled'",
     "--method bcl-d --set boost_rule=theirs": "boost_rule is 'theirs'",

@@ -130,8 +130,19 @@ def test_a_scale_is_part_of_name_control_and_digest_and_1_of_none():
     assert "scores times 0.34" in scaled.caution
     plain = RunConfig(method="bcl-i")
     assert scaled.digest() != plain.digest() == RunConfig(method="bcl-i", boost_scale=1.0).digest()
-    with pytest.raises(ConfigError, match="boost_scale need a boost"):
-        RunConfig(boost_scale=0.5)
+    for name in ("boost_scale", "boost_noise"):
+        with pytest.raises(ConfigError, match=f"{name}.* need a boost"):
+            RunConfig(**{name: 0.5})
+
+
+def test_noise_is_part_of_name_and_digest_and_its_control_has_none():
+    noisy = RunConfig(boost="oracle", boost_noise=0.25)
+    assert noisy.name == "simclr-oracle-noise-0.25"
+    assert noisy.label == "SimCLR, boost oracle noise 0.25, reads labels"
+    assert noisy.control == "simclr-oracle-shuffled"
+    assert "scores of 0.25 of the samples shuffled" in noisy.caution
+    plain = RunConfig(boost="oracle")
+    assert noisy.digest() != plain.digest() == RunConfig(boost="oracle", boost_noise=0.0).digest()
 
 
 def test_a_digest_covers_what_makes_a_result_and_not_where():

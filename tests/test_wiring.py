@@ -25,9 +25,9 @@ from ltcl_helpers.views import boosting
 PAPER = dict(
     epochs=2000, batch_size=512, equal_batches=False, lr=0.5, warmup_epochs=10, temperature=0.2,
     momentum_beta=0.97, keep_every=10, width=64, stem_stride=1, blocks=(2, 2, 2, 2), head_layers=2,
-    prune_fraction=0.9, prune_random=0.0, boost_rule="code", boost_scale=1.0, optimizer="sgd",
-    lr_drops=(), drop_last=False, network="resnet", crop_from=0.1, jitter=0.8, hue=0.1, blur=0.0,
-    classified_view="autoaugment", groups="thirds",
+    prune_fraction=0.9, prune_random=0.0, boost_rule="code", boost_scale=1.0, boost_noise=0.0,
+    optimizer="sgd", lr_drops=(), drop_last=False, network="resnet", crop_from=0.1, jitter=0.8,
+    hue=0.1, blur=0.0, classified_view="autoaugment", groups="thirds",
 )  # fmt: skip
 # Weight decay differs between the names (BCL's README commands), so it is pinned by name.
 NAMES = {

@@ -141,7 +141,7 @@ def _cost(config: RunConfig) -> str:
         "precision": "auto",
     }
     if config.boost != "none":
-        same |= {"boost": "memory", "boost_scale": 1.0}
+        same |= {"boost": "memory", "boost_scale": 1.0, "boost_noise": 0.0}
     split = re.sub(r"\d", "", Path(config.split).name)
     same["split"] = split.replace("balanced", "long-tail").replace("_D_b", "_D_i")  # of one size
     same["data"] = Path(config.data).stem.removesuffix("_train")  # wherever it lies

@@ -162,6 +162,8 @@ def _about(history: History) -> dict[str, Any]:
     scale = config.boost_scale
     if scale != 1:
         note += f"; all scores times {scale:g}"
+    if config.boost_noise:
+        note += f"; {config.boost_noise:.0%} of the samples have another's score, drawn each epoch"
     about = {"label": history.label, "steer": steer, "scale": scale, "note": note}
     return about | {"strength": strength, "origin": history.origin}
 

@@ -44,7 +44,7 @@ def make_views(
     of 0, as in epoch 1, a boosted run equals the plain one.
 
     Args:
-        config: says the boost, its k, its rule and its scale.
+        config: says the boost, its k, its rule, its scale and its noise.
         scores: [N], the memorization scores after the last epoch, or those of another aim.
         generators: two generators; the first draws the views, the second draws their boost.
         kinds: the views that the method wants, by their names in `KINDS`.
@@ -89,6 +89,8 @@ def make_views(
     steering = boost_scores(scores, config.boost, draw_boost, rarity)  # [N]
     if config.boost_scale != 1:
         steering = (steering * config.boost_scale).clamp(max=1)
+    if config.boost_noise:
+        steering = _with_noise(steering, config.boost_noise, draw_boost)
     return boosted_views, steering
 
 
@@ -158,6 +160,15 @@ def _shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
     """The values [N] in an order that chance decides."""
     order = torch.randperm(len(values), generator=generator, device=values.device)
     return values[order]
+
+
+def _with_noise(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """The values [N], where those of a share of the samples, drawn by chance, change hands."""
+    order = torch.randperm(len(values), generator=generator, device=values.device)  # [N]
+    some = order[: round(share * len(values))]
+    mixed = values.clone()
+    mixed[some] = _shuffled(values[some], generator)
+    return mixed
 
 
 def boost_strength(

@@ -107,6 +107,18 @@ def test_a_scale_multiplies_every_score_up_to_1():
     assert torch.equal(steering("oracle", scores, boost_scale=0.5), RARITY / 2)
 
 
+def test_noise_shuffles_the_scores_of_a_share_of_the_samples():
+    scores = torch.linspace(0.01, 1, 100)
+    untouched = steering("memory", scores, boost_noise=0.0)
+    assert torch.equal(untouched, scores)
+    mixed = steering("memory", scores, boost_noise=0.3)
+    assert 20 < (mixed != scores).sum() <= 30  # a few of the 30 get their own score back
+    assert torch.equal(mixed.sort().values, scores)
+    assert not torch.equal(mixed, steering("memory", scores, seed=5, boost_noise=0.3))
+    everywhere = steering("memory", scores, boost_noise=1.0)
+    assert (everywhere != scores).sum() > 90 and torch.equal(everywhere.sort().values, scores)
+
+
 def test_every_name_in_the_page_of_differences_is_there():
     text = (ROOT / "docs" / "differences.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
