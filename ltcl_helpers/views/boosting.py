@@ -87,10 +87,8 @@ def make_views(
 
     # The scores that a boost or a control puts in the place of the memorization scores.
     steering = boost_scores(scores, config.boost, draw_boost, rarity)  # [N]
-    if config.boost_scale != 1:
-        steering = (steering * config.boost_scale).clamp(max=1)
-    if config.boost_noise:
-        steering = _with_noise(steering, config.boost_noise, draw_boost)
+    steering = _with_dose(steering, config.boost_scale)
+    steering = _with_noise(steering, config.boost_noise, draw_boost)
     return boosted_views, steering
 
 
@@ -162,8 +160,15 @@ def _shuffled(values: Tensor, generator: torch.Generator) -> Tensor:
     return values[order]
 
 
+def _with_dose(scores: Tensor, scale: float) -> Tensor:
+    """All scores [N] times a factor; none grows beyond 1."""
+    return scores if scale == 1 else (scores * scale).clamp(max=1)
+
+
 def _with_noise(values: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """The values [N], where those of a share of the samples, drawn by chance, change hands."""
+    if share == 0:
+        return values  # and nothing is drawn: the same run as before there was noise
     order = torch.randperm(len(values), generator=generator, device=values.device)  # [N]
     some = order[: round(share * len(values))]
     mixed = values.clone()
