@@ -9,6 +9,7 @@ FRONT = Path(__file__).with_name("front")  # the page's own code
 MODULES = (
     "data",
     "draw",
+    "layouts",
     "map",
     "curves",
     "sample",

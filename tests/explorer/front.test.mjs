@@ -18,6 +18,7 @@ import {
   unpackNumbers,
   writeView,
 } from "../../ltcl_helpers/explorer/front/data.mjs";
+import { MAPS, layouts, placing } from "../../ltcl_helpers/explorer/front/layouts.mjs";
 
 const folder = process.env.LTCL_FRONT;
 const expected = JSON.parse(readFileSync(`${folder}/expected.json`, "utf8"));
@@ -82,6 +83,42 @@ for (const { name, data, runs } of opened) {
     }
   });
 }
+
+test("on every map a sample lies where Python's numbers put it", () => {
+  const { name, data, runs } = opened[0],
+    { row, key } = expected.orders[name].falling;
+  const seen = runs.map(({ scores, losses }) =>
+    scores[row].map((score, i) => (losses[row][i] === null ? null : score)),
+  );
+  const column = (axis) => Array.from(data.labels, (_, i) => data.runs[0].projected[2 * i + axis]);
+  const wanted = {
+    size: [null, seen[0]],
+    fall: [key, seen[0]],
+    data: [runs[0].sd, runs[0].mean],
+    both: seen,
+    features: [column(0), column(1)],
+  };
+  assert.deepEqual(layouts(data), Object.keys(wanted));
+  for (const [layout, places] of Object.entries(wanted)) {
+    const axes = Object.values(placing(data, { run: 0, row, layout }));
+    axes.forEach(({ values, range: [low, high] }, axis) => {
+      if (places[axis]) close(Array.from(values), places[axis], 2e-5, `${layout}, axis ${axis}`);
+      for (const value of values) assert.ok(!(value < low || value > high), `${layout}: ${value} is seen`);
+    });
+  }
+  const { x } = placing(data, { run: 0, row, layout: "size" });
+  data.labels.forEach((label, i) =>
+    assert.equal(Math.floor(x.values[i] * data.classes.length), data.place[label]),
+  );
+});
+
+test("a map of features names the run whose encoder made them", () => {
+  const { data } = opened[0],
+    [first, second] = data.runs;
+  const bare = { ...second, projected: null, projection: undefined };
+  const read = MAPS.features.read({ ...data, runs: [first, bare] }, bare);
+  assert.ok(read.includes(`final encoder of ${first.label} (two dimensions of many, PCA)`));
+});
 
 test("a strength is that of the epoch in which it was used", () => {
   const { data, runs } = opened[0];

@@ -6,7 +6,8 @@
 import { clamp, largest, openData, readView, writeView } from "./data.mjs";
 import { forgetBoxes, groupColour, h, pictures, press } from "./draw.mjs";
 import { curvesPanel } from "./curves.mjs";
-import { ALL, layouts, mapPanel, pan, zoom } from "./map.mjs";
+import { layouts } from "./layouts.mjs";
+import { ALL, mapPanel, pan, zoom } from "./map.mjs";
 import { galleryPanel, header, play, timeline } from "./panels.mjs";
 import { samplePanel } from "./sample.mjs";
 

@@ -1,7 +1,7 @@
 // The map in four layers: marks; axes; what moves in time with them, class means and the selection's
 // rings; and what moves with the pointer. Only what changed is drawn again.
 
-import { clamp, curveFacts, many, round } from "./data.mjs";
+import { clamp, many, round } from "./data.mjs";
 import {
   DASH,
   MARK,
@@ -22,115 +22,12 @@ import {
   tinted,
   tracePath,
 } from "./draw.mjs";
+import { MAPS, layouts, placing } from "./layouts.mjs";
 
 const MARGIN = { left: 58, right: 14, top: 14, bottom: 46 };
 export const ALL = [0, 0, 1]; // the zoom that shows all: left and lower end in units, and scale
 const MOST_RINGS = 3000;
-const HARD = "easy  ←  memorization score  →  hard";
 const AT_ONCE = 200_000; // above so many samples a mark is one pixel
-
-export const MAPS = {
-  size: {
-    label: "Class size",
-    allowed: ({ meta }) => meta.labelled,
-    read: () =>
-      "one mark a sample, one column a class, large classes left. High is hard: a score near 1 is a " +
-      "loss far above the mean of this epoch. The bar is the class mean.",
-  },
-  fall: {
-    label: "Fall so far",
-    allowed: () => true,
-    read: () =>
-      "right, the momentum loss fell far since the first one shown; high, it is still above the mean.",
-  },
-  data: {
-    label: "Data map",
-    allowed: ({ rows }) => rows > 1,
-    read: () =>
-      "mean score over all epochs shown, against how much it varied (standard deviation). High and " +
-      "left is hard all along, low and left easy all along, right changed its place (after Swayamdipta " +
-      "et al. 2020).",
-  },
-  both: {
-    label: "Both runs",
-    allowed: ({ runs }) => runs.length > 1,
-    read: ({ runs }) =>
-      `left to right the score in ${runs[0].label}, upwards in ${runs[1].label}. On the ` +
-      "diagonal both runs find a sample equally hard.",
-  },
-  features: {
-    label: "Features",
-    allowed: ({ runs }) => runs.some((run) => run.projected),
-    read: (data, run) =>
-      `near each other, alike to the final encoder of ${run.label} (two dimensions of many, ` +
-      `${run.projection}). Large marks have high scores at this epoch.`,
-  },
-};
-
-/** The maps that these data allow. */
-export const layouts = (data) => Object.keys(MAPS).filter((id) => MAPS[id].allowed(data));
-
-// --- where a sample is --------------------------------------------------------------------------
-/** A layout: the values of all samples along x and y, the ranges shown, and titles of the axes. */
-function placing(data, state) {
-  const run = data.runs[state.run],
-    t = state.row,
-    scores = { range: [0, 1], title: HARD };
-  if (state.layout === "both") {
-    const [x, y] = data.runs.map((other) => ({
-      ...scores,
-      values: other.heights(t),
-      title: `score, ${other.label}`,
-    }));
-    return { x, y };
-  }
-  if (state.layout === "features") {
-    const shown = run.projected ? run : data.runs.find((other) => other.projected);
-    const [x, y] = [0, 1].map((axis) => columnOf(shown, axis));
-    return { x: { ...x, title: `features of the final encoder of ${shown.label}, ${shown.projection}` }, y };
-  }
-  if (state.layout === "data") {
-    const { mean, sd } = curveFacts(data, run);
-    run.reach ??= extent(sd);
-    const x = {
-      values: sd,
-      range: [0, run.reach[1]],
-      title: "how much the score varied (standard deviation)",
-    };
-    const title = "easy  ←  mean score over all epochs  →  hard";
-    return { x, y: { values: mean, range: [0, 1], title } };
-  }
-  if (state.layout === "fall") {
-    const { first, falls } = curveFacts(data, run),
-      loss = run.row(t);
-    const values = first.map((value, i) => value - loss[i]);
-    const title = "risen  ←  fall of the momentum loss so far  →  fallen far";
-    return { x: { values, range: falls, title }, y: { ...scores, values: run.heights(t) } };
-  }
-  data.column ??= Float32Array.from(data.labels, (label, i) => {
-    const spread = ((Math.imul(i + 1, 2654435761) >>> 8) % 4096) / 4096; // the same in every view
-    return (data.place[label] + 0.1 + 0.8 * spread) / data.classes.length;
-  });
-  return { x: { values: data.column, range: [0, 1] }, y: { ...scores, values: run.heights(t) } };
-}
-
-function columnOf(run, axis) {
-  run.columns ??= [];
-  run.columns[axis] ??= Float32Array.from({ length: run.samples }, (_, i) => run.projected[2 * i + axis]);
-  const [low, high] = extent(run.columns[axis]),
-    room = 0.03 * (high - low);
-  return { values: run.columns[axis], range: [low - room, high + room] };
-}
-
-function extent(values) {
-  let low = Infinity,
-    high = -Infinity;
-  for (const value of values) {
-    if (value < low) low = value;
-    if (value > high) high = value;
-  }
-  return low > high ? [0, 1] : [low, high];
-}
 
 // --- the panel ----------------------------------------------------------------------------------
 export function mapPanel(app) {
