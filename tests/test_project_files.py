@@ -78,6 +78,8 @@ def test_conda_environment_names_the_packages_and_bounds_of_pyproject():
     python, _ = conda.pop("python"), conda.pop("pip")
     assert set(conda) <= ON_CONDA_FORGE  # a new name is looked up there, then added here
     conda = {CONDA_NAMES.get(name, name): specifier for name, specifier in conda.items()}
+    by_pip = next(line["pip"] for line in lines if isinstance(line, dict))
+    conda |= bounds(Requirement(line) for line in by_pip if line != "-e .")
     assert conda == bounds(direct_requirements())
     supported = SpecifierSet(PROJECT["requires-python"])
     for minor in range(8, 20):

@@ -12,8 +12,8 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from browsing import ARGUMENTS, FIRST, SECOND, settle, wait_until
 from playwright.sync_api import sync_playwright
-from test_explorer import ARGUMENTS, FIRST, SECOND, settle, wait_until
 
 from ltcl_helpers import files, paths
 from ltcl_helpers.data import splits

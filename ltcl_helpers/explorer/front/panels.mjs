@@ -37,13 +37,11 @@ export function header(app) {
   const clear = press("Clear", () => app.select([]), { title: "Take all samples out of the selection" });
   const undo = press("↶", app.undo, { title: "Undo (Ctrl+Z)", "aria-label": "Undo" });
   const redo = press("↷", app.redo, { title: "Redo (Ctrl+Shift+Z)", "aria-label": "Redo" });
-  const csv = press("", () => downloadCsv(app)),
-    pandas = h("code", { className: "ltcl-pandas" });
-  pandas.textContent = `pandas.read_csv("${csvName(data)}")`;
+  const csv = press("", () => downloadCsv(app), { className: "ltcl-csv", title: inPandas(data) });
   app.watch(["selection"], () => {
     const count = state.selection.length;
     csv.textContent = count ? `Save CSV (${many(count)})` : "Save CSV";
-    csv.disabled = clear.disabled = pandas.hidden = !count;
+    csv.disabled = clear.disabled = !count;
     undo.disabled = !app.past.length;
     redo.disabled = !app.future.length;
   });
@@ -52,7 +50,7 @@ export function header(app) {
     "header",
     {},
     about,
-    h("div", { className: "ltcl-tools" }, ...searchBox(app), undo, redo, clear, csv, link, pandas),
+    h("div", { className: "ltcl-tools" }, ...searchBox(app), undo, redo, clear, csv, link),
   );
 }
 
@@ -103,11 +101,14 @@ function searchBox(app) {
   return [input, h("datalist", { id }, ...names)];
 }
 
-function downloadCsv({ data, state }) {
+const inPandas = (data) => `pandas.read_csv("${csvName(data)}")`;
+
+function downloadCsv({ data, state, set }) {
   const text = csvText(data, state.selection, state.row);
   const href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   h("a", { href, download: csvName(data) }).click();
   setTimeout(() => URL.revokeObjectURL(href), 1000);
+  set({ said: `saved; to read it: ${inPandas(data)}` });
 }
 
 /** A link where there is one; of a file only its name and the view, for whoever has the file, too. */
