@@ -12,6 +12,7 @@ nb_output_stderr = "remove"  # progress bars
 nb_render_markdown_format = "myst"  # tables and formulas in what a cell displays
 suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "toc.not_included"]
 
+napoleon_use_ivar = True  # attributes stand in the class, not a second time beside it
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"  # a line an argument, where a signature would be cut
 default_role = "code"  # the docstrings are Markdown

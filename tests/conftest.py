@@ -13,6 +13,7 @@ import tempfile
 import traceback
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 
@@ -150,6 +151,46 @@ def ltcl(warm, tmp_path):
         return warm.call(*arguments, cwd=cwd, **options)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def at_tiny(tmp_path_factory, execute):
+    """A lesson executed at `tiny`: once for all tests, whichever process they run in."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # of all workers
+
+    def call(path):
+        folder = base / "at-tiny" / path.stem
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / path.name
+        with filelock.FileLock(folder / "lock"):
+            if not target.exists():
+                done = execute(path, folder / "under-way.ipynb", preset="tiny")
+                assert done.returncode == 0, done.stderr[-3000:]
+                (folder / "under-way.ipynb").rename(target)
+        return target
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def execute():
+    """Run a notebook in a kernel of this environment, from the folder of its target."""
+    importlib.import_module("matplotlib.font_manager")  # makes its list of fonts: a kernel that
+    return run_notebook  # needs long for it complains
+
+
+def run_notebook(path, target, **parameters):
+    """The finished process of papermill."""
+    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
+    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
+    for name, value in parameters.items():
+        command += ["-p", name, str(value)]
+    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
+    return subprocess.run(
+        command, cwd=target.parent, env=os.environ | threads, capture_output=True, text=True
+    )
 
 
 @pytest.fixture

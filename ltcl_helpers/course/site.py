@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import importlib
 import json
-import logging
 import re
 import shutil
 import subprocess
@@ -24,7 +23,6 @@ from ..explorer import export_html, page
 from ..paths import FIGURES, PACKAGE, RESULTS, ROOT
 from .editions import is_solution, text
 
-log = logging.getLogger(__name__)
 DOCS = ROOT / "docs"
 EDITIONS = ("student", "teacher")
 TEACHERS = ("teaching.md", "teachers_pack.md", "grading.md")  # answers and rubrics among them
@@ -75,15 +73,14 @@ def write_site(executed: Path, target: Path, edition: str = "student") -> list[P
 
 
 def _build(source: Path, target: Path) -> None:
-    """Run Sphinx. Raises ConfigError with its last lines where it fails."""
+    """Run Sphinx. Raises ConfigError with its last lines where it fails, or only warns."""
     shutil.rmtree(target, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q"]
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going"]
     places = ["-d", str(source / ".doctrees"), str(source), str(target)]
     done = subprocess.run([*command, *places], capture_output=True, text=True)
     if done.returncode:
-        raise ConfigError(f"Sphinx failed: {' '.join(done.stderr.split()[-60:])}")
-    for line in done.stderr.splitlines():
-        log.info("%s", line.replace(f"{source}/", ""))
+        said = done.stderr.replace(f"{source}/", "")
+        raise ConfigError(f"Sphinx failed: {' '.join(said.split()[-60:])}")
     (target / ".buildinfo").unlink(missing_ok=True)
 
 

@@ -62,7 +62,7 @@ def write(
 
     Args:
         where: a grid (.yaml), or run folders.
-        out: the page, *.html.
+        out: the page, a name that ends in .html.
         runs: the folder of the grid's runs, if it is not runs/STUDY.
         lists: the folder of the published lists, if it is not the grid's.
     """

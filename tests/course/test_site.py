@@ -28,17 +28,11 @@ needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt i
 
 
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory):
+def executed(tmp_path_factory, at_tiny):
     """All lessons, two of them executed at tiny."""
     folder = tmp_path_factory.mktemp("executed")
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
     for path in LESSONS:
-        if path.stem not in EXECUTED:
-            shutil.copy2(path, folder)
-            continue
-        command = [sys.executable, "-m", "papermill", "--no-progress-bar", "-p", "preset", "tiny"]
-        command += ["--start-timeout", str(PATIENCE), path, folder / path.name]
-        subprocess.run(command, env=environment, cwd=folder, check=True, capture_output=True)
+        shutil.copy2(at_tiny(path) if path.stem in EXECUTED else path, folder)
     return folder
 
 
@@ -99,6 +93,21 @@ def test_pages_open_offline_without_a_complaint(site, browser, width, scheme):
     assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
     assert [said for said in complaints if not said.startswith(("log:", "info:"))] == []
     context.close()
+
+
+@needs_browser
+def test_a_screen_shows_each_line_of_code_whole(site, browser):
+    """Of 1280 pixels; on a phone long lines scroll."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(1000 * PATIENCE)
+    for path in LESSONS:
+        page.goto((site / "lessons" / f"{path.stem}.html").as_uri())
+        cut = page.evaluate(
+            "[...document.querySelectorAll('div.cell_input pre')]"
+            ".filter(e => e.scrollWidth > e.clientWidth).map(e => e.innerText)"
+        )
+        assert cut == [], path.stem
+    page.close()
 
 
 def test_the_explorer_is_in_its_lesson_and_no_object_is_named(site):

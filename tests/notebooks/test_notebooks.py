@@ -1,13 +1,9 @@
 """Lessons keep to the template and run without a warning; a batch's notebook fails when it must."""
 
 import ast
-import importlib
 import json
-import os
 import re
 import statistics
-import subprocess
-import sys
 
 import papermill
 import pytest
@@ -29,18 +25,6 @@ def read_cells(path):
         yield cell["cell_type"], "".join(cell["source"]), tags, cell.get("outputs", [])
 
 
-def execute(path, target, **parameters):
-    """Run a notebook in a kernel of this environment, from the folder of its target."""
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
-    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
-    for name, value in parameters.items():
-        command += ["-p", name, str(value)]
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
-    return subprocess.run(
-        command, cwd=target.parent, env=os.environ | threads, capture_output=True, text=True
-    )
-
-
 # --- the template ---------------------------------------------------------------------------
 
 
@@ -56,6 +40,15 @@ def test_lesson_has_the_size_of_a_lesson(path):
     assert 1500 <= words <= 3500, words
     assert 15 <= len(lines) <= 35, len(lines)  # one idea a cell
     assert max(lines) <= 31 and statistics.median(lines) <= 18, sorted(lines)  # of 80 columns
+
+
+@each_lesson
+def test_no_line_of_code_is_longer_than_the_site_shows(path):
+    """88 columns at 1280 pixels (docs/course.css); a browser measures it in tests/course."""
+    for kind, text, *_ in read_cells(path):
+        blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S)
+        for line in (text if kind == "code" else "\n".join(blocks)).splitlines():
+            assert len(line) <= 88, line
 
 
 @each_lesson
@@ -163,17 +156,9 @@ def stores(node):
 # --- execution ------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def fonts():
-    """Matplotlib's list of fonts is made: a kernel that needs long for it complains."""
-    importlib.import_module("matplotlib.font_manager")
-
-
 @each_lesson
-def test_lesson_runs_on_the_tiny_preset(path, tmp_path, fonts):
-    target = tmp_path / path.name
-    done = execute(path, target, preset="tiny")
-    assert done.returncode == 0, done.stderr[-3000:]
+def test_lesson_runs_on_the_tiny_preset(path, at_tiny):
+    target = at_tiny(path)
     noise = [
         "".join(output["text"])
         for *_, outputs in read_cells(target)
@@ -190,7 +175,7 @@ def test_lesson_runs_on_the_tiny_preset(path, tmp_path, fonts):
     assert ": wrong" not in said and ": error" not in said, said  # checks do not raise
 
 
-def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
+def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path, execute):
     """In a folder that is named by a date: papermill takes that for a number."""
     folder, tiny = tmp_path / "20240131", dict(preset="tiny", shots="50,1%", protocol="logistic")
     for _ in range(2):  # the second call finds the finished run, and probes it again
@@ -208,7 +193,7 @@ def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path):
     )
 
 
-def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path):
+def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path, execute):
     done = execute(RUN_ONE, tmp_path / "one.ipynb", preset="tiny", out=tmp_path / "run", epochs=-1)
     assert done.returncode != 0 and "ConfigError" in done.stderr and "epochs" in done.stderr
     assert not (tmp_path / "run").exists()
