@@ -95,6 +95,14 @@ def test_pages_open_offline_without_a_complaint(site, browser, width, scheme):
     context.close()
 
 
+@pytest.mark.parametrize("page", sorted(static.DOCS.glob("*.md")), ids=lambda page: page.stem)
+def test_no_line_of_code_of_a_page_is_longer_than_the_site_shows(page):
+    """88 columns, as in the lessons."""
+    text = page.read_text(encoding="utf-8")
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, re.M | re.S):
+        assert [line for line in block.splitlines() if len(line) > 88] == []
+
+
 @needs_browser
 def test_a_screen_shows_each_line_of_code_whole(site, browser):
     """Of 1280 pixels; on a phone long lines scroll."""
