@@ -24,17 +24,18 @@ import torch
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from ltcl_helpers import bench, files, report
+from ltcl_helpers import bench, bench_loader, files, probe, report
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import shapes, splits
 from ltcl_helpers.errors import ConfigError
-from ltcl_helpers.paths import RESULTS
+from ltcl_helpers.paths import RESULTS, WEIGHTS
 from ltcl_helpers.probe import leave_out
 from ltcl_helpers.recipes import AIMS, RECIPES
 from ltcl_helpers.report import drawings, plots, reproduction, study, tables
 from ltcl_helpers.report.rows import place
 from ltcl_helpers.report.statistics import ABOVE, BELOW, NONE_THAT_MATTERS
 from ltcl_helpers.report.tables import markdown
+from ltcl_helpers.runs import Run, finished, read_config, read_done
 from ltcl_helpers.views.simclr import simclr_view
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -557,7 +558,144 @@ def project_times() -> str:
     return markdown(["a quick run", "n", "minutes, median", "machine"], rows)
 
 
+# --- released encoders: docs/weights.md ---------------------------------------------------------
+
+
+def released_table() -> str:
+    """The card of every released encoder: what it is, what made it, the rows it gives."""
+    body = []
+    for folder in finished(WEIGHTS):
+        run = Run.load(folder)
+        rows = probe.read_rows(folder, run.done)
+        rows = rows[(rows["shots"] == "100") & (rows["features"] == "encoder")]
+        means = rows.groupby("group")["accuracy"].mean()
+        accuracies = [f"{100 * means[group]:.1f}" for group in ("many", "medium", "few", "all")]
+        size = (folder / "encoder.safetensors").stat().st_size / 1e6
+        about = [run.config.label, rows["protocol"].iloc[0], *accuracies, _recorded_twin(run, rows)]
+        made = [run.config.digest()[:12], run.done["git_commit"][:7], f"{size:.1f}"]
+        body.append([f"`{folder.name}`", *about, *made])
+    groups = ["many", "medium", "few", "all", "all, recorded run"]
+    head = ["name", "method", "probe", *groups, "configuration", "commit", "MB"]
+    cautions = sorted({read_config(folder).caution for folder in finished(WEIGHTS)})
+    return f"{markdown(head, body)}\n\n{tables.bullets(cautions)}"
+
+
+def _recorded_twin(run: Run, rows: pd.DataFrame) -> str:
+    """Overall accuracy of the recorded run of the same configuration, probed in the same way."""
+    protocol = rows["protocol"].iloc[0]
+    for path in sorted(RESULTS.glob("*/*-0/config.json")):  # released are runs of seed 0
+        folder = path.parent
+        if read_config(folder).differences(run.config, elsewhere=True):
+            continue
+        found = probe.read_rows(folder, read_done(folder))
+        asked = (found["shots"] == "100") & (found["protocol"] == protocol)
+        accuracies = found[asked & (found["group"] == "all")]["accuracy"]
+        if len(accuracies):
+            return f"{100 * accuracies.mean():.1f}"
+    return ""
+
+
+def near_table() -> str:
+    """How many test images are answered otherwise where rounding differs."""
+    facts = files.read_json(RESULTS / "weights-near.json")
+    body = []
+    for each in facts["found"]:
+        told = ", ".join(f"{name}={value}" for name, value in each["told"].items())
+        pairs = np.concatenate([np.array(rows) for rows in each["rows"].values()])  # [lists, 2]
+        moved = np.abs(pairs[:, 0] - pairs[:, 1]) * facts["images"]
+        body.append([f"`{told}`", str(len(moved)), f"{moved.mean():.1f}", f"{moved.max():.0f}"])
+    head = ["told", "probes", f"test images of {facts['images']} apart: mean", "most"]
+    return f"{markdown(head, body)}\n\nRows: `data/results/weights-near.json`."
+
+
+# --- large images: docs/scale.md ----------------------------------------------------------------
+
+SETS = {  # images in the training part
+    "ImageNet-100-LT": 12_205, "ImageNet-LT": 115_846, "iNaturalist 2018": 437_513,
+    "ImageNet": 1_281_167,
+}  # fmt: skip
+PIXELS = 3 * 224 * 224  # bytes of an image in memory
+PHOTO = 37_000  # bytes of a photograph's JPEG whose short side is 256 pixels
+WANTED = 1_400  # images a second that a GPU of these days takes of two views
+
+
+def fits_table() -> str:
+    """Sizes of known data sets, by arithmetic, and the time that the measured reader takes."""
+    ms = _loader_ms()["pack, two crops, 1 threads"]
+    body = []
+    for name, images in SETS.items():
+        sizes = [f"{images * each / 1e9:,.2g} GB" for each in (PIXELS, PHOTO)]
+        minutes = images * ms / 1000 / 60
+        body.append([name, f"{images:,}", *sizes, f"{minutes:,.0f} min"])
+    head = ["set", "images", "in memory @224", "as a pack", "an epoch's decoding, one core"]
+    note = (
+        f"Sizes are arithmetic ({PIXELS:,} bytes an image; {PHOTO:,} a JPEG of 256 pixels); the "
+        f"time is {ms:.1f} CPU ms an image, measured below. A GPU that takes {WANTED:,} images a "
+        f"second would want {np.ceil(WANTED * ms / 1000):.0f} cores."
+    )
+    return f"{markdown(head, body)}\n\n{note}"
+
+
+def _loader_ms() -> dict[str, float]:
+    """Median CPU ms per image of each way."""
+    times = files.read_json(RESULTS / "scale-loader.json")["CPU ms per image"]
+    return {name: float(np.median(each)) for name, each in times.items()}
+
+
+def scale_table() -> str:
+    """CPU seconds and peak memory of the commands on a pack."""
+    facts = files.read_json(RESULTS / "scale.json")
+    images = facts["images"]
+    words = {
+        "pack": "`ltcl data pack`: every image decoded once",
+        "knn": "`ltcl probe --protocol knn --shots full`: features of all images, 32 pixels",
+        "explore": "`ltcl explore`: a page with thumbnails and a map",
+    }
+    body = []
+    for name, cost in facts["commands"].items():
+        what = words.get(name, f"`ltcl run`: an epoch of {name}")
+        seconds = cost["CPU seconds"]
+        each = 1000 * seconds / images
+        body.append([what, f"{seconds:.0f}", f"{each:.1f}", f"{cost['peak GiB']:.2f}"])
+    head = [f"{images:,} images", "CPU seconds, start included", "ms an image", "peak GiB"]
+    return f"{markdown(head, body)}\n\n{_machine_of(facts)} Rows: `data/results/scale.json`."
+
+
+def _machine_of(facts: dict) -> str:
+    versions = facts["versions"]
+    return f"{facts['machine']}; torch {versions['torch']}; commit {facts['git_commit'][:7]}."
+
+
+def resnet50_table() -> str:
+    """An update of a ResNet-50 at 224 pixels beside the bare network of torchvision."""
+    facts = files.read_json(RESULTS / "scale.json")
+    found = facts["resnet50"]
+    names = {
+        "theirs": "torchvision's ResNet-50 alone: forward, backward, update",
+        "ours": "SimCLR, `paper-imagenet`: decoding, views, network, loss, memory, update",
+    }
+    base = np.median([each["CPU seconds"] for each in found["theirs"]])
+    body = []
+    for name, words in names.items():
+        seconds = np.array([each["CPU seconds"] for each in found[name]])
+        gib = max(each["peak GiB"] for each in found[name])
+        shown = f"{np.median(seconds):.1f} ({seconds.min():.1f} to {seconds.max():.1f})"
+        body.append([words, shown, f"{np.median(seconds) / base:.2f}", f"{gib:.2f}"])
+    crops = 2 * facts["batch"]
+    head = [f"{crops} crops of 224 pixels, float32", "CPU seconds an update", "times", "peak GiB"]
+    return f"{markdown(head, body)}\n\n{_machine_of(facts)} Rows: `data/results/scale.json`."
+
+
+def loader_table() -> str:
+    """Crops out of a pack beside a DataLoader with PIL."""
+    result = files.read_json(RESULTS / "scale-loader.json")
+    return f"{bench_loader.table(result)}\n\nRows: `data/results/scale-loader.json`."
+
+
 TABLES = {
+    "released": released_table, "released-near": near_table,
+    "scale-fits": fits_table, "scale": scale_table, "scale-resnet50": resnet50_table,
+    "scale-loader": loader_table,
     "project-times": project_times,
     "found": found,
     "cells": reproduction.count_of_cells,

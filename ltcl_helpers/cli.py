@@ -111,7 +111,9 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     run.set_defaults(command=_run)
 
     probe = commands.add_parser("probe", help="linear probes of a finished run")
-    probe.add_argument("run", type=Path)
+    probe.add_argument("run", type=Path, nargs="?", help="its folder")
+    probe.add_argument("--weights", metavar="NAME", help="a released encoder's: docs/weights.md")
+    probe.add_argument("--data", help="where the run's data are now, if they were moved")
     probe.add_argument("--shots", default="100", help="e.g. full,100,50,1%%; default 100")
     probe.add_argument("--lists", type=Path, help="folder of the labelled lists")
     probe.add_argument("--test", help="another test set, named as in --data")
@@ -268,20 +270,26 @@ def _import_weights(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
+    if (options.run is None) == (options.weights is None):
+        raise ConfigError("give a run's folder or --weights NAME, one of them")
+    is_released = options.run is None
+    if is_released:
+        options.run = runs.released(options.weights)
     shots = tuple(options.shots.split(","))
     choices.check_probes([options.protocol], [options.features], shots, options.groups)
     runs.verify(options.run, but=runs.REMADE)
     config = runs.read_config(options.run)
     choices.check_run(config.method, [options.protocol], [options.features])
-    _refuse_absent(options.test or config.data)
+    _refuse_absent(options.test or options.data or config.data)
     if options.lists is not None and not options.lists.is_dir():
         raise ConfigError(f"--lists is {options.lists}, which is no folder; `ltcl data get splits`")
-    runs.refuse_unwritable(options.run)
+    if not is_released:
+        runs.refuse_unwritable(options.run)
     _check_parts(options)  # complains of data here, before torch is loaded
     from . import probe, report
 
     if options.protocol == choices.CLASSIFIER:
-        rows = probe.classifier_rows(options.run, options.test, options.groups)
+        rows = probe.classifier_rows(options.run, options.test, options.groups, options.data)
     else:
         rows = probe.probe_run(
             options.run,
@@ -291,11 +299,31 @@ def _probe(options: argparse.Namespace) -> None:
             options.protocol,
             options.features,
             options.groups,
+            options.data,
         )
-    probe.save_probe(options.run, rows)
     print(report.probe_table(rows))
+    if is_released:
+        print(_released_rows(options))
+    else:
+        probe.save_probe(options.run, rows)
     if config.caution:
         print(config.caution)
+
+
+def _released_rows(options: argparse.Namespace) -> str:
+    """The rows that came with a released encoder, of the probe that was asked for."""
+    from . import probe, report
+
+    rows = probe.read_rows(options.run, runs.read_done(options.run))
+    assert rows is not None  # every released run has some
+    asked = {"features": options.features, "protocol": options.protocol}
+    for name, value in asked.items():
+        rows = rows[rows[name] == value]
+    if options.protocol != choices.CLASSIFIER:
+        rows = rows[rows["shots"].isin(options.shots.split(","))]
+    if options.test or rows.empty:
+        return "No row of this probe was released with the encoder."
+    return f"As released:\n\n{report.probe_table(rows)}"
 
 
 def _check_parts(options: argparse.Namespace) -> None:
@@ -303,10 +331,11 @@ def _check_parts(options: argparse.Namespace) -> None:
     from .data import images, splits
 
     config = runs.read_config(options.run)
-    test = options.test or config.data
-    if not config.data.startswith(IN_FILES):
+    data = options.data or config.data
+    test = options.test or data
+    if not data.startswith(IN_FILES):
         return  # complete, and slow to read
-    train = images.read_classes(config.data)
+    train = images.read_classes(data)
     images.check_test(test, train, config.root)
     drawn = config.split in splits.DRAWN and options.lists is None
     if drawn and options.protocol != choices.CLASSIFIER:

@@ -19,6 +19,7 @@ CARRIED = ROOT if IN_CLONE else PACKAGE / "kit"  # of a clone, what a wheel has,
 
 DATA = ROOT / "data"  # CIFAR lies here, or is put here
 RESULTS = DATA / "results"  # recorded runs, a folder for each study
+WEIGHTS = DATA / "weights"  # released encoders, each a run's folder
 LESSONS = ROOT / "notebooks"
 FIGURES = ROOT / "figures"
 

@@ -165,7 +165,7 @@ def open_run(run: Any, images: bool = True) -> History:
         origin=_origin(run),
     )
     if not len(history.momentum_loss):
-        raise ConfigError(f"{run.folder} is an untrained encoder: it has no loss history to show")
+        raise ConfigError(_without_history(run))
     try:
         history.encoder = run.encoder
     except DamagedFile:
@@ -176,6 +176,17 @@ def open_run(run: Any, images: bool = True) -> History:
     if images:
         _find_images(history, run)
     return history
+
+
+def _without_history(run: Run) -> str:
+    """Why there is nothing to show, and what there is instead."""
+    what = "is an untrained encoder"
+    if run.config.weights:
+        what = "holds weights that other code made"
+    return (
+        f"{run.folder} {what}: it has no loss history to show; `ltcl probe {run.folder}` says what "
+        "the encoder is worth, explorer.from_arrays shows losses of another training loop"
+    )
 
 
 def _origin(run: Run) -> dict[str, str]:

@@ -19,7 +19,10 @@ from .streaming import embed_images
 
 
 def classifier_rows(
-    folder: str | Path, test: str | None = None, groups: str | None = None
+    folder: str | Path,
+    test: str | None = None,
+    groups: str | None = None,
+    data: str | None = None,
 ) -> pd.DataFrame:
     """Test a finished supervised run with the classifier it trained; rows as `probe_run` gives.
 
@@ -27,11 +30,12 @@ def classifier_rows(
         folder: where the run lies.
         test: name of another test set (as for `load_images`).
         groups: who is many, medium and few, as for `probe_run`.
+        data: where the run's data are now, as for `probe_run`.
 
     Raises:
         ConfigError: when the run kept no classifier, since it was trained without labels.
     """
-    run = Run.load(folder)
+    run = Run.load(folder, data)
     config = run.config
     classifier = run.network("classifier")
     test = test or config.data

@@ -41,6 +41,7 @@ def probe_run(
     protocol: str = "bcl",
     kind: str = "encoder",
     groups: str | None = None,
+    data: str | None = None,
 ) -> pd.DataFrame:
     """Probe a finished run; one row per list and group, as stored in probe.parquet.
 
@@ -54,10 +55,11 @@ def probe_run(
             "pixels" are the raw images, a baseline that has learned nothing.
         groups: the rule of `splits.groups` that says who is many, medium and few: "thirds" or
             "counts"; the run's own when None.
+        data: where the run's data are now, if not where its configuration says.
     """
     check_choice("protocol", protocol, PROBES)
     check_probes([protocol], [kind], shots, groups)
-    run = Run.load(folder)
+    run = Run.load(folder, data)
     config = run.config
     test = test or config.data
     train, held_out = _both_parts(run, test)

@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # a wrong call must fail be
             "refuse_other",
             "refuse_unwritable",
             "refuse_used",
+            "released",
             "sweep",
         ],
         "run": ["Run", "begin", "save"],

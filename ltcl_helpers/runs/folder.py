@@ -11,7 +11,7 @@ from pathlib import Path
 from ..config import RunConfig
 from ..errors import ConfigError
 from ..files import hold, read_json, write_bytes
-from ..paths import RESULTS
+from ..paths import RESULTS, WEIGHTS
 from .done import NOT_RECORDED, is_ours, verify, write_done
 
 
@@ -60,6 +60,20 @@ def finished(where: str | Path | Iterable[str | Path]) -> list[Path]:
         if found := sorted(path.parent for path in base.glob("*/DONE.json")):
             return found
     raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
+
+
+def released(name: str) -> Path:
+    """The folder of an encoder that comes with the kit: a run's, to be read and not written.
+
+    Raises:
+        ConfigError: for another name than those of docs/weights.md.
+    """
+    names = sorted(path.parent.name for path in WEIGHTS.glob("*/DONE.json"))
+    if not names:
+        raise ConfigError(f"{WEIGHTS} holds no weights; they come with a clone of the kit")
+    if name not in names:
+        raise ConfigError(f"weights are {name!r}; released are {', '.join(names)}")
+    return WEIGHTS / name
 
 
 def refuse_unwritable(folder: Path) -> None:

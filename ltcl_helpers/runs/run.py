@@ -52,10 +52,14 @@ class Run:
     done: dict = dataclasses.field(default_factory=dict)  # DONE.json
 
     @classmethod
-    def load(cls, folder: str | Path) -> Run:
+    def load(cls, folder: str | Path, data: str | None = None) -> Run:
         """Load a finished or recorded run after checking all its files against DONE.json.
 
         Damage of what can be made again is said, and no obstacle.
+
+        Args:
+            folder: where the run lies.
+            data: where its data are now, if not where its configuration says.
         """
         folder = Path(folder)
         done = verify(folder, but=REMADE)
@@ -64,6 +68,8 @@ class Run:
         history = files.read_parquet(folder / "history.parquet", HISTORY)
         arrays = files.read_npz(folder / "memory.npz", needed=("epochs_kept", *ARRAYS))
         _compare(folder, done, config, arrays["index"])
+        if data is not None:
+            config = config.model_copy(update={"data": data})
         epochs_kept = arrays["epochs_kept"].tolist()
         tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
         return cls(folder, config, history, epochs_kept=epochs_kept, done=done, **tensors)
@@ -85,9 +91,9 @@ class Run:
     def refuse_other_data(self, digest: str) -> None:
         """Raise a ConfigError unless this is the digest of the data that the run learned from.
 
-        The first recorded runs know of no digest.
+        The first recorded runs know of no digest, nor does a released one whose data have several.
         """
-        if self.done.get("data_sha256", digest) != digest:
+        if self.done.get("data_sha256") not in (None, digest):
             raise ConfigError(
                 f"{self.config.data} is not what {self.folder} learned from: its images, labels "
                 f"or split changed since; {PUT_BACK}"
@@ -171,14 +177,16 @@ def begin(folder: Path, config: RunConfig) -> None:
     files.write_json(folder / "config.json", config.model_dump(mode="json"))
 
 
-def save(run: Run, folder: Path, machines: list[dict[str, Any]], data: str, **facts: Any) -> None:
+def save(
+    run: Run, folder: Path, machines: list[dict[str, Any]], data: str | None, **facts: Any
+) -> None:
     """Write the files of a run that is over into a folder, DONE.json last; it is the run's now.
 
     Args:
         run: as it left the training.
         folder: begun by `begin`, so it holds the config.json.
         machines: that the run was made on, one after the other.
-        data: the digest of what it learned from.
+        data: the digest of what it learned from; None where nobody is to compare it.
         facts: what else DONE.json is to say.
     """
     run.folder = folder

@@ -10,6 +10,7 @@ from torchvision.models import resnet18, resnet50
 from ltcl_helpers import networks, probe, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.explorer import open_run
 from ltcl_helpers.pretrain import pretrain
 from ltcl_helpers.runs.foreign import import_weights, read_weights, shape_of
 from ltcl_helpers.runs.run import Run
@@ -137,6 +138,8 @@ def test_an_imported_run_is_probed_and_says_where_it_came_from(tmp_path, monkeyp
     assert len(rows) and runs.verify(folder)["files"].keys() >= {"probe.parquet"}
     with pytest.raises(ConfigError, match="import-weights"):
         pretrain(run.config)
+    with pytest.raises(ConfigError, match="other code made: it has no loss history.*ltcl probe"):
+        open_run(folder)
     with pytest.raises(ConfigError, match="exists"):
         import_weights(tmp_path / "model.pt", "bcl", folder, given)
 
