@@ -326,7 +326,7 @@ def _grade_one(
         }
         book.add(gradebook.points(row, exercise.points))
         statuses.append(verdict.status)
-    if statuses:
+    if statuses and not book.closed:
         log.info("%s: %s", each.student, ", ".join(statuses))
 
 
