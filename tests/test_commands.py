@@ -39,7 +39,7 @@ STAND_INS = (  # what a page says, and what stands for it here: small, and witho
     (r"report .*", "report experiments/shapes-precision.yaml --out report.html"),  # is recorded
     (r"probe (?=--features pruned)", "probe runs/mild-0 "),  # a run of SDCLR
     (r"probe (?=--)", "probe RUN "),
-    (r"\bRUN\b", "runs/first"),
+    (r"\bRUN\b|data/weights/\S+", "runs/first"),
     (r"--shots (?!1%)\S+", "--shots 5"),
     (r"^(ltcl probe (?!.*--shots).*)", r"\1 --shots 5"),
     (r"--protocol classifier", "--protocol logistic"),  # the run here trained without labels
@@ -51,6 +51,8 @@ STAND_INS = (  # what a page says, and what stands for it here: small, and witho
 EXCEPTED = {  # how a command begins, and why it is not typed here
     "ltcl data get": "a network; tests/data/test_images.py has a server of its own",
     "ltcl bench": "minutes; tests/test_bench.py runs its parts",
+    "ltcl probe --weights": "all embedded images; tests/runs/test_released.py has fewer",
+    "torchrun": "processes of its own; tests/pretrain/test_ranks.py",
     "make": "minutes; tests/test_chores.py, tests/notebooks, and the last test here",
     "git clone": "a network",
     "jupyter lab": "does not end; tests/course/test_site.py starts its server",
@@ -91,7 +93,7 @@ def commands(page):
     words = [" ".join(each.split()) for each in re.findall(r"`([^`]+)`", text)]
     lines += [each for each in words if SAID.match(each)]
     bare = [re.sub(r"\s+#.*$", "", line).strip() for line in lines]
-    return [line for line in bare if line]
+    return [line for line in bare if line and not line.startswith("# ")]
 
 
 def small(command):
