@@ -95,6 +95,13 @@ def test_a_method_is_told_by_its_drawing_and_every_picture_is_there(path):
 
 
 @each_lesson
+def test_a_lesson_draws_in_the_style_of_the_course(path):
+    """Which `report.plots` sets where it is imported."""
+    code = "\n".join(text for kind, text, *_ in read_cells(path) if kind == "code")
+    assert "plt." not in code or "plots." in code
+
+
+@each_lesson
 def test_solutions_are_folded(path):
     for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
         if "solution" in cell["metadata"].get("tags", []):
