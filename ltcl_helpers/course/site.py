@@ -29,6 +29,8 @@ TEACHERS = ("teaching.md", "teachers_pack.md", "grading.md")  # answers and rubr
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
 FRAME = '<iframe class="explorer" title="{title}" src="../{name}" loading="lazy"></iframe>'
+SIDEBAR = '<div id="pst-primary-sidebar"'
+LANDMARK = 'role="complementary" aria-label="Title and pages"'  # the theme leaves the title outside
 TWO_RUNS = ("shapes-simclr/long-tail-0", "shapes-methods/bcl-i-0")
 ROOMS = (
     "views", "networks", "methods", "pretrain", "probe", "data", "runs", "batch", "report",
@@ -82,6 +84,9 @@ def _build(source: Path, target: Path) -> None:
         said = done.stderr.replace(f"{source}/", "")
         raise ConfigError(f"Sphinx failed: {' '.join(said.split()[-60:])}")
     (target / ".buildinfo").unlink(missing_ok=True)
+    for path in target.rglob("*.html"):
+        content = path.read_text(encoding="utf-8")
+        _write(path, content.replace(SIDEBAR, f"{SIDEBAR} {LANDMARK}"))
 
 
 def _write(path: Path, content: str) -> None:

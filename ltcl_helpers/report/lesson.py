@@ -38,6 +38,12 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     show(markdown(header, rows))
 
 
+def show_frame(frame: pd.DataFrame) -> None:
+    """Display a table of pandas without its index, which has no header; what is absent is empty."""
+    told = frame.astype(object).where(frame.notna(), "")
+    show_table([str(name) for name in frame.columns], told.astype(str).to_numpy().tolist())
+
+
 def folded(summary: str, text: str) -> str:
     """Text that a reader opens with a click."""
     return f"<details><summary>{summary}</summary>\n\n{text}\n\n</details>"

@@ -99,6 +99,7 @@ def test_a_lesson_draws_in_the_style_of_the_course(path):
     """Which `report.plots` sets where it is imported."""
     code = "\n".join(text for kind, text, *_ in read_cells(path) if kind == "code")
     assert "plt." not in code or "plots." in code
+    assert "display(" not in code  # show_table and show_frame: every column has a header
 
 
 @each_lesson
