@@ -30,7 +30,9 @@ def _inline(writer: Any, node: Any) -> None:
 
 
 def _block(writer: Any, node: Any) -> None:
-    writer.body.append(f'<div class="math">{to_mathml(node.astext(), "block")}</div>')
+    formula = to_mathml(node.astext(), "block")
+    reached = formula.replace("<math ", '<math tabindex="0" ', 1)  # a wide one is scrolled by keys
+    writer.body.append(f'<div class="math">{reached}</div>')
     raise _skip()
 
 
