@@ -668,7 +668,7 @@ def _machine_of(facts: dict) -> str:
 
 def resnet50_table() -> str:
     """An update of a ResNet-50 at 224 pixels beside the bare network of torchvision."""
-    facts = files.read_json(RESULTS / "scale.json")
+    facts = files.read_json(RESULTS / "scale-resnet50.json")
     found = facts["resnet50"]
     names = {
         "theirs": "torchvision's ResNet-50 alone: forward, backward, update",
@@ -681,9 +681,14 @@ def resnet50_table() -> str:
         gib = max(each["peak GiB"] for each in found[name])
         shown = f"{np.median(seconds):.1f} ({seconds.min():.1f} to {seconds.max():.1f})"
         body.append([words, shown, f"{np.median(seconds) / base:.2f}", f"{gib:.2f}"])
-    crops = 2 * facts["batch"]
-    head = [f"{crops} crops of 224 pixels, float32", "CPU seconds an update", "times", "peak GiB"]
-    return f"{markdown(head, body)}\n\n{_machine_of(facts)} Rows: `data/results/scale.json`."
+    head = [
+        f"{facts['crops']} crops of 224 pixels, float32",
+        "CPU seconds an update",
+        "times",
+        "peak GiB",
+    ]
+    rows = "Rows: `data/results/scale-resnet50.json`."
+    return f"{markdown(head, body)}\n\n{_machine_of(facts)} {rows}"
 
 
 def loader_table() -> str:

@@ -34,7 +34,8 @@ RELEASED = sorted(path.name for path in WEIGHTS.iterdir())
 
 
 def test_what_is_released_is_made_by_the_grid():
-    assert RELEASED and set(RELEASED) <= set(CELLS)
+    assert set(RELEASED) <= set(CELLS)
+    assert {name for name in CELLS if name.startswith("shapes-")} <= set(RELEASED)
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -95,6 +96,7 @@ def test_wrong_names_are_one_line(cold, tmp_path):
         ([], "one of them"),
         ([folder, "--weights", "shapes-simclr"], "one of them"),
         (["--weights", "shapes-simclr", "--data", "absent"], "data is 'absent'"),
+        (["--weights", "shapes-sdclr", "--features", "pruned"], "without pruned.safetensors"),
     ):
         done = cold.call("probe", *words, cwd=tmp_path)
         assert done.returncode == 2 and says in done.stderr, done.stderr
