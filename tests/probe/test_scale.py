@@ -17,6 +17,7 @@ from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer import open_run
 from ltcl_helpers.explorer.payload import payload
 from ltcl_helpers.probe import finetune, linear, streaming
+from ltcl_helpers.probe.lists import validation_list
 from ltcl_helpers.probe.streaming import embed_images
 from ltcl_helpers.runs.run import Run
 
@@ -96,6 +97,14 @@ def test_a_run_on_a_pack_is_probed_with_its_text_lists(packed_run, protocol, mon
     assert set(rows["group"]) == {"many", "medium", "few", "std", "all", "top5"}
     again = probe.probe_run(packed_run.folder, ("1%",), protocol=protocol)
     assert rows["accuracy"].tolist() == again["accuracy"].tolist()
+
+
+def test_a_probe_on_text_lists_chooses_its_epoch_on_their_validation_list(packed_run):
+    data = read_arrays(packed_run.config.data, "train")
+    chosen = validation_list(packed_run, data.labels)
+    assert chosen.name == "toy_val.txt" and len(chosen.index) == 9
+    assert np.bincount(data.labels[chosen.index]).tolist() == [3, 3, 3]
+    assert not set(chosen.index) & set(packed_run.index.tolist())
 
 
 def test_fine_tuning_leaves_the_run_as_it_is(packed_run):
