@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "history": ["History", "from_arrays", "open_run"],
         "page": ["export_html"],
         "payload": ["payload"],
+        "truth": ["memorization_of"],
         "widget": ["Explorer"],
     },
 )

@@ -189,6 +189,18 @@ def check_images(given: Any, samples: int) -> np.ndarray:
     return images.astype(np.uint8)
 
 
+def check_memorization(given: Any, samples: int) -> np.ndarray:
+    """Memorization as float32 [N]: one finite number a sample."""
+    values = as_array(given, "memorization")
+    numbers = values.dtype.kind in "fiu"
+    if values.shape != (samples,) or not numbers or not np.isfinite(values).all():
+        raise ConfigError(
+            f"memorization is {values.dtype} {list(values.shape)} for {samples} samples; allowed "
+            "is one finite number per sample"
+        )
+    return values.astype(np.float32)
+
+
 def check_features(given: Any, samples: int) -> np.ndarray:
     """Features as float32 [N, D], D at least 2."""
     features = as_array(given, "features")

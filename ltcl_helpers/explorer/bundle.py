@@ -10,6 +10,7 @@ MODULES = (
     "data",
     "draw",
     "layouts",
+    "legend",
     "map",
     "curves",
     "sample",

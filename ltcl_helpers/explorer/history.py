@@ -44,6 +44,7 @@ class History:
     notes: list[str] = dataclasses.field(default_factory=list)
     features: np.ndarray | None = None  # float32 [N, D], of another loop; a run's encoder gives its
     origin: dict[str, str] = dataclasses.field(default_factory=dict)  # study, seed, split, digests
+    memorization: np.ndarray | None = None  # float32 [N], by leaving out; a recorded one is found
 
     @property
     def kept(self) -> list[int]:
@@ -91,6 +92,7 @@ def from_arrays(
     class_names: Any = None,
     epochs: Any = None,
     features: Any = None,
+    memorization: Any = None,
 ) -> History:
     """The history of any training loop, for `Explorer` and `export_html`.
 
@@ -104,12 +106,14 @@ def from_arrays(
         class_names: one text per class, or {number: name}; "class 0" and so on when None.
         epochs: [epochs], which epoch each row is; 1, 2, ... when None.
         features: [N, D] of the final encoder, for a map of them and for nearest neighbours.
+        memorization: [N], how much a sample's loss rises when training leaves it out; a colour.
 
     Raises:
         ConfigError: for shapes, ranges or kinds that cannot be right; nothing is guessed.
     """
     loss = arrays.check_losses(momentum_loss)
     given = {"labels": labels, "images": images, "features": features}
+    given["memorization"] = memorization
     counts = {name: len(part) for name, part in given.items() if part is not None}
     arrays.check_not_transposed(loss.shape, counts)
     history, samples = History(loss), loss.shape[1]
@@ -121,6 +125,8 @@ def from_arrays(
         history.epochs = arrays.check_epochs(epochs, len(loss))
     if features is not None:
         history.features = arrays.check_features(features, samples)
+    if memorization is not None:
+        history.memorization = arrays.check_memorization(memorization, samples)
     return history
 
 
@@ -138,6 +144,8 @@ def checked(history: History) -> History:
         history.images = arrays.check_images(history.images, samples)
     if history.features is not None:
         history.features = arrays.check_features(history.features, samples)
+    if history.memorization is not None:
+        history.memorization = arrays.check_memorization(history.memorization, samples)
     return history
 
 

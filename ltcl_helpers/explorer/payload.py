@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..recipes import AIM_OF, ORACLES, load_method, may_import
 from ..report import plots
 from ..views import strength_of
-from . import orders, pictures
+from . import orders, pictures, truth
 from .history import MOST_IMAGES, History, open_run, without_folders
 
 MOST_EPOCHS = 100  # kept epochs shown; more are thinned evenly
@@ -61,6 +61,7 @@ def payload(
         bands = orders.bands(loss, first.groups())
         about = _about(history) | {"type": str(loss.dtype), "bands": _without_nan(bands)}
         meta["runs"].append(about | _add_features(history, number, arrays))
+    _add_truth(histories, meta, arrays)
     _add_pictures(first, meta, arrays)
     drawable = "side" in meta and all(_has_views(history) for history in histories)
     meta["live"] = drawable and not views
@@ -258,6 +259,19 @@ def _project(features: np.ndarray) -> tuple[str, np.ndarray]:
     except ImportError:
         return "PCA", PCA(2, random_state=0).fit_transform(features).astype(np.float32)
     return "UMAP", UMAP(random_state=0, n_jobs=1).fit_transform(features).astype(np.float32)
+
+
+def _add_truth(histories: list[History], meta: dict, arrays: dict[str, Any]) -> None:
+    """Memorization by leaving out: as given with a run, or as it is recorded of their samples."""
+    given = [history.memorization for history in histories if history.memorization is not None]
+    found = given[0] if given else truth.recorded(histories[0])
+    if found is None:
+        return
+    arrays["memorization"] = found
+    meta["notes"].append(
+        "Memorization is measured by leaving out: by how much a sample's loss rises when training "
+        "does without it. It is of these samples, not of these runs."
+    )
 
 
 def _add_pictures(history: History, meta: dict, arrays: dict[str, Any]) -> None:

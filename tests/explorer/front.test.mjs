@@ -8,7 +8,9 @@ import {
   ORDERS,
   boostWords,
   csvText,
+  coloursOf,
   curveFacts,
+  inSteps,
   largest,
   learntIn,
   openData,
@@ -96,6 +98,7 @@ test("on every map a sample lies where Python's numbers put it", () => {
     fall: [key, seen[0]],
     data: [runs[0].sd, runs[0].mean],
     both: seen,
+    truth: [opened[0].memorization, seen[0]],
     features: [column(0), column(1)],
   };
   assert.deepEqual(layouts(data), Object.keys(wanted));
@@ -118,6 +121,16 @@ test("a map of features names the run whose encoder made them", () => {
   const bare = { ...second, projected: null, projection: undefined };
   const read = MAPS.features.read({ ...data, runs: [first, bare] }, bare);
   assert.ok(read.includes(`final encoder of ${first.label} (two dimensions of many, PCA)`));
+});
+
+test("the colours of memorization are even steps, and its ends do not stretch them", () => {
+  const values = Float32Array.from({ length: 101 }, (_, at) => (at === 100 ? 1e6 : at - 50));
+  const { steps, low, high } = inSteps(values, 4);
+  assert.deepEqual([low, high], [-48, 48]);
+  assert.deepEqual([steps[0], steps[26], steps[50], steps[97], steps[100]], [0, 1, 2, 3, 3]);
+  assert.deepEqual(new Set(inSteps(new Float32Array(5), 4).steps), new Set([0])); // all are equal
+  assert.deepEqual(coloursOf(opened[0].data), ["group", "memorization"]);
+  assert.deepEqual(coloursOf(opened[1].data), ["group"]);
 });
 
 test("a strength is that of the epoch in which it was used", () => {
@@ -150,6 +163,7 @@ test("an address says the view again, and nothing makes it fail", () => {
     sort: "learnt",
     scope: "all",
     curve: "score",
+    colour: "memorization",
     focus: 4,
     keys: false,
     selection: [7, 8, 9, 2],
@@ -158,17 +172,20 @@ test("an address says the view again, and nothing makes it fail", () => {
   };
   const { hash, left } = writeView(data, state);
   assert.equal(left, "");
-  const { row, run, layout, sort, curve, focus, selection, hidden, zoom, keys } = readView(data, hash, [
-    "fall",
-  ]);
+  const { row, run, layout, sort, curve, colour, focus, selection, hidden, zoom, keys } = readView(
+    data,
+    hash,
+    ["fall"],
+  );
   assert.deepEqual(
-    { row, run, layout, sort, curve, focus, selection, hidden, zoom, keys },
+    { row, run, layout, sort, curve, colour, focus, selection, hidden, zoom, keys },
     {
       row: 2,
       run: 1,
       layout: "fall",
       sort: "learnt",
       curve: "score",
+      colour: "memorization",
       focus: 4,
       selection: [7, 8, 9, 2],
       hidden: new Set(["few"]),
@@ -198,5 +215,5 @@ test("no field of the CSV file is a formula", () => {
   const lines = csvText(data, [0, 1, 2, 3, 4, 5], 1).split("\n");
   assert.ok(lines.some((line) => line.includes(`"'=1+1"`)));
   for (const field of lines.join(",").split(",")) assert.doesNotMatch(field, /^"?[=+@\t]/);
-  assert.ok(lines[0].includes("momentum loss 2, ") && lines.length === 8);
+  assert.ok(lines[0].includes(`"memorization (leave-out)"`) && lines[0].includes("momentum loss 2, ") && lines.length === 8);
 });

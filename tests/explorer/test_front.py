@@ -26,7 +26,8 @@ def histories():
     for boost in ("none", "memory"):
         loss = draw.gamma(3, size=(EPOCHS, SAMPLES))
         loss[:2, 7] = loss[:, 11] = loss[3, 20] = np.nan
-        run = from_arrays(loss, labels, class_names=NAMES, features=features)
+        truth = draw.normal(size=SAMPLES)
+        run = from_arrays(loss, labels, None, NAMES, features=features, memorization=truth)
         run.config = RunConfig(preset="tiny", boost=boost, epochs=EPOCHS)
         pair.append(run)
     large = 1000 + draw.random((3, SAMPLES)) / 100
@@ -84,7 +85,9 @@ def test_the_page_computes_what_python_does(tmp_path):
     for number, (name, pair) in enumerate(histories().items()):
         meta, data, _ = payload(*pair)
         (tmp_path / f"{number}.bin").write_bytes(data)
-        cases.append({"name": name, "meta": meta, "runs": [facts(history) for history in pair]})
+        truth = without_nan(pair[0].memorization) if number == 0 else None
+        about = {"name": name, "meta": meta, "memorization": truth}
+        cases.append(about | {"runs": [facts(history) for history in pair]})
         in_order[name] = ordered(pair)
     expected = json.dumps({"cases": cases, "orders": in_order}, allow_nan=False)
     (tmp_path / "expected.json").write_text(expected)

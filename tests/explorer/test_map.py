@@ -135,6 +135,8 @@ def test_orders_of_the_list(show, two, arrays):
     page.get_by_role("button", name="Select first").click()
     expect_text(page, ".ltcl-status", "10 selected")
     assert page.locator(".ltcl-tile[aria-pressed=true]").count() == 10
+    cut = "all => all.filter(text => text.scrollWidth > text.clientWidth).length"
+    assert page.locator(".ltcl-value").evaluate_all(cut) == 0  # every value is seen
     assert f"{shown[0]} · {key[shown[0]]:.5g}" == page.locator(".ltcl-value").first.text_content()
 
 
@@ -236,6 +238,14 @@ def test_selecting_moves_nothing_on_the_page(show, two, width):
         page.evaluate(f"location.hash = '{address}'")
         settle(page)
         assert page.locator(places).evaluate_all(boxes) == before, address
+
+
+def test_of_a_hidden_group_nothing_is_drawn(show, two):
+    page = show(two, "#hidden=many.medium.few")
+    settle(page)
+    marks_and_means = page.locator(".ltcl-map > canvas")
+    assert len(np.unique(marks(page).reshape(-1, 4), axis=0)) == 1
+    assert not pixels(marks_and_means.nth(2)).any()  # the classes' means
 
 
 def zoom_of(page):

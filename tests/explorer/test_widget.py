@@ -1,5 +1,6 @@
 """The widget: what is shown can be read and set from Python, here and in a real JupyterLab."""
 
+import base64
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import urllib.request
 
+import nbformat
 import numpy as np
 import pytest
 from explorer.browsing import (
@@ -20,6 +22,8 @@ from explorer.browsing import (
     settle,
     until,
 )
+from IPython.core.formatters import DisplayFormatter
+from nbconvert import HTMLExporter
 
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer import orders, widget
@@ -67,6 +71,17 @@ def test_a_notebook_that_is_only_read_holds_a_picture(monkeypatch):
     picture, (bundle, how) = shown[0][0], shown[1]
     assert picture.data.startswith(b"\x89PNG") and 5e3 < len(picture.data) < 2e5
     assert "application/vnd.jupyter.widget-view+json" in bundle and how == {"raw": True}
+
+    # The same notebook as a page by nbconvert: the picture, and no word of a widget that loads.
+    data, metadata = DisplayFormatter().format(picture)
+    outputs = [
+        nbformat.v4.new_output("display_data", data, metadata=metadata),
+        nbformat.v4.new_output("display_data", bundle),
+    ]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("view", outputs=outputs)])
+    page, _ = HTMLExporter().from_notebook_node(book)
+    assert base64.b64encode(picture.data).decode("ascii") in page.replace("\n", "")
+    assert "Loading widget" not in page
 
 
 NOTEBOOK = """

@@ -12,7 +12,7 @@ const THOUSANDS = new Intl.NumberFormat("en");
 export const many = (count) => THOUSANDS.format(count);
 export const round = (value, digits) => value.toFixed(digits);
 export const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
-export const short = (value) => String(Number(value.toPrecision(5)));
+export const short = (value, digits = 5) => String(Number(value.toPrecision(digits)));
 
 // --- losses and scores ------------------------------------------------------------------------
 /** Every float16 as a number, by its 16 bits. */
@@ -66,6 +66,7 @@ export function openData(meta, bytes) {
     rank,
     order: inGroups(rank, groups.length),
     index: array("index", Int32Array),
+    memorization: array("memorization", Float32Array), // by leaving out, where it was measured
     group: (i) => groups[rank[i]],
     name: (i) => (meta.labelled ? classes[labels[i]].name : "sample"),
   };
@@ -133,6 +134,16 @@ function spread(values) {
     if (size > most) most = size;
   }
   return [mean, far > ROUNDING * most ? far : 0, seen];
+}
+
+/** Values in so many equal steps from 0, and their range, without the farthest 2 % at each end. */
+export function inSteps(values, count) {
+  const sorted = Float32Array.from(values).sort(),
+    at = (part) => sorted[Math.round(part * (sorted.length - 1))];
+  const [low, high] = [at(0.02), at(0.98)],
+    wide = high - low || 1;
+  const steps = Uint8Array.from(values, (v) => clamp(Math.floor(((v - low) / wide) * count), 0, count - 1));
+  return { steps, low, high };
 }
 
 /** The same function, its last few results kept. */
@@ -363,11 +374,13 @@ export function unpackNumbers(text, samples) {
 }
 
 const CHOICES = { scope: ["all", "selection"], curve: ["loss", "score"] };
+export const coloursOf = (data) => (data.memorization ? ["group", "memorization"] : ["group"]);
 
 /** What is shown, as the part of an address after #, and what of it had no room. */
 export function writeView(data, state) {
   const parts = new URLSearchParams({ epoch: data.epochs[state.row], run: state.run });
   for (const name of ["layout", "sort", "scope", "curve"]) parts.set(name, state[name]);
+  if (state.colour === "memorization") parts.set("colour", state.colour);
   if (state.focus !== null) parts.set("sample", state.focus);
   if (state.hidden.size) parts.set("hidden", [...state.hidden].join("."));
   if (state.zoom[2] > 1) parts.set("zoom", state.zoom.map((v) => round(v, 3)).join("_"));
@@ -383,7 +396,7 @@ export function readView(data, hash, layouts) {
   const parts = new URLSearchParams(hash.replace(/^#/, "")),
     next = {};
   const number = (name) => (/^\d{1,9}$/.test(parts.get(name) ?? "") ? Number(parts.get(name)) : NaN);
-  const allowed = { ...CHOICES, layout: layouts, sort: ordersOf(data) };
+  const allowed = { ...CHOICES, layout: layouts, sort: ordersOf(data), colour: coloursOf(data) };
   const row = data.epochs.indexOf(number("epoch"));
   if (row >= 0) next.row = row;
   for (const [name, values] of Object.entries(allowed)) {
@@ -419,6 +432,7 @@ export function csvText(data, selection, t) {
     head = ["sample"];
   if (data.index) head.push("position");
   if (labelled) head.push("class", "class size", "group");
+  if (data.memorization) head.push("memorization (leave-out)");
   for (const { label } of data.runs) {
     head.push(`score after epoch ${data.epochs[t]}, ${label}`, `learnt in epoch, ${label}`);
     head.push(...data.epochs.map((epoch) => `momentum loss ${epoch}, ${label}`));
@@ -429,6 +443,7 @@ export function csvText(data, selection, t) {
       row = [i];
     if (data.index) row.push(data.index[i]);
     if (labelled) row.push(quote(c.name), c.size, c.group);
+    if (data.memorization) row.push(number(data.memorization[i], 6));
     for (const run of data.runs) {
       row.push(round(run.score(t, i), 6), number(learntIn(data, run, i), 9));
       row.push(...data.epochs.map((_, s) => number(run.loss(s, i), run.type === "float32" ? 9 : 6)));

@@ -8,11 +8,22 @@ export const DASH = { many: [], medium: [7, 3], few: [2, 3], all: [] };
 // The figures' colours, where the paper asks for another lightness: a mark must stand out by 3 to 1.
 const ON_DARK = { many: "#58A9E0", all: "#C9D1D9" };
 const ON_LIGHT = { medium: "#A86F00", few: "#A94F80" };
+// From little memorized to much: darker on light paper, lighter on dark, each 3 to 1 or more.
+const RAMP = { light: ["#7b93b5", "#6b1f00"], dark: ["#56789c", "#ffd98a"] };
+export const RAMP_STEPS = 16;
 const SHEET = 32;
 
 export const groupColour = (colours, look, group) =>
   (look === "dark" ? ON_DARK : ON_LIGHT)[group] ?? colours[group];
 export const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+
+/** The colours [r, g, b] of values in steps, the smallest first. */
+export function ramp(look) {
+  const [from, to] = RAMP[look].map(rgb);
+  return Array.from({ length: RAMP_STEPS }, (_, step) =>
+    from.map((low, part) => Math.round(low + ((to[part] - low) * step) / (RAMP_STEPS - 1))),
+  );
+}
 
 /** An element with properties and children; strings become text, never markup. */
 export function h(tag, properties = {}, ...children) {

@@ -15,7 +15,7 @@ const MOST_UNDONE = 100;
 const KEYS =
   "Keys: Space plays; ← → Home End move in time; Ctrl+Z undoes and Ctrl+Shift+Z redoes a selection; " +
   "Shift and arrows move the zoomed map. Single letters, which can be switched off: N and P go through " +
-  "the list; A adds the sample to the selection or takes it out; 1 to 5 choose the map, R the run; + - 0 " +
+  "the list; A adds the sample to the selection or takes it out; 1 to 6 choose the map, R the run; + - 0 " +
   "zoom; / searches. On the map: click chooses, Shift and click selects, drag draws a lasso, Shift and " +
   "drag adds; Ctrl and the wheel, or two fingers, zoom; Alt or the right button and drag, or Move, move.";
 
@@ -38,6 +38,7 @@ function explore(root, meta, bytes, host) {
     sort: "hardest",
     scope: "all",
     curve: "loss",
+    colour: "group",
     focus: hardest,
     selection: [],
     hidden: new Set(),
@@ -262,6 +263,7 @@ function keepAddress(app) {
     "sort",
     "scope",
     "curve",
+    "colour",
     "focus",
     "selection",
     "hidden",

@@ -35,6 +35,13 @@ export const MAPS = {
       `left to right the score in ${runs[0].label}, upwards in ${runs[1].label}. On the ` +
       "diagonal both runs find a sample equally hard.",
   },
+  truth: {
+    label: "Truth",
+    allowed: ({ memorization }) => memorization,
+    read: () =>
+      "to the right, a sample's loss rises more when training leaves it out (memorization); upwards the " +
+      "score after this epoch. Where the score measures memorization, marks rise from left to right.",
+  },
   features: {
     label: "Features",
     allowed: ({ runs }) => runs.some((run) => run.projected),
@@ -89,6 +96,12 @@ export function placing(data, state) {
     const values = first.map((value, i) => value - loss[i]);
     const title = "risen  ←  fall of the momentum loss so far  →  fallen far";
     return { x: { values, range: falls, title }, y: { ...scores, values: run.heights(t) } };
+  }
+  if (state.layout === "truth") {
+    data.span ??= extent(data.memorization);
+    const title = "memorization: rise of the loss when left out of training";
+    const x = { values: data.memorization, range: data.span, title };
+    return { x, y: { ...scores, values: run.heights(t) } };
   }
   data.column ??= Float32Array.from(data.labels, (label, i) => {
     const spread = ((Math.imul(i + 1, 2654435761) >>> 8) % 4096) / 4096; // the same in every view

@@ -1,9 +1,8 @@
 // The map in four layers: marks; axes; what moves in time with them, class means and the selection's
 // rings; and what moves with the pointer. Only what changed is drawn again.
 
-import { clamp, many, round } from "./data.mjs";
+import { clamp, coloursOf, many, round, short } from "./data.mjs";
 import {
-  DASH,
   MARK,
   SIZE,
   blend,
@@ -15,6 +14,7 @@ import {
   niceTicks,
   panel,
   press,
+  ramp,
   reading,
   rgb,
   say,
@@ -23,6 +23,7 @@ import {
   tracePath,
 } from "./draw.mjs";
 import { MAPS, layouts, placing } from "./layouts.mjs";
+import { legendButton, memorized, scale } from "./legend.mjs";
 
 const MARGIN = { left: 58, right: 14, top: 14, bottom: 46 };
 export const ALL = [0, 0, 1]; // the zoom that shows all: left and lower end in units, and scale
@@ -64,7 +65,7 @@ export function mapPanel(app) {
   );
 
   const places = ["row", "run", "layout", "zoom", "hidden", "selection", "look", "size"];
-  app.watch(places, () => drawPoints(app, marks, view));
+  app.watch([...places, "colour"], () => drawPoints(app, marks, view));
   app.watch(["run", "layout", "zoom", "look", "size"], () => drawAxes(app, axes, view));
   app.watch(places, () => drawOver(app, over, view));
   app.watch([...places, "hover", "focus", "lasso"], () => drawPointer(app, top, view));
@@ -73,11 +74,12 @@ export function mapPanel(app) {
     top.classList.toggle("hand", state.hand);
     top.classList.toggle("zoomed", state.zoom[2] > 1);
   });
-  app.watch(["row", "run", "layout", "selection"], () => {
+  app.watch(["row", "run", "layout", "selection", "colour"], () => {
     const run = data.runs[state.run],
       missing = data.samples - run.seenBy[state.row];
     const late = missing ? ` ${many(missing)} samples were not seen yet and are not on the map.` : "";
-    say(read, `How to read: ${MAPS[state.layout].read(data, run)}${late}`);
+    const inked = state.colour === "memorization" ? " The colour is memorization, by the scale above." : "";
+    say(read, `How to read: ${MAPS[state.layout].read(data, run)}${inked}${late}`);
     const selected = `${many(state.selection.length)} selected`;
     top.setAttribute(
       "aria-label",
@@ -89,12 +91,14 @@ export function mapPanel(app) {
   const maps = layouts(data).map((id) => ({ id, label: MAPS[id].label }));
   const runs = data.runs.map(({ label }, id) => ({ id, label }));
   const named = data.groups.length > 1;
+  const colours = coloursOf(data).map((id) => ({ id, label: `By ${id}` }));
   return panel(
     "a",
     [
       heading("Map"),
       app.choice("layout", "Map", maps),
       runs.length > 1 ? app.choice("run", "Run of map and list", runs) : null,
+      ...(colours.length > 1 ? [app.choice("colour", "Colour of marks", colours), scale(app)] : []),
       named
         ? h(
             "div",
@@ -120,38 +124,15 @@ function tooltip(app, view) {
     if (tip.hidden) return;
     app.images.paint(picture, i);
     const name = data.meta.labelled ? `${data.name(i)} (${data.group(i)})` : "sample";
-    const score = round(data.runs[state.run].score(state.row, i), 2);
-    text.replaceChildren(h("b", { textContent: `${name} · ${i}` }), h("br"), `score ${score}`);
+    const score = round(data.runs[state.run].score(state.row, i), 2),
+      truth = data.memorization ? `, memorization ${short(data.memorization[i], 3)}` : "";
+    text.replaceChildren(h("b", { textContent: `${name} · ${i}` }), h("br"), `score ${score}${truth}`);
     const left = view.x[i] > view.wide / 2; // of the mark, so that it stays inside
     const x = view.x[i] + (left ? -12 : 12),
       y = clamp(view.y[i] - 30, 0, view.high - 76);
     tip.style.transform = `translate(${x}px, ${y}px) translateX(${left ? "-100%" : "0"})`;
   });
   return tip;
-}
-
-function legendButton(app, group) {
-  const { data, state, set } = app,
-    swatch = h("canvas");
-  const turn = () =>
-    set({ hidden: new Set(data.groups.filter((g) => state.hidden.has(g) !== (g === group))) });
-  const button = h(
-    "button",
-    { type: "button", title: `Show or hide the ${group} classes`, onclick: turn },
-    swatch,
-    group,
-  );
-  app.watch(["hidden", "look", "size"], () => {
-    button.setAttribute("aria-pressed", !state.hidden.has(group));
-    const { context } = fit(swatch);
-    context.strokeStyle = context.fillStyle = app.colour(group);
-    context.lineWidth = 2;
-    context.setLineDash(DASH[group]);
-    line(context, [0, 7, 28, 7]);
-    tracePath(context, MARK[group], 14, 7, 4.5);
-    context.fill();
-  });
-  return button;
 }
 
 // --- drawing ------------------------------------------------------------------------------------
@@ -181,10 +162,12 @@ function drawPoints(app, canvas, view) {
   const base = data.samples > AT_ONCE ? 0.55 : data.samples > 30000 ? 1.1 : data.samples > 5000 ? 2.1 : 3;
   const radius = base * ratio * Math.min(1.6, Math.sqrt(scale)),
     some = state.selection.length > 0;
+  const steps = state.colour === "memorization" ? memorized(data).steps : null;
   const kinds = data.groups.map((group) => {
     const stamps = [0.6, 1, 1.7].map((part) => stamp(MARK[group], radius * part * SIZE[group])),
-      colour = rgb(app.colour(group)),
-      inked = (opacity) => stamps.map((mark) => tinted(mark, size.width, colour, opacity));
+      colours = steps ? ramp(app.root.dataset.look) : [rgb(app.colour(group))],
+      tints = (colour, opacity) => stamps.map((mark) => tinted(mark, size.width, colour, opacity)),
+      inked = (opacity) => colours.map((colour) => tints(colour, opacity));
     return { shown: !state.hidden.has(group), bold: inked(220), faint: inked(group === "few" ? 140 : 75) };
   });
   const scores = state.layout === "features" ? data.runs[state.run].heights(state.row) : null;
@@ -206,7 +189,7 @@ function drawPoints(app, canvas, view) {
     if (!inside) continue;
     const score = scores ? scores[i] : 0.5,
       inked = some && !chosen[i] ? kind.faint : kind.bold,
-      mark = inked[score < 0.5 ? 0 : score < 0.65 ? 1 : 2];
+      mark = inked[steps ? steps[i] : 0][score < 0.5 ? 0 : score < 0.65 ? 1 : 2];
     blend(view.pixels, size.width, size.height, mark, Math.round(px * ratio), Math.round(py * ratio));
   }
   context.putImageData(view.image, 0, 0);
@@ -319,6 +302,7 @@ function drawClassMeans(app, context, view, right, bottom) {
   data.bySize.forEach((c, place) => {
     const x = toX((place + 0.5) / count),
       mean = toY(sums[c] / seen[c]);
+    if (state.hidden.has(data.classes[c].group)) return;
     const inside = x > MARGIN.left && x < right && mean > MARGIN.top && mean < bottom;
     if (inside) line(context, [x - half, mean, x + half, mean]);
   });

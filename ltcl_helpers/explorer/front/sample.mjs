@@ -57,6 +57,7 @@ export function samplePanel(app) {
     title.textContent = meta.labelled ? c.name : `sample ${i}`;
     facts.textContent = [
       `sample ${i}`,
+      data.memorization && `memorization ${short(data.memorization[i], 3)} (leave-out)`,
       data.index && `position ${data.index[i]} of the data`,
       meta.labelled && `class of ${many(c.size)}${kind}`,
     ]
