@@ -85,8 +85,8 @@ def _build(source: Path, target: Path) -> None:
         raise ConfigError(f"Sphinx failed: {' '.join(said.split()[-60:])}")
     (target / ".buildinfo").unlink(missing_ok=True)
     for path in target.rglob("*.html"):
-        content = path.read_text(encoding="utf-8")
-        _write(path, content.replace(SIDEBAR, f"{SIDEBAR} {LANDMARK}"))
+        content = path.read_text(encoding="utf-8").replace(SIDEBAR, f"{SIDEBAR} {LANDMARK}")
+        _write(path, content.replace("<table ", '<table tabindex="0" '))  # scrolled by keys, too
 
 
 def _write(path: Path, content: str) -> None:

@@ -1,5 +1,6 @@
 """What a lesson says of recorded rows: one finding a pair, and the rest folded."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -57,3 +58,10 @@ def test_every_method_has_a_drawing(name):
     figure = drawings.DRAWINGS[f"drawing_{name}"]()
     assert len(figure.axes[0].texts) >= 4
     plt.close(figure)
+
+
+def test_a_frame_is_shown_without_its_index_and_without_nan(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson, "show", shown.append)
+    lesson.show_frame(pd.DataFrame({"a": [1, 2], "b": [0.5, np.nan]}, index=["x", "y"]))
+    assert shown[0].split("\n") == ["| a | b |", "| --- | --- |", "| 1 | 0.5 |", "| 2 |  |"]
