@@ -23,7 +23,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 LESSONS = sorted(paths.LESSONS.glob("[0-9]*.ipynb"))
 PATIENCE = 600  # seconds until what hangs is given up; no machine is so slow that it decides
 EXECUTED = ("05_boosted_views", "07_explore")
-SEEN = ("index", *(f"lessons/{name}" for name in EXECUTED), "docs/methods", "api/methods")
+PAGES = ("docs/methods", "docs/batch", "api/methods")
+SEEN = ("index", *(f"lessons/{name}" for name in EXECUTED), *PAGES)
 needs_browser = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: apt install chromium")
 
 
