@@ -654,10 +654,8 @@ def scale_table() -> str:
     body = []
     for name, cost in facts["commands"].items():
         what = words.get(name, f"`ltcl run`: an epoch of {name}")
-        seconds = cost["CPU seconds"]
-        each = 1000 * seconds / images
-        body.append([what, f"{seconds:.0f}", f"{each:.1f}", f"{cost['peak GiB']:.2f}"])
-    head = [f"{images:,} images", "CPU seconds, start included", "ms an image", "peak GiB"]
+        body.append([what, f"{cost['CPU seconds']:.0f}", f"{cost['peak GiB']:.2f}"])
+    head = [f"{images:,} images", "CPU seconds, start included", "peak GiB"]
     return f"{markdown(head, body)}\n\n{_machine_of(facts)} Rows: `data/results/scale.json`."
 
 
