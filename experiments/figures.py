@@ -624,7 +624,7 @@ def fits_table() -> str:
     ms = _loader_ms()["pack, two crops, 1 threads"]
     body = []
     for name, images in SETS.items():
-        sizes = [f"{images * each / 1e9:,.2g} GB" for each in (PIXELS, PHOTO)]
+        sizes = [_gigabytes(images * each) for each in (PIXELS, PHOTO)]
         minutes = images * ms / 1000 / 60
         body.append([name, f"{images:,}", *sizes, f"{minutes:,.0f} min"])
     head = ["set", "images", "in memory @224", "as a pack", "an epoch's decoding, one core"]
@@ -634,6 +634,12 @@ def fits_table() -> str:
         f"second would want {np.ceil(WANTED * ms / 1000):.0f} cores."
     )
     return f"{markdown(head, body)}\n\n{note}"
+
+
+def _gigabytes(size: int) -> str:
+    """Two digits, or whole gigabytes."""
+    gigabytes = size / 1e9
+    return f"{gigabytes:.0f} GB" if gigabytes >= 10 else f"{gigabytes:.2g} GB"
 
 
 def _loader_ms() -> dict[str, float]:
