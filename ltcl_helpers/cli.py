@@ -285,62 +285,32 @@ def _probe(options: argparse.Namespace) -> None:
         raise ConfigError(f"--lists is {options.lists}, which is no folder; `ltcl data get splits`")
     if not is_released:
         runs.refuse_unwritable(options.run)
-    _check_parts(options)  # complains of data here, before torch is loaded
+    data = options.data or config.data
+    if data.startswith(IN_FILES):  # other data are complete, and slow to read
+        test = options.test or data
+        is_drawn = options.lists is None and options.protocol != choices.CLASSIFIER
+        choices.check_parts(config, data, test, shots if is_drawn else ())
     from . import probe, report
 
     if options.protocol == choices.CLASSIFIER:
         rows = probe.classifier_rows(options.run, options.test, options.groups, options.data)
     else:
         rows = probe.probe_run(
-            options.run,
-            shots,
-            options.lists,
-            options.test,
-            options.protocol,
-            options.features,
-            options.groups,
-            options.data,
-        )
+            options.run, shots, options.lists, options.test, options.protocol, options.features,
+            options.groups, options.data,
+        )  # fmt: skip
     print(report.probe_table(rows))
-    if is_released:
-        print(_released_rows(options))
-    else:
+    if not is_released:
         probe.save_probe(options.run, rows)
+    else:
+        asked = (options.protocol, options.features, shots)
+        before = probe.released_rows(options.run, *asked)
+        if options.test or before.empty:
+            print("No row of this probe was released with the encoder.")
+        else:
+            print(f"As released:\n\n{report.probe_table(before)}")
     if config.caution:
         print(config.caution)
-
-
-def _released_rows(options: argparse.Namespace) -> str:
-    """The rows that came with a released encoder, of the probe that was asked for."""
-    from . import probe, report
-
-    rows = probe.read_rows(options.run, runs.read_done(options.run))
-    assert rows is not None  # every released run has some
-    asked = {"features": options.features, "protocol": options.protocol}
-    for name, value in asked.items():
-        rows = rows[rows[name] == value]
-    if options.protocol != choices.CLASSIFIER:
-        rows = rows[rows["shots"].isin(options.shots.split(","))]
-    if options.test or rows.empty:
-        return "No row of this probe was released with the encoder."
-    return f"As released:\n\n{report.probe_table(rows)}"
-
-
-def _check_parts(options: argparse.Namespace) -> None:
-    """Refuse a probe that has no test part, or nothing to tell apart."""
-    from .data import images, splits
-
-    config = runs.read_config(options.run)
-    data = options.data or config.data
-    test = options.test or data
-    if not data.startswith(IN_FILES):
-        return  # complete, and slow to read
-    train = images.read_classes(data)
-    images.check_test(test, train, config.root)
-    drawn = config.split in splits.DRAWN and options.lists is None
-    if drawn and options.protocol != choices.CLASSIFIER:
-        for shots in options.shots.split(","):
-            choices.check_enough(shots, train.counts.tolist())
 
 
 def _report(options: argparse.Namespace) -> None:

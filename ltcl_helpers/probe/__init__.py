@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "groups": ["group_report"],
         "linear": ["ProbeResult", "features", "fit_bcl", "linear_probe", "measure", "pixels"],
         "lists": ["LabelledList", "labelled_lists", "validation_list"],
-        "rows": ["complete", "read_rows", "save_probe"],
+        "rows": ["complete", "read_rows", "released_rows", "save_probe"],
         "run": ["probe_run"],
         "sdclr": ["fit_sdclr", "split_summary"],
     },

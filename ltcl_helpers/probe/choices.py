@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..data import splits
+from ..config import RunConfig
+from ..data import images, splits
 from ..errors import ConfigError
 from ..recipes import RECIPES
 
@@ -43,6 +44,24 @@ def check_enough(shots: str, class_counts: Sequence[int]) -> None:
             f"shots is {shots}, but the smallest class has {smallest} images in the training part; "
             f"allowed are 1 to {smallest} and {', '.join(NAMED_SHOTS)}: --shots full takes them all"
         )
+
+
+def check_parts(config: RunConfig, data: str, test: str, shots: Sequence[str]) -> None:
+    """Refuse a probe that has no test part, or nothing to tell apart; no image is read.
+
+    Args:
+        config: of the run.
+        data: where its data are now.
+        test: the name of the test data.
+        shots: those that a run on a drawn split would draw lists for.
+
+    Raises:
+        ConfigError: naming what is missing.
+    """
+    train = images.read_classes(data)
+    images.check_test(test, train, config.root)
+    for wanted in shots if config.split in splits.DRAWN else ():
+        check_enough(wanted, train.counts.tolist())
 
 
 def check_probes(

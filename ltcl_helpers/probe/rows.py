@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from ..errors import DamagedFile
 from ..files import parquet_bytes, read_parquet
 from ..runs import add_file, lock, read_done, sweep, verify_file
 from ..runs.done import PROBE
+from .choices import CLASSIFIER
 
 if TYPE_CHECKING:  # a batch that has nothing to do loads as little as it can
     import pandas as pd
@@ -28,6 +30,16 @@ def read_rows(folder: Path, done: dict[str, Any]) -> pd.DataFrame | None:
     if not verify_file(folder, done, PROBE):
         return None
     return complete(read_parquet(folder / PROBE, COLUMNS))
+
+
+def released_rows(folder: Path, protocol: str, features: str, shots: Sequence[str]) -> pd.DataFrame:
+    """The rows of such a probe that came with a released encoder; maybe none."""
+    rows = read_rows(folder, read_done(folder))
+    assert rows is not None  # every released run has some
+    rows = rows[(rows["protocol"] == protocol) & (rows["features"] == features)]
+    if protocol != CLASSIFIER:
+        rows = rows[rows["shots"].isin(shots)]
+    return rows
 
 
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:

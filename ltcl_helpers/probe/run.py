@@ -66,14 +66,10 @@ def probe_run(
 
     _refuse_large_pixels(kind, train, config.data)
 
-    # The labelled lists: one, or several, for each of the shots.
     where = Path(lists) if lists else None
-    found: list[Listed] = []
-    for wanted in shots:
-        for labelled in labelled_lists(run, train.labels, wanted, where):
-            found.append((wanted, labelled))
+    found = _all_lists(run, train, shots, where)
 
-    # A probe of each.
+    # A probe of each list.
     embed = _embedding(run, kind)
     if protocol == "sdclr":
         validation = validation_list(run, train.labels, where).index
@@ -95,6 +91,17 @@ def probe_run(
         rows += result_rows(result, class_counts, about_this, class_std=protocol == "sdclr")
         log.info("%s %s: %.1f %%", wanted, labelled.name, 100 * result.top1)
     return pd.DataFrame(rows)
+
+
+def _all_lists(
+    run: Run, train: ImageArrays, shots: tuple[str, ...], where: Path | None
+) -> list[Listed]:
+    """The labelled lists: one, or several, for each of the shots."""
+    found = []
+    for wanted in shots:
+        for labelled in labelled_lists(run, train.labels, wanted, where):
+            found.append((wanted, labelled))
+    return found
 
 
 def _refuse_large_pixels(kind: str, train: ImageArrays, name: str) -> None:
