@@ -93,6 +93,7 @@ EQUIVALENT = [
     ("", "strict=True", "True to False", "both lists are of one length here"),
     ("", "strict=True", "argument strict dropped", "both lists are of one length here"),
     ("pretrain/keeper", "tqdm(", "", "whether a progress bar is drawn"),
+    ("files", "to_parquet(", "argument index dropped", "pandas leaves a counting index out itself"),
     ("pretrain/keeper", "self.deadline", "Gt to GtE", "a clock does not stand still"),
     ("pretrain/keeper", "self.every", "GtE to Gt", "a clock does not stand still"),
     ("views/randaugment", "value * sign", "Mult to Div", "a sign is 1 or -1"),

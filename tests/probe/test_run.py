@@ -293,6 +293,17 @@ def test_rows_of_raw_pixels_name_no_boost_those_of_an_encoder_do():
     }  # fmt: skip
 
 
+def test_a_row_says_of_its_run_what_a_reader_of_the_file_alone_needs():
+    run = RunConfig(
+        preset="tiny", split="there/split1_D_i.npy", split_seed=3, mirrored=True, seed=7
+    )
+    assert about_run(run, "encoder") == {
+        "method": "simclr", "boost": "none", "features": "encoder", "preset": "tiny",
+        "data": "shapes", "epochs": 2, "split": "split1_D_i.npy", "split_seed": 3,
+        "mirrored": True, "seed": 7,
+    }  # fmt: skip
+
+
 def test_the_command_takes_the_rule_of_groups(tmp_path, capsys):
     folder = tmp_path / "run"
     config = RunConfig(preset="tiny", device="cpu", epochs=0, largest_class=200, imbalance=20.0)
