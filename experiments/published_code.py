@@ -45,14 +45,9 @@ SHOTS = "cifar100_split1_test_100shot.npy"
 # Of the classes by size, the ten largest left out and then each third: 30 that keep the tail.
 RANKS = slice(10, None, 3)
 
-WIDTH = 16  # of the first stage, as preset `quick` has it; the published networks start with 64
+QUICK = RunConfig(preset="quick")
+WIDTH = QUICK.width  # of the first stage; the published networks start with 64
 PUBLISHED_WIDTH = 64
-EPOCHS = 30
-BATCH = 128
-LR = 0.25
-WARMUP = 1.5  # epochs
-BETA = 0.9
-TEMPERATURE = 0.2
 
 
 def main() -> None:
@@ -62,7 +57,9 @@ def main() -> None:
     options.add_argument("--root", help="where CIFAR-100 lies; default: data/")
     options.add_argument("--out", type=Path, default=ROWS)
     options.add_argument("--seeds", type=int, default=SEEDS)
-    options.add_argument("--epochs", type=int, default=EPOCHS, help="fewer is for a first look")
+    options.add_argument(
+        "--epochs", type=int, default=QUICK.epochs, help="fewer is for a first look"
+    )
     given = options.parse_args()
 
     images = SubList(given.data, given.root)
@@ -73,7 +70,16 @@ def main() -> None:
             for code, run in codes.items():
                 about = {"method": method, "code": code, "seed": seed, "epochs": given.epochs}
                 if not is_there(given.out, about):
-                    keep(given.out, about | measure(run, images, method, seed, given.epochs))
+                    config = recipe(method, seed, given.epochs)
+                    keep(given.out, about | measure(run, images, config))
+
+
+def recipe(method: str, seed: int, epochs: int) -> RunConfig:
+    """What both codes are told: preset `quick`, with the small last batch of the published code."""
+    return RunConfig(
+        preset="quick", method=method, seed=seed, data="cifar100", split="all", epochs=epochs,
+        equal_batches=False, precision="float32", device="cpu",
+    )  # fmt: skip
 
 
 def is_there(path: Path, about: dict[str, Any]) -> bool:
@@ -124,14 +130,12 @@ class SubList:
 def measure(
     run: Callable[..., tuple[nn.Module, list[float]]],
     images: SubList,
-    method: str,
-    seed: int,
-    epochs: int,
+    config: RunConfig,
 ) -> dict[str, Any]:
     """One run, probed: accuracies by group, the mean loss of each epoch, processor seconds."""
     start = time.process_time()
-    encoder, losses = run(images, method, seed, epochs)
-    seconds = (time.process_time() - start) / epochs
+    encoder, losses = run(images, config)
+    seconds = (time.process_time() - start) / config.epochs
     shots, shot_labels = images.shots
     test, test_labels = images.test
     result = linear_probe(
@@ -152,14 +156,9 @@ def measure(
 # --- ours -------------------------------------------------------------------------------------
 
 
-def run_ours(images: SubList, method: str, seed: int, epochs: int) -> tuple[nn.Module, list[float]]:
+def run_ours(images: SubList, config: RunConfig) -> tuple[nn.Module, list[float]]:
     """Encoder and mean losses by epoch of a run of this package."""
     train, labels = images.train
-    config = RunConfig(
-        preset="quick", method=method, seed=seed, data="cifar100", split="all", epochs=epochs,
-        batch_size=BATCH, equal_batches=False, lr=LR, warmup_epochs=warmup(epochs),
-        momentum_beta=BETA, temperature=TEMPERATURE, precision="float32", device="cpu",
-    )  # fmt: skip
     inputs = splits.Inputs(
         images=train.numpy(),
         labels=labels.numpy(),
@@ -171,46 +170,40 @@ def run_ours(images: SubList, method: str, seed: int, epochs: int) -> tuple[nn.M
     return run.encoder, list(run.history["loss"])
 
 
-def warmup(epochs: int) -> float:
-    """Epochs over which the learning rate rises."""
-    return min(WARMUP, epochs / 2)
-
-
 # --- the published code -----------------------------------------------------------------------
 
 
-def run_published(
-    images: SubList, method: str, seed: int, epochs: int
-) -> tuple[nn.Module, list[float]]:
+def run_published(images: SubList, config: RunConfig) -> tuple[nn.Module, list[float]]:
     """Encoder and mean losses by epoch of a run of the checkout."""
     code = open_published()
-    pruned = method in ("sdclr", "bcl-d")
-    boosted = method in ("bcl-i", "bcl-d")
+    epochs = config.epochs
+    pruned = config.method == "sdclr"
+    boosted = config.boost == "memory"
     args = SimpleNamespace(
         epochs=epochs,
-        momentum_loss_beta=BETA,
-        prune_percent=0.9,
-        random_prune_percent=0,
-        rand_k=2 if pruned else 1,
+        momentum_loss_beta=config.momentum_beta,
+        prune_percent=config.prune_fraction,
+        random_prune_percent=config.prune_random,
+        rand_k=config.boost_k,
         rand_strength=30,
         print_freq=1,
     )
-    code.utils.setup_seed(seed)
+    code.utils.setup_seed(config.seed)
     model = code.network(pruned)
     data = code.data_set(images, args, boosted)
-    loader = DataLoader(data, batch_size=BATCH, shuffle=True)
-    decay = 1e-4 if pruned else 5e-4
-    sgd = torch.optim.SGD(model.parameters(), lr=LR, weight_decay=decay, momentum=0.9)
+    loader = DataLoader(data, batch_size=config.batch_size, shuffle=True)
+    decay = config.weight_decay
+    sgd = torch.optim.SGD(model.parameters(), lr=config.lr, weight_decay=decay, momentum=0.9)
     steps = len(loader)
 
     def factor(step: int) -> float:
-        warm = warmup(epochs) * steps
-        last = 1e-6 / LR
+        warm = config.warmup * steps
+        last = 1e-6 / config.lr
         return float(code.utils.cosine_annealing(step, epochs * steps, 1, last, warm))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(sgd, factor)
     train = code.train_prune if pruned else code.train
-    criterion = code.NT_Xent_Loss(temp=TEMPERATURE, average=False)
+    criterion = code.NT_Xent_Loss(temp=config.temperature, average=False)
     shadow = torch.zeros(len(data))
     momentum_loss = torch.zeros(epochs, len(data))
     log = MeanLosses()
