@@ -240,6 +240,24 @@ def test_selecting_moves_nothing_on_the_page(show, two, width):
         assert page.locator(places).evaluate_all(boxes) == before, address
 
 
+@pytest.mark.parametrize("width", [1360, 420])
+def test_no_button_lies_on_the_marks(show, two, width):
+    page = show(two, viewport={"width": width, "height": 1000})
+    settle(page)
+    area = page.locator(".ltcl-top").bounding_box()
+    for button in page.locator(".ltcl-a button").all():
+        box = button.bounding_box()
+        above = box["y"] + box["height"] <= area["y"]
+        assert above or box["y"] >= area["y"] + area["height"], button.inner_text()
+
+
+def test_the_keys_named_are_those_of_the_maps_there(show, two):
+    page = show(two)
+    settle(page)
+    maps = page.get_by_role("group", name="Map", exact=True).get_by_role("button").count()
+    assert f"1 to {maps} choose the map" in page.locator("footer").inner_text()
+
+
 def test_of_a_hidden_group_nothing_is_drawn(show, two):
     page = show(two, "#hidden=many.medium.few")
     settle(page)

@@ -12,12 +12,12 @@ import { galleryPanel, header, play, timeline } from "./panels.mjs";
 import { samplePanel } from "./sample.mjs";
 
 const MOST_UNDONE = 100;
-const KEYS =
+const keysOf = (maps) =>
   "Keys: Space plays; ← → Home End move in time; Ctrl+Z undoes and Ctrl+Shift+Z redoes a selection; " +
   "Shift and arrows move the zoomed map. Single letters, which can be switched off: N and P go through " +
-  "the list; A adds the sample to the selection or takes it out; 1 to 6 choose the map, R the run; + - 0 " +
-  "zoom; / searches. On the map: click chooses, Shift and click selects, drag draws a lasso, Shift and " +
-  "drag adds; Ctrl and the wheel, or two fingers, zoom; Alt or the right button and drag, or Move, move.";
+  `the list; A adds the sample to the selection or takes it out; 1 to ${maps} choose the map, R the run; ` +
+  "+ - 0 zoom; / searches. On the map: click chooses, Shift and click selects, drag draws a lasso, Shift " +
+  "and drag adds; Ctrl and the wheel, or two fingers, zoom; Alt or the right button and drag, or Move, move.";
 
 /**
  * Build the explorer in `root`.
@@ -127,13 +127,14 @@ function build(app) {
 
 function footer(app) {
   const { meta } = app.data,
+    notes = [...meta.notes, keysOf(layouts(app.data).length)],
     box = h("input", { type: "checkbox", onchange: () => app.set({ keys: box.checked }) });
   app.watch(["keys"], () => (box.checked = app.state.keys));
   return h(
     "footer",
     {},
     h("p", {}, h("strong", { textContent: meta.aboutLabels })),
-    h("ul", {}, ...[...meta.notes, KEYS].map((note) => h("li", { textContent: note }))),
+    h("ul", {}, ...notes.map((note) => h("li", { textContent: note }))),
     h("label", { className: "ltcl-keys" }, box, " Single-letter keys"),
   );
 }

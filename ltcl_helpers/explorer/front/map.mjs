@@ -53,14 +53,12 @@ export function mapPanel(app) {
     ["−", 1 / 1.5, "Zoom out"],
     ["⤢", 0, "Show all"],
   ].map(([sign, by, name]) => press(sign, () => zoom(app, by), { title: name, "aria-label": name }));
-  const box = h(
+  const box = h("div", { className: "ltcl-map" }, marks, axes, over, top, tooltip(app, view));
+  // Below the map: its upper right corner is where the hardest samples of the smallest class are.
+  const under = h(
     "div",
-    { className: "ltcl-map" },
-    marks,
-    axes,
-    over,
-    top,
-    tooltip(app, view),
+    { className: "ltcl-under" },
+    read,
     h("div", { className: "ltcl-zoom" }, hand, ...zooms),
   );
 
@@ -108,7 +106,7 @@ export function mapPanel(app) {
         : null,
     ],
     box,
-    read,
+    under,
   );
 }
 
