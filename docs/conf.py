@@ -30,4 +30,5 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "navbar_persistent": [],  # else a second field to search in, above the one at the side
 }

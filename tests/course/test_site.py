@@ -78,6 +78,8 @@ def test_pages_open_offline_without_a_complaint(site, browser, width, scheme):
         assert broken == []
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, f"{name} is {wide} pixels wide"
+        fields = page.get_by_role("button", name="Search", exact=True)
+        assert sum(field.is_visible() for field in fields.all()) == 1
         text = page.inner_text("article")
         assert "$" not in text.replace("$\\", ""), text[text.index("$") - 80 :][:160]
         alts = page.evaluate("[...document.querySelectorAll('article img')].map(i => i.alt)")
