@@ -14,6 +14,7 @@ suppress_warnings = ["mystnb.unknown_mime_type", "myst.header", "toc.not_include
 
 napoleon_use_ivar = True  # attributes stand in the class, not a second time beside it
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True  # as written: a default's value may name a folder of this machine
 autodoc_typehints = "description"  # a line an argument, where a signature would be cut
 default_role = "code"  # the docstrings are Markdown
 

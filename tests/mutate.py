@@ -102,6 +102,9 @@ EQUIVALENT = [
     ("files", 'os.name == "nt"', "", "Windows' branch: asked there"),
     ("methods/losses", "normalize(", "argument dim dropped", "1 is the library's own default"),
     ("pretrain/device", "cuda", "", "a GPU's branch: asked where there is one"),
+    ("networks/batchnorm", "eps=self.eps", "argument eps dropped", "1e-5 is the library's default"),
+    ("exercises/lesson_10", "(1, 1), (200, 2)", "", "sizes that a check tries: others do as well"),
+    ("exercises/lesson_11", "(-4.0, -2.0, 0.0)", "", "a case as right as the other"),
     (
         "pretrain/device",
         "GPU here",

@@ -273,6 +273,7 @@ several(
     RIGHT,
     info_nce=[
         info_nce,
+        lambda q, k, queue, t: info_nce(q, k, queue / queue.norm(dim=0), t),  # of length 1 already
         lambda q, k, queue, t: F.cross_entropy(
             torch.cat([F.cosine_similarity(q, k)[:, None], F.normalize(q, dim=1) @ queue], 1) / t,
             torch.zeros(len(q), dtype=torch.int64),

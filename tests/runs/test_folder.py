@@ -36,6 +36,13 @@ def make_run(folder):
     return folder
 
 
+def test_a_place_without_a_finished_run_is_named(tmp_path):
+    make_run(tmp_path / "one")
+    assert runs.finished(tmp_path) == runs.finished(tmp_path / "one") == [tmp_path / "one"]
+    with pytest.raises(ConfigError, match="absent is no finished run and holds none"):
+        runs.finished([tmp_path, tmp_path / "absent"])
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_leftovers(tmp_path, monkeypatch):
     path = tmp_path / "rows.json"
     files.write_json(path, {"old": 1})
