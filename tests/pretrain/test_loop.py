@@ -373,7 +373,7 @@ def test_an_untrained_encoder_is_looked_at_too(tmp_path, monkeypatch):
         training.method.encoder.conv1.weight.data[0] = float("nan")
 
     monkeypatch.setattr(pretrain.Training, "set_batch_norm", spoil_weights)
-    with pytest.raises(FloatingPointError, match="weights are not finite"):
+    with pytest.raises(FloatingPointError, match="weights are not finite at step 0 of epoch 0"):
         pretrain.pretrain(RunConfig(**SMALL, epochs=0), tmp_path / "run")
     assert not (tmp_path / "run" / "DONE.json").exists()
 
