@@ -501,8 +501,8 @@ def page(entries: list[dict], first: list[dict], commit: str, date: str) -> str:
         "The score is the share of the changes noticed, without those that change nothing that"
         f" anyone could see. **Asked for the first time, the tests noticed {noticed} of the"
         f" {len(matter)} that matter, {100 * noticed / max(1, len(matter)):.0f} %.** What was let"
-        " pass then was answered with a test and asked again, so the table is of the tests as they are"
-        " now. A change that makes the tests hang counts as let pass.",
+        " pass then was answered with a test and asked again, so the table is of the tests as they"
+        " are now. A change that makes the tests hang counts as let pass.",
         "",
         "## Equivalent changes",
         "",
