@@ -63,7 +63,7 @@ TESTS = {
 # All other modules: the tests of their room, then what they have to say to a command.
 ROOMS = {
     "": ["test_chores", "test_bench", "test_project_files", "test_config", "test_cli"],
-    "batch": ["batch/*", "faults/test_batches", "faults/test_lines"],
+    "batch": ["batch/test_grid", "faults/test_batches", "faults/test_lines", "batch/*"],
     "course": ["course/test_[!s]*", "course/*"],
     "data": ["data/*", "test_own_data"],
     "exercises": ["exercises/test_exercises*"],
