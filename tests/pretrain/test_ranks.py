@@ -193,6 +193,20 @@ def test_faults_of_other_codes_would_show(on_ranks, float64):
     assert apart(proper, first["own slice"]["state"]["method"]) > 1e-6
 
 
+def test_no_rank_trains_before_the_first_has_begun_the_folder(tmp_path, monkeypatch):
+    for number in (0, 1):
+        out, order = tmp_path / str(number), []
+        patches = {
+            (ranks, "join"): lambda _, number=number: Ranks(2, number),
+            (ranks, "wait"): lambda _, out=out, order=order: order.append(out.exists()),
+            (loop, "_train_in"): lambda *_, order=order: order.append("train"),
+        }
+        for (module, name), patch in patches.items():
+            monkeypatch.setattr(module, name, patch)
+        pretrain.pretrain(config_of("simclr", {}), out, inputs_of())
+        assert order == [number == 0, "train"]
+
+
 # --- stopped and resumed ------------------------------------------------------------------------
 
 
