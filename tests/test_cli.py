@@ -314,6 +314,14 @@ def test_a_finished_runs_files_are_checked(ltcl, stopped):
     assert process.returncode == 2 and "config.json has sha256" in process.stderr
 
 
+def test_a_probe_whose_rows_could_not_be_kept_is_not_begun(ltcl, stopped):
+    assert ltcl("run", "--resume", "run").returncode == 0
+    (stopped / ".trial").mkdir()  # even root cannot write a file of that name
+    process = ltcl("probe", "run")
+    assert process.returncode == 1 and ".trial" in process.stderr, process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
+
+
 def test_a_second_process_is_refused_while_the_first_lives(ltcl, stopped):
     holder = (
         "import sys; from pathlib import Path; from ltcl_helpers import runs\n"

@@ -14,6 +14,7 @@ from ltcl_helpers.data import lists, own, splits
 from ltcl_helpers.data.pack import Pack, pack
 from ltcl_helpers.data.stored import Stored
 from ltcl_helpers.errors import ConfigError, DamagedFile
+from ltcl_helpers.pretrain import sources
 
 
 def picture(seed, width, height, mode="RGB"):
@@ -68,6 +69,17 @@ def test_small_jpegs_are_packed_as_they_are_and_found_by_their_paths(photos, pac
         assert opened.origin.read(position) == file.read_bytes()
     found = data.read_arrays(f"pack:{packed}@32", "test")
     assert found.labels.tolist() == [0, 0, 1, 1, 2, 2] and found.images.shape == (6, 3, 32, 32)
+
+
+@pytest.mark.parametrize("crop_from", [0.2, 0.5])
+def test_crops_of_a_pack_are_as_small_as_the_run_lets_them_be(packed, crop_from):
+    stored = data.read_arrays(f"pack:{packed}@32", "train").images
+    config = RunConfig(preset="tiny", crop_from=crop_from)
+    source = sources.Decoded(stored, config, 50, lambda size: slice(0, size), torch.device("cpu"))
+    index, boxes, _ = source._draw(torch.arange(len(stored)), torch.Generator().manual_seed(0))
+    whole = (stored.heights * stored.widths)[index][:, None]
+    shares = boxes[..., 2] * boxes[..., 3] / whole  # [b, V]
+    assert crop_from - 0.1 < shares.min() < crop_from + 0.1
 
 
 def test_crops_are_torchvisions_resized_crops_to_the_last_bit(photos, packed):
