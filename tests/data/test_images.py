@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from torchvision import datasets
 
 from ltcl_helpers.data import downloads
 from ltcl_helpers.data.images import load_images
@@ -49,6 +50,14 @@ def test_cifar10_through_torchvision(cifar):
     assert train.images.shape == (50_000, 3, 32, 32) and test.labels.shape == (10_000,)
     assert train.class_names[6] == "frog" and train.labels[0] == 6  # the first image is a frog
     assert downloads.verify("cifar10", cifar).startswith("cifar10: 50000 training and 10000 test")
+
+
+def test_both_parts_of_cifar_are_fetched(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(datasets, "CIFAR100", lambda root, **how: asked.append((root, how)))
+    monkeypatch.setattr(downloads, "verify", lambda name, root: "whole")
+    downloads.get("cifar100", tmp_path)
+    assert asked == [(tmp_path, {"train": train, "download": True}) for train in (True, False)]
 
 
 def test_damaged_cifar_is_refused_before_it_is_unpickled(cifar, tmp_path):

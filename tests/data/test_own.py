@@ -11,7 +11,7 @@ from own_pictures import SIDE, colours_agree, draw, fill, save
 
 from ltcl_helpers import files
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.data import folders, images, splits
+from ltcl_helpers.data import classes, folders, images, splits
 from ltcl_helpers.data.images import load_images, read_arrays, read_classes
 from ltcl_helpers.errors import ConfigError, DamagedFile
 
@@ -156,6 +156,14 @@ def test_a_pile_without_labels_is_one_class(tmp_path, layout):
         splits.select(config.model_copy(update={"split": "long-tail"}))
     with pytest.raises(ConfigError, match="one class only"):
         images.check_test("shapes", found.classes)
+
+
+def test_only_a_class_without_an_image_is_told_as_left_out():
+    names = ("a", "b", "c")
+    assert classes.of_numbers(np.array([0, 1, 2]), names, "x").said == ""
+    found = classes.of_numbers(np.array([0, 2, 2]), names, "x")
+    assert found.said == "x: no image of class b, which is left out"
+    assert found.names == ("a", "c") and found.labels.tolist() == [0, 1, 1]
 
 
 # --- a long tail that is there already ----------------------------------------------------------

@@ -70,6 +70,11 @@ def test_sixteen_bits_are_scaled_and_ranges_that_nobody_knows_are_refused(tmp_pa
     expected = np.round(ramp / 257).astype(int)
     for picture in found:
         assert np.abs(picture.astype(int) - expected).max() <= 1
+    # A picture of one value is not resized: 257 k is k, to the last one.
+    for value in (0, 127, 128, 254, 255):
+        flat = np.full((SIDE, SIDE), 257 * value, np.uint16)
+        Image.fromarray(flat).save(folder / "a.png")
+        assert set(read_arrays(f"folder:{tmp_path}@{SIDE}").images[0].ravel()) == {value}
     for name, values in (("i.tif", ramp.astype(np.int32)), ("f.tif", ramp / np.float32(65535))):
         Image.fromarray(values).save(folder / name)
         with pytest.raises(ConfigError, match=rf"{name} is not a readable image \(.*8 or 16 bits"):

@@ -29,6 +29,10 @@ def made_losses(runs=40, samples=500):
     return base - truth * inside + draw.uniform(0, 1, (runs, 1)), inside, truth
 
 
+def test_seven_tenths_and_eight_pairs_of_views_are_what_the_recorded_runs_had():
+    assert (leave_out.LEFT_OUT, leave_out.DRAWS) == (3, 8)
+
+
 def test_memorization_is_the_rise_of_a_samples_loss_when_it_is_left_out():
     loss, inside, truth = made_losses()
     # What is not exact is how the mean of all depends on who is in.

@@ -107,6 +107,18 @@ def test_a_probe_on_text_lists_chooses_its_epoch_on_their_validation_list(packed
     assert not set(chosen.index) & set(packed_run.index.tolist())
 
 
+def test_a_fine_tuned_epoch_is_every_image_once_at_a_rate_on_a_cosine():
+    assert finetune.EPOCHS == {"1%": 60, "10%": 30} and finetune.OTHER_EPOCHS == 60
+    assert (finetune.RATE, finetune.BATCH, finetune.MOMENTUM) == (0.05, 256, 0.9)
+    device, rates = torch.device("cpu"), []
+    for epoch in (1, 2):
+        parts = list(finetune._steps(10, 4, epoch, 2, 0.2, 0, device))
+        assert sorted(torch.cat([index for index, _ in parts]).tolist()) == list(range(10))
+        assert [len(index) for index, _ in parts] == [4, 3, 3]
+        rates += [rate for _, rate in parts]
+    assert rates == pytest.approx([0.1 * (1 + np.cos(np.pi * k / 6)) for k in range(6)])
+
+
 def test_fine_tuning_leaves_the_run_as_it_is(packed_run):
     before = {k: v.clone() for k, v in packed_run.encoder.state_dict().items()}
     probe.probe_run(packed_run.folder, ("1",), protocol="finetune")

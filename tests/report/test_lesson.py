@@ -49,6 +49,17 @@ def test_a_comparison_shows_a_table_a_finding_and_folds_the_rest(monkeypatch):
     assert shown[1] == "No two of the compared runs are here yet."
 
 
+def test_a_study_whose_pairs_are_not_there_yet_shows_its_rows_and_says_so(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson, "display", lambda text: shown.append(text.data))
+    monkeypatch.setattr(lesson, "results", lambda study, **only: f"the rows of {study}, {only}")
+    monkeypatch.setattr(lesson, "comparisons", lambda study, **only: pd.DataFrame())
+    lesson.show_study("toy", shots="100")
+    rows, nothing = shown[0].split("\n\n")
+    assert rows == "the rows of toy, {'shots': '100'}"
+    assert nothing == "No two of the compared runs are here yet."
+
+
 @pytest.mark.parametrize("name", ["simclr", "sdclr", "bcl", "moco", "balanced"])
 def test_every_method_has_a_drawing(name):
     from matplotlib import pyplot as plt
