@@ -105,6 +105,8 @@ EQUIVALENT = [
     ("methods/losses", "normalize(", "argument dim dropped", "1 is the library's own default"),
     ("pretrain/device", "cuda", "", "a GPU's branch: asked where there is one"),
     ("probe/classifier", "check_test(", "statement dropped", "refused later, by `read_test`"),
+    ("report/plots", "fontsize", "argument fontsize dropped", "how large a legend's letters are"),
+    ("datasets", "__all__", "", "what a star takes; nobody writes one"),
     ("pretrain/ranks", "logging.getLogger", "", "what torch says of its own ranks"),
     ("networks/batchnorm", "eps=self.eps", "argument eps dropped", "1e-5 is the library's default"),
     ("exercises/lesson_10", "(1, 1), (200, 2)", "", "sizes that a check tries: others do as well"),
