@@ -82,7 +82,8 @@ def commands(folder: Path, pack: Path) -> dict[str, dict[str, float]]:
         data = f"pack:{pack}@{side}"
         found[method] = measured("run", *given, *small, "--data", data, "--out", out)
     run = folder / "bcl-i"
-    found["knn"] = measured("probe", run, "--shots", "full", "--protocol", "knn")
+    for name, protocol in (("knn", "knn"), ("linear", "logistic")):
+        found[name] = measured("probe", run, "--shots", "full", "--protocol", protocol)
     found["explore"] = measured("explore", run, "--out", folder / "page.html")
     return found
 

@@ -109,6 +109,10 @@ EQUIVALENT = [
     ("datasets", "__all__", "", "what a star takes; nobody writes one"),
     ("pretrain/ranks", "logging.getLogger", "", "what torch says of its own ranks"),
     ("networks/batchnorm", "eps=self.eps", "argument eps dropped", "1e-5 is the library's default"),
+    ("exercises/lesson_00", "guess, labels", "", "labels that a check tries: others do as well"),
+    ("exercises/lesson_01", "calls = ((450", "", "sizes that a check tries: others do as well"),
+    ("exercises/lesson_02", "for updates, warmup", "", "lengths that a check tries: others do"),
+    ("exercises/lesson_03", "kind = str(", "'dtype'", "NumPy reads a tensor's type, too"),
     ("exercises/lesson_10", "(1, 1), (200, 2)", "", "sizes that a check tries: others do as well"),
     ("exercises/lesson_11", "(-4.0, -2.0, 0.0)", "", "a case as right as the other"),
     (

@@ -135,6 +135,18 @@ def test_a_page_says_what_must_be_said(written):
     assert alts == {"accuracy by group": 4, "paired differences": 4, signal: 1}
 
 
+def test_a_published_number_stands_in_the_line_of_its_features():
+    cells = pd.DataFrame({"features": ["encoder", "pixels"], "all": ["50.0", "20.0"]})
+    beside = pd.DataFrame({
+        "features": ["encoder"] * 2, "group": ["few", "all"],
+        "published": ["49.4", "53.1"], "difference": ["-1.0", "-3.1"],
+    })  # fmt: skip
+    shown = page._with_published(cells, beside)
+    assert shown["all, published"].tolist() == ["53.1", ""]
+    assert shown["difference"].tolist() == ["-3.1", ""]
+    assert page._with_published(cells, beside[:1]).equals(cells)  # nothing is known of all
+
+
 def test_missing_cells_are_named(tmp_path):
     """Of a grid that has two recorded runs and two that nobody has made."""
     text = (GRIDS / "shapes-precision.yaml").read_text(encoding="utf-8")
