@@ -655,7 +655,7 @@ def scale_table() -> str:
     words = {
         "pack": "`ltcl data pack`: every image decoded once",
         "knn": "`ltcl probe --protocol knn --shots full`: features of all images, 32 pixels",
-        "linear": "`ltcl probe --protocol logistic --shots full`: features, and a classifier on all",
+        "linear": "`ltcl probe --protocol logistic --shots full`: features, a classifier of all",
         "explore": "`ltcl explore`: a page with thumbnails and a map",
     }
     body = []
