@@ -177,6 +177,7 @@ def test_accuracy_by_class_size_is_shown_where_it_is_recorded(quick):
     classes = pd.concat([rows.assign(group=f"class {c}", accuracy=c / 100) for c in range(100)])
     one = dataclasses.replace(quick, rows=classes)
     found = study.per_class(one)
+    assert list(dict.fromkeys(found["row"])) == ["simclr", "sdclr"]  # the grid's order
     counts = report.group_counts(Path(found["folder"].iloc[0]))
     assert len(found) == 1800 and np.allclose(found["accuracy"], found["class"] / 100)
     assert list(found["images"][:100]) == list(counts[found["class"][:100]])
