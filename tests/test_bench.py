@@ -35,6 +35,7 @@ def test_reference_keeps_the_kits_losses_and_momentum_losses():
     reference.momentum_loss = reference.momentum_loss.double()
     memory = MomentumLoss(40, config.momentum_beta, dtype=torch.float64)
     draw = torch.Generator().manual_seed(0)
+    assert reference.epochs == 0
     for epoch in range(3):
         reference.epochs = epoch
         for index in torch.randperm(40, generator=draw).split(16):

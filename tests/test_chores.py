@@ -35,6 +35,16 @@ def test_a_setup_takes_what_the_lock_says_with_hashes_and_is_done_once(called, m
     assert len(called) == count
 
 
+def test_lint_asks_for_style_format_floors_types_and_lessons_without_outputs(called):
+    chores.setup()
+    called.clear()
+    chores.lint()
+    asked = [words[words[1] == "-m" and 2 :] for words in called]
+    assert asked[:2] == [["ruff", "check", "."], ["ruff", "format", "--check", "."]]
+    assert asked[2][0].endswith("lint-imports") and asked[3] == ["mypy"]
+    assert asked[4:] == [["nbstripout", "--verify"]]  # and the lessons, of which none are here
+
+
 def test_a_small_setup_takes_another_build_of_torch(called, monkeypatch):
     monkeypatch.setenv("TORCH", "cpu")
     chores.setup()

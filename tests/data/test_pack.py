@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
-from ltcl_helpers import data, pretrain, views
+from ltcl_helpers import bench_loader, data, pretrain, views
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import lists, own, splits
 from ltcl_helpers.data.pack import Pack, pack
@@ -94,6 +94,13 @@ def test_crops_are_torchvisions_resized_crops_to_the_last_bit(photos, packed):
         expected = tv.resized_crop(image, *box, (48, 48), tv.InterpolationMode.BICUBIC)
         expected = tv.horizontal_flip(expected) if flip else expected
         assert np.array_equal(np.asarray(expected).transpose(2, 0, 1), crop)
+
+
+def test_the_digest_of_a_bench_is_that_of_its_crops(packed):
+    stored = Pack(packed).images("train", 16)
+    found = [bench_loader._pack(stored.take(np.arange(6)), threads) for threads in (1, 2)]
+    assert found[0] == found[1]
+    assert found[0] != bench_loader._pack(stored.take(np.array([0, 1, 2, 3, 4, 6])), 1)
 
 
 def test_a_test_image_is_the_middle_of_the_resized_one(photos, packed):
