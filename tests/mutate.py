@@ -106,7 +106,7 @@ EQUIVALENT = [
     ("pretrain/device", "cuda", "", "a GPU's branch: asked where there is one"),
     ("probe/classifier", "check_test(", "statement dropped", "refused later, by `read_test`"),
     ("report/plots", "fontsize", "argument fontsize dropped", "how large a legend's letters are"),
-    ("datasets", "__all__", "", "what a star takes; nobody writes one"),
+    ("views/share", "TypeVar(", "", "read by the type checker, which `make lint` asks"),
     ("pretrain/ranks", "logging.getLogger", "", "what torch says of its own ranks"),
     ("networks/batchnorm", "eps=self.eps", "argument eps dropped", "1e-5 is the library's default"),
     ("exercises/lesson_00", "guess, labels", "", "labels that a check tries: others do as well"),
