@@ -6,7 +6,7 @@ import re
 import pytest
 
 from ltcl_helpers import exercises, paths
-from ltcl_helpers.course import editions, grading, slicing
+from ltcl_helpers.course import editions, fences, grading, slicing
 
 LESSONS = {p.stem: json.loads(p.read_text("utf-8")) for p in
            sorted(paths.LESSONS.glob("[0-9]*.ipynb"))}  # fmt: skip
@@ -164,3 +164,11 @@ def test_a_lesson_has_all_that_its_students_edition_calls(name):
     exec(str(slicing.program([lines], [], "exercises")), names)
     called = re.findall(r"\bexercises\.(\w+)", lines)
     assert called and all(hasattr(names["exercises"], each) for each in [*called, "summary"])
+
+
+def test_an_answer_may_read_what_lessons_read_and_no_lesson():
+    seen = fences.visible()
+    read = [paths.DATA / name for name in ("results", "published.csv", "splits")]
+    for place in (*read, paths.ROOT / "figures", paths.ROOT / "experiments"):
+        assert place.absolute() in seen, place
+    assert not [place for place in seen if paths.LESSONS.absolute().is_relative_to(place)]
