@@ -33,6 +33,7 @@ NO_NEW_PRIVILEGES, SECCOMP = 38, 22  # of prctl
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/nix/store")
 SETTINGS = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "fonts", "alternatives")
 DEVICES = ("null", "zero", "full", "random", "urandom")
+WORK = ("/tmp", "/dev/shm")  # all else is read-only
 WORKPLACE = "size=64m,nr_inodes=1000"  # what an answer may write, in bytes and in files
 
 # Numbers of system calls: socket, io_uring_setup (which opens sockets, too), ptrace,
@@ -81,20 +82,20 @@ def build_root(places: list[Path]) -> None:
     Path("/tmp/old").mkdir()
     _done(_libc().pivot_root(b"/tmp", b"/tmp/old"), "a root of its own")
     os.chdir("/")
+    for work in WORK:  # first: a kit may lie in one of them, and is shown there
+        Path(work).mkdir(parents=True)
+        _mount("tmpfs", work, "tmpfs", NO_SUID | NO_DEVICES, WORKPLACE)
     for shown, source in sources.items():
         _show(shown, source)
-    for name in ("tmp", "proc", "dev/shm"):
-        Path("/", name).mkdir(parents=True, exist_ok=True)
+    Path("/proc").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # refused inside of some containers; then there is none
         _mount("proc", "/proc", "proc", NO_SUID | NO_DEVICES | NO_EXEC)
     mounted = _mounted()
     _done(_libc().umount2(b"/old", DETACH), "to leave the old root")
     Path("/old").rmdir()
     for place, flags in mounted:
-        if not place.startswith("/old"):
+        if not place.startswith("/old") and place not in WORK:
             _mount(None, place, None, BIND | REMOUNT | READ_ONLY | flags)
-    for work in ("/tmp", "/dev/shm"):
-        _mount("tmpfs", work, "tmpfs", NO_SUID | NO_DEVICES, WORKPLACE)
     os.chdir("/tmp")
 
 

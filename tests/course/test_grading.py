@@ -276,7 +276,7 @@ def tries(port):
         "seen": [place for place in places if os.path.exists(place)],
         "home": os.listdir(os.path.expanduser("~")),
         "connects": not fails(lambda: socket.create_connection(("127.0.0.1", port), 120)),
-        "writes": [place for place in ("/", "/usr", {str(paths.PACKAGE)!r}, {str(paths.ROOT)!r})
+        "writes": [place for place in ("/", "/usr", {str(paths.PACKAGE)!r}, {str(paths.RESULTS)!r})
                    if not fails(lambda: open(place + "/x", "w"))],
         "works": not fails(lambda: open("own", "w").close()),
         "kills": not fails(lambda: os.kill({os.getpid()}, 0)),
