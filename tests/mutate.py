@@ -3,6 +3,7 @@
     python tests/mutate.py --state mutants.jsonl [--each 20] [--modules config,probe] [--again]
     python tests/mutate.py --state mutants.jsonl --page docs/mutation.md
 
+The state of the last page is data/results/mutation.jsonl: what it knows is not asked again.
 It works in a copy of the tree, one mutant after the other, each in a fork of a process that has the
 libraries loaded; an interrupted check goes on where it stopped. It is no part of `make test`: what
 survives is to be read by a person, and killed by a test or explained in EQUIVALENT below.
@@ -484,7 +485,7 @@ def reason(entry: dict) -> str:
     return ""
 
 
-def page(entries: list[dict], first: list[dict], commit: str, date: str) -> str:
+def page(entries: list[dict], first: list[dict], unasked: list[str], commit: str, date: str) -> str:
     """Counts by module, and every survivor with the reason why it may live."""
     alive = [e for e in entries if lives(e)]
     harmless = [e for e in alive if reason(e)]
@@ -518,6 +519,10 @@ def page(entries: list[dict], first: list[dict], commit: str, date: str) -> str:
         " pass then was answered with a test and asked again, so the table is of the tests as they"
         " are now. A change that makes the tests hang counts as let pass.",
         "",
+        "Modules that nothing was asked about: "
+        + (", ".join(f"`{name}`" for name in unasked) or "none")
+        + ".",
+        "",
         "## Equivalent changes",
         "",
     ]
@@ -528,7 +533,8 @@ def page(entries: list[dict], first: list[dict], commit: str, date: str) -> str:
         if e not in harmless:
             hung = ", the tests hung" * (e["result"] == "timeout")
             lines.append(f"- `{e['module']}`: `{e['line']}`, {e['what']}{hung}")
-    counts = collections.Counter(e["result"].split("::")[0].split("/")[-1] for e in entries)
+    found = (e["result"].split("::")[0].split("/")[-1] for e in entries if not lives(e))
+    counts = collections.Counter(found)
     lines += ["", "## Who noticed first", "", "| tests | changes |", "|---|---|"]
     lines += [f"| {name} | {count} |" for name, count in counts.most_common()]
     return "\n".join(lines) + "\n"
@@ -548,7 +554,9 @@ def main() -> None:
         git = ["git", "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(git, cwd=options.tree, capture_output=True, text=True).stdout
         first = read(options.state, first=True)
-        text = page(read(options.state), first, commit.strip(), time.strftime("%Y-%m-%d"))
+        asked = {entry["module"] for entry in first}
+        unasked = [name for name in all_modules(options.tree) if name not in asked]
+        text = page(read(options.state), first, unasked, commit.strip(), time.strftime("%Y-%m-%d"))
         options.page.write_text(text)
         return
     if place := os.environ.get("MUTANTS"):
