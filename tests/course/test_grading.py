@@ -18,6 +18,8 @@ from ltcl_helpers.course import answering, editions, fences, gradebook, grading,
 from ltcl_helpers.errors import ConfigError
 
 LESSON = "01_long_tail_data"
+# What an answer finds in its own /tmp: nothing, or the way to a kit that lies there.
+FOUND = [paths.ROOT.parts[2]] if paths.ROOT.is_relative_to("/tmp") else []
 HEAD = "def my_sizes(largest, classes, imbalance):\n"
 BODY = HEAD + "    "
 RIGHT = HEAD + "    return np.floor(largest / imbalance ** (np.arange(classes) / (classes - 1)))"
@@ -293,7 +295,7 @@ def tries(port):
     with socket.create_server(("127.0.0.1", 0)) as server:
         found = tries(fenced, code, server.getsockname()[1])
     assert found == {
-        "seen": [], "home": [], "connects": False, "writes": [], "works": True, "kills": False,
+        "seen": [], "home": FOUND, "connects": False, "writes": [], "works": True, "kills": False,
         "forks": False, "mounts": False, "namespaces": False, "processes": ["1"], "open": [],
         "recorded": True,
     }  # fmt: skip
@@ -310,7 +312,7 @@ def tries(half):
     words = [w for each in texts for w in (each if isinstance(each, list) else each.values())]
     return [os.listdir("."), [w for w in words if isinstance(w, str) and half + " of an" in w]]
 """
-    assert tries(fenced, code, "the answer") == [[], []]
+    assert tries(fenced, code, "the answer") == [FOUND, []]
 
 
 def test_a_socket_of_this_user_is_out_of_reach(fenced, tmp_path):
