@@ -193,8 +193,8 @@ class Finder(ast.NodeVisitor):
         self.generic_visit(node)
 
 
-def mutants(tree: Path, module: str, each: int) -> list[dict]:
-    """`each` changes of a module, drawn by chance, but the same every time."""
+def mutants(tree: Path, module: str, each: int, sample: int = 1) -> list[dict]:
+    """`each` changes of a module, by chance, but always the same; of each sample others."""
     path = tree / "ltcl_helpers" / f"{module}.py"
     source = path.read_text()
     finder = Finder(source)
@@ -213,7 +213,7 @@ def mutants(tree: Path, module: str, each: int) -> list[dict]:
         whole.append(
             dict(key=key, module=module, number=number + 1, line=line, what=what, changed=changed)
         )
-    draw = random.Random(module)
+    draw = random.Random(module if sample == 1 else f"{module}/{sample}")
     return whole if each >= len(whole) else draw.sample(whole, each)
 
 

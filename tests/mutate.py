@@ -1,7 +1,7 @@
 """Change the package one line at a time and see which changes a test notices.
 
-    python tests/mutate.py --state mutants.jsonl [--each 20] [--modules config,probe] [--again]
-    python tests/mutate.py --state mutants.jsonl --page docs/mutation.md
+    python tests/mutate.py --state FILE.jsonl [--each 20] [--sample 3] [--modules config] [--again]
+    python tests/mutate.py --state FILE.jsonl --page docs/mutation.md
 
 The state of the last page is data/results/mutation.jsonl: what it knows is not asked again.
 It works in a copy of the tree, one mutant after the other, each in a fork of a process that has the
@@ -219,6 +219,7 @@ def check(
     state: Path,
     modules: list[str],
     each: int,
+    sample: int,
     slow: bool,
     again: bool,
 ) -> None:
@@ -234,7 +235,7 @@ def check(
         path = folder / "ltcl_helpers" / f"{module}.py"
         source = path.read_text()
         left = []
-        for mutant in mutants(tree, module, each):
+        for mutant in mutants(tree, module, each, sample):
             entry = known.get(mutant["key"])
             if entry is None or (lives(entry) and (slow or again and not reason(entry))):
                 left.append(mutant)
@@ -246,7 +247,8 @@ def check(
             if result.startswith("tests/") and result not in sound:
                 assert ask(folder, [], slow, result) == "survived", f"unchanged, {result} fails"
                 sound.add(result)
-            entry = mutant | {"result": result, "seconds": round(time.monotonic() - start, 1)}
+            seconds = round(time.monotonic() - start, 1)
+            entry = mutant | {"sample": sample, "result": result, "seconds": seconds}
             with open(state, "a") as file:
                 file.write(json.dumps(entry) + "\n")
             print(module, entry["number"], entry["what"], "->", result, flush=True)
@@ -267,22 +269,37 @@ def lives(entry: dict) -> bool:
     return entry["result"] in ("survived", "timeout")
 
 
+def samples(first: list[dict]) -> list[str]:
+    """A table of what the tests noticed when they were asked for the first time."""
+    rows = []
+    for sample in sorted({e.get("sample", 1) for e in first}):
+        mine = [e for e in first if e.get("sample", 1) == sample]
+        matter = [e for e in mine if not (lives(e) and reason(e))]
+        noticed = sum(not lives(e) for e in matter)
+        share = 100 * noticed / max(1, len(matter))
+        rows.append(f"| {sample} | {len(mine)} | {len(matter)} | **{noticed}** | {share:.0f} % |")
+    return [
+        "| sample | changes | that matter | noticed at first asking | share |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
+
+
 def page(entries: list[dict], first: list[dict], unasked: list[str], commit: str, date: str) -> str:
     """Counts by module, and every survivor with the reason why it may live."""
     alive = [e for e in entries if lives(e)]
     harmless = [e for e in alive if reason(e)]
-    matter = [e for e in first if not (lives(e) and reason(e))]
-    noticed = sum(not lives(e) for e in matter)
     rows = []
     for module in [*dict.fromkeys(e["module"] for e in entries), ""]:
         mine = [e for e in entries if module in ("", e["module"])]
         if mine:
             passed = sum(e in alive for e in mine)
             same = sum(e in harmless for e in mine)
-            score = (len(mine) - passed) / max(1, len(mine) - same)
+            matter = len(mine) - same
+            score = f"{100 * (len(mine) - passed) / matter:.0f} %" if matter else "–"
             name = f"`{module}`" if module else "**all**"
             rows.append(f"| {name} | {len(mine)} | {len(mine) - passed} | {same} | "
-                        f"{passed - same} | {100 * score:.0f} % |")  # fmt: skip
+                        f"{passed - same} | {score} |")  # fmt: skip
     lines = [
         "# Does a test notice?",
         "",
@@ -291,15 +308,16 @@ def page(entries: list[dict], first: list[dict], unasked: list[str], commit: str
         f" each change. Made by `tests/mutate.py` on {date} at commit {commit}; the changes are"
         " drawn by chance from all that it finds, the same every time.",
         "",
+        *samples(first),
+        "",
+        "What was let pass then was answered with a test and asked again, so the table by module is"
+        " of the tests as they are now. The score is the share of the changes noticed, without"
+        " those that change nothing that anyone could see. A change that makes the tests hang"
+        " counts as let pass.",
+        "",
         "| module | changes | noticed | equivalent | let pass | score |",
         "|---|---|---|---|---|---|",
         *rows,
-        "",
-        "The score is the share of the changes noticed, without those that change nothing that"
-        f" anyone could see. **Asked for the first time, the tests noticed {noticed} of the"
-        f" {len(matter)} that matter, {100 * noticed / max(1, len(matter)):.0f} %.** What was let"
-        " pass then was answered with a test and asked again, so the table is of the tests as they"
-        " are now. A change that makes the tests hang counts as let pass.",
         "",
         "Modules that nothing was asked about: "
         + (", ".join(f"`{name}`" for name in unasked) or "none")
@@ -328,6 +346,7 @@ def main() -> None:
     parser.add_argument("--tree", type=Path, default=ROOT, help="another checkout")
     parser.add_argument("--modules", help="separated by commas; default: all")
     parser.add_argument("--each", type=int, default=20, help="changes a module")
+    parser.add_argument("--sample", type=int, default=1, help="which draw of them")
     parser.add_argument("--slow", action="store_true", help="ask real processes about survivors")
     parser.add_argument("--again", action="store_true", help="ask about what passed once more")
     parser.add_argument("--page", type=Path, help="write the page instead of checking")
@@ -351,6 +370,7 @@ def main() -> None:
             options.state,
             modules,
             options.each,
+            options.sample,
             options.slow,
             options.again,
         )
