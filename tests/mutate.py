@@ -31,16 +31,16 @@ SECONDS = 900  # for one mutant; who needs longer hangs, which is told apart fro
 # Which tests are asked, the quickest first. All modules end with whole runs.
 TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run"
 RANDAUGMENT, BOOSTING = "views/test_randaugment", "views/test_boosting"
-PRUNING, MOCO = "methods/test_pruning", "methods/test_moco"
+PRUNING, MOCO, OPTIONS = "methods/test_pruning", "methods/test_moco", "methods/test_options"
 TESTS = {
     "config": ["test_config", "test_recipes", "test_wiring"],
     "recipes": ["test_recipes", "test_config", "test_wiring"],
-    "views/simclr": ["views/test_simclr", RANDAUGMENT, TRAINING],
+    "views/simclr": ["views/test_simclr", "views/test_blur", RANDAUGMENT, TRAINING],
     "views/randaugment": [RANDAUGMENT, BOOSTING, TRAINING],
-    "views/boosting": [BOOSTING, RANDAUGMENT, TRAINING],
-    "methods/losses": ["methods/test_losses", TRAINING],
-    "methods/memory": [TRAINING, "test_wiring", LOOP],
-    "methods/pruning": [PRUNING, TRAINING],
+    "views/boosting": [BOOSTING, "views/test_blur", RANDAUGMENT, TRAINING],
+    "methods/losses": ["methods/test_losses", OPTIONS, TRAINING],
+    "methods/memory": ["methods/test_memory", TRAINING, "test_wiring", LOOP],
+    "methods/pruning": [OPTIONS, PRUNING, TRAINING],
     "methods/simclr": [TRAINING, "test_wiring", LOOP, "test_recipes", MOCO],
     "methods/sdclr": [PRUNING, TRAINING, "test_wiring", LOOP],
     "pretrain/device": ["test_wiring", "pretrain/test_ranks"],

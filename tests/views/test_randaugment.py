@@ -187,6 +187,19 @@ def test_every_operation_can_have_a_strength_of_its_own(images):
     assert torch.equal(got, randaugment.apply_rand_augment(images, same[:, 0], certain, chosen))
 
 
+def test_what_has_no_probability_is_never_done_and_everything_has_its_random_number(images):
+    chosen = choices(6, "Invert")  # with a chance of 0
+    strength = torch.full((6,), 15.0)
+    assert torch.equal(
+        randaugment.apply_rand_augment(images, strength, torch.zeros(6), chosen), images
+    )
+    drawn = randaugment.draw_rand_augment(50, 2, torch.Generator().manual_seed(4))
+    u = torch.rand(50, 2, 5, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(drawn.operation, (15 * u[..., 0]).long())
+    assert torch.equal(drawn.chance, u[..., 1]) and torch.equal(drawn.centre, u[..., 3:])
+    assert torch.equal(drawn.sign, torch.where(u[..., 2] < 0.5, -1.0, 1.0))
+
+
 def test_operations_are_drawn_uniformly_with_replacement():
     parameters = randaugment.draw_rand_augment(6000, 2, torch.Generator().manual_seed(3))
     shares = torch.bincount(parameters.operation.flatten(), minlength=15) / 12000
