@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import nn
 
 from ltcl_helpers import files, networks, pretrain, runs
 from ltcl_helpers.config import RunConfig
@@ -16,7 +15,6 @@ from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError, TimeUp
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.memory import MomentumLoss
-from ltcl_helpers.networks.convolution import Conv
 
 TINY = dict(preset="tiny", device="cpu")
 SMALL = dict(TINY, largest_class=16, batch_size=16)
@@ -388,57 +386,6 @@ def test_a_sum_of_losses_is_added_as_ever():
     for value in (1.1, 2.3e-5, 7e4, 0.3):
         expected += torch.tensor(value)
     assert torch.equal(training.epoch(parts, None, torch.zeros(9)), expected / 8)
-
-
-@pytest.mark.parametrize(
-    "kernel, stride, side, how",
-    [
-        *[(3, stride, side, "Patch") for stride, side in ((1, 3), (1, 4), (2, 5), (2, 8))],
-        *[
-            (3, stride, side, "Permute")
-            for stride, side in ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4))
-        ],
-        (5, 1, 2, "Permute"),
-        (5, 2, 4, "Permute"),
-        (1, 2, 8, "Permute"),
-    ],
-)
-def test_convolutions_by_matrix_products_are_the_librarys(kernel, stride, side, how):
-    draw = torch.Generator().manual_seed(0)
-    conv = Conv(3, 5, kernel, stride).double()
-    x = torch.rand(6, 3, side, side, generator=draw, dtype=torch.float64, requires_grad=True)
-    results = []
-    for output in (conv(x), nn.Conv2d.forward(conv, x)):
-        weighted = (output * torch.arange(output.numel()).view_as(output)).sum()
-        results.append((output, *torch.autograd.grad(weighted, (x, conv.weight))))
-    names = [str(output.grad_fn) for output, *_ in results]
-    assert how in names[0] and "ConvolutionBackward" in names[1]
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_a_stem_with_stride_sees_half_the_size():
-    images = torch.rand(2, 3, 32, 32)
-    for stride, side in ((1, 32), (2, 16)):
-        encoder = networks.build(RunConfig(preset="tiny", stem_stride=stride))
-        assert encoder.conv1(images).shape[2:] == (side, side)
-        assert encoder(images).shape == (2, 8)
-
-
-def test_resnet18_has_the_published_sizes_and_torchvisions_names():
-    import torchvision
-
-    method = pretrain.make_method(RunConfig(preset="paper")).double()
-    encoder, head = method.encoder, method.head
-    assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
-    assert sum(p.numel() for p in head.parameters()) == 329_472
-    theirs = torchvision.models.resnet18()
-    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    theirs.maxpool = theirs.fc = nn.Identity()
-    theirs.double().load_state_dict(encoder.state_dict())
-    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
-    normalised = (x - encoder.mean) / encoder.std
-    torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
 
 
 def test_a_finished_run_keeps_no_checkpoint_and_says_how_to_use_its_weights(
