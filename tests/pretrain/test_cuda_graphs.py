@@ -148,11 +148,13 @@ def test_all_steps_and_captures_share_one_stream(monkeypatch):
         "current_stream": lambda: None if not made else made[0],
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.5, fused=True)
     steps = pretrain.GraphedSteps(optimizer, [torch.Generator()])
     for size in (4, 4, 4, 4, 3, 3, 3, 3):
         steps(lambda index: index.sum(), torch.arange(size))
     assert len(made) == 1 and captured == made * 2
+    assert torch.backends.cudnn.benchmark and optimizer.param_groups[0]["lr"].dtype == torch.float32
 
 
 def test_float32_is_not_tf32():
