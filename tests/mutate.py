@@ -53,7 +53,7 @@ TESTS = {
         LOOP,
     ],
     "pretrain/training": [TRAINING, "test_wiring", LOOP, MOCO],
-    "pretrain/loop": [TRAINING, "test_wiring", LOOP, "pretrain/test_ranks"],
+    "pretrain/loop": [TRAINING, "test_wiring", LOOP, "pretrain/test_aims", "pretrain/test_ranks"],
     "pretrain/keeper": ["pretrain/test_keeper", "test_wiring", LOOP],
     "runs/run": ["test_recipes", LOOP, TRAINING, RUN],
     "runs/folder": ["runs/test_folder", "test_wiring", LOOP],

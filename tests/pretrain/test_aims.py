@@ -122,6 +122,7 @@ def test_a_run_is_steered_by_its_aim_from_its_second_epoch_on(aim, plain, monkey
     def watch(name, method, *rest):
         scores = aims.aimed_scores(name, method, *rest)
         assert name == aim and not method.training and not scores.requires_grad
+        assert rest[-1].initial_seed() == pretrain.seed_for(0, "aim", 0)  # in every epoch
         asked.append(scores)
         return scores
 

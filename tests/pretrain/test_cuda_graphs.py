@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 from ltcl_helpers import pretrain
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.data import splits
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.sdclr import SDCLR
 from ltcl_helpers.pretrain.cuda_graphs import set_lr
@@ -155,13 +154,6 @@ def test_all_steps_and_captures_share_one_stream(monkeypatch):
         steps(lambda index: index.sum(), torch.arange(size))
     assert len(made) == 1 and captured == made * 2
     assert torch.backends.cudnn.benchmark and optimizer.param_groups[0]["lr"].dtype == torch.float32
-
-
-def test_float32_is_not_tf32():
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    config = RunConfig(preset="tiny", device="cpu")
-    pretrain.Training(config, splits.select(config))
-    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
 
 
 def test_the_learning_rate_is_set_where_a_graph_reads_it():

@@ -15,6 +15,8 @@ from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError, TimeUp
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.memory import MomentumLoss
+from ltcl_helpers.networks.exchange import Ranks
+from ltcl_helpers.pretrain import training as training_module
 
 TINY = dict(preset="tiny", device="cpu")
 SMALL = dict(TINY, largest_class=16, batch_size=16)
@@ -407,3 +409,85 @@ def test_checkpoints_are_a_minute_apart_on_a_cpu_and_four_on_a_gpu():
             config=SimpleNamespace(checkpoint_seconds=given), device=torch.device(device)
         )
         assert pretrain.Training.checkpoint_seconds.fget(training) == seconds
+
+
+def test_float32_is_not_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    config = RunConfig(preset="tiny", device="cpu")
+    pretrain.Training(config, splits.select(config))
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_what_a_training_is_made_of():
+    """What makes it quick changes no result, so it is looked at."""
+    training = tiny_training(blocks=(1, 1), momentum_beta=0.8, lr=0.3)
+    weight = training.method.encoder.layer1[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    (group,) = training.optimizer.param_groups
+    assert group["fused"] and (group["momentum"], group["lr"]) == (0.9, 0.3)
+    assert training.lr == 0.3 and training.memory.beta == 0.8
+    assert training.rarity.tolist() == [0] * 8 and training.rarity.dtype == torch.float32
+    group["lr"] = torch.tensor(0.25)  # as on a GPU
+    rates = [g["lr"] for g in training.state_dict()["optimizer"]["param_groups"]]
+    assert rates == [0.25] and type(rates[0]) is float and training.lr == 0.25
+
+
+def test_streams_are_named_by_what_they_are_for(monkeypatch):
+    training, seeds = tiny_training(seed=3), []
+    monkeypatch.setattr(
+        training_module.sources, "ahead", lambda images, steps, draw: seeds.append(draw) or steps
+    )
+    assert len(list(training.steps(2))) == 1
+    assert seeds[0].initial_seed() == pretrain.seed_for(3, "crops", 2)
+    draws = training.draws_of(4)
+    assert [draw.initial_seed() for draw in draws] == [
+        pretrain.seed_for(3, purpose, 4) for purpose in ("views", "boost")
+    ]
+    assert training.draws_of(5)[0] is draws[0]  # a CUDA graph draws from them
+
+
+def test_a_run_in_memory_has_its_table_and_networks_that_are_done():
+    run = pretrain.pretrain(RunConfig(**SMALL))
+    assert list(run.history) == ["epoch", "loss", "lr", "seconds"]
+    assert run.folder is None and set(run.networks) == {"encoder", "head"}
+    for network in run.networks.values():
+        assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_aim_needs_all_images_in_memory_on_one_rank(count):
+    training = tiny_training()
+    assert training.held("clean-loss") is training.images
+    if count == 1:
+        training.images = None  # as of a pack
+    else:
+        training.ranks = Ranks(2, 0)
+    with pytest.raises(ConfigError, match="boost clean-loss looks at all images after every epoch"):
+        training.held("clean-loss")
+
+
+def test_nothing_is_made_of_a_run_that_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = dict(preset="tiny")
+    for config, says in (
+        (RunConfig(**given, device="cuda"), "torch finds no GPU here"),
+        (RunConfig(**given, network="torchvision:resnet5"), "is not known; near are"),
+        (RunConfig(**given).model_copy(update={"weights": "x"}), "weights is set by `ltcl import"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            pretrain.pretrain(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_into_an_empty_folder_and_what_it_left_behind_its_end_is_swept(tmp_path):
+    config, folder = RunConfig(**SMALL), tmp_path / "run"
+    folder.mkdir()
+    pretrain.pretrain(config, folder)
+    runs.save_checkpoint(folder, 2, {})  # killed right behind its DONE.json
+    inputs = splits.select(config)
+    assert len(pretrain.resume(folder, inputs=inputs).history) == 2
+    assert not runs.checkpoints(folder)
+    other = inputs._replace(labels=inputs.labels[::-1].copy())
+    with pytest.raises(ConfigError, match="changed since"):
+        pretrain.resume(folder, inputs=other)
+    assert len(pretrain.resume(folder).history) == 2  # data are not asked for

@@ -205,6 +205,8 @@ def test_the_rank_that_failed_by_itself_is_blamed(processes, result, blamed, mon
     monkeypatch.setattr(ranks.Path, "read_text", lambda self, errors: "")
     assert ranks.launch(["run"], 2) == result
     assert calls == ([] if blamed is None else [blamed])
+    if blamed is None:  # all were waited for
+        assert [process.returncode for process in made] == [0, 0]
 
 
 def test_each_rank_is_a_process_that_knows_its_place(tmp_path, monkeypatch):
