@@ -114,9 +114,8 @@ def test_the_first_step_whose_sum_is_no_number_is_named_with_its_samples():
     ],
 )
 def test_weights_that_are_no_numbers_are_found_wherever_they_are(weights):
-    steps = trail(1.0, 2.0)
-    fault = finite.find_fault(steps, torch.zeros(4), weights)
-    assert fault == Fault("weights are", 2, 0.2, [2, 3])
+    fault = finite.find_fault(trail(1.0, 2.0, 3.0, 4.0), torch.zeros(8), weights)
+    assert fault == Fault("weights are", 4, 0.4, [6, 7])
     assert finite.find_fault([], torch.zeros(4), weights) == Fault("weights are", 0, 0.0, [])
 
 
