@@ -57,6 +57,8 @@ def test_a_pack_of_folders_holds_both_parts(folder, tmp_path, caplog):
     assert opened.labels.tolist() == [0, 0, 1, 1, 1] and opened.labels.dtype == np.int64
     assert opened.parts.tolist() == [0, 0, 0, 0, 1] and opened.parts.dtype == np.uint8
     assert opened.class_names == ("cat", "dog")
+    sizes = opened.origin.heights.tolist(), opened.origin.widths.tolist()
+    assert sizes == ([30] * 5, [40] * 5)
     assert opened.about["short_side"] == 256
     assert opened.verify() == f"{tmp_path}/toy.pack: 5 images, checksums hold"
     (line,) = caplog.messages

@@ -122,21 +122,22 @@ def test_cuda_graphs_are_training(parameters, monkeypatch):
 
 def test_all_steps_and_captures_share_one_stream(monkeypatch):
     """With a stream for each, every eager step would take memory of its own from the device."""
-    made, captured = [], []
+    made, captured, waits, registered, replays = [], [], [], [], []
 
     class Stream:
         def __init__(self):
             made.append(self)
 
         def wait_stream(self, other):
-            pass
+            waits.append(other)
 
     class Graph:
         def register_generator_state(self, generator):
+            registered.append(generator)
             warnings.warn("deprecated in newer torch", FutureWarning, stacklevel=1)
 
         def replay(self):
-            pass
+            replays.append(self)
 
     def graph(_, stream):
         captured.append(stream)
@@ -149,10 +150,13 @@ def test_all_steps_and_captures_share_one_stream(monkeypatch):
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.5, fused=True)
-    steps = pretrain.GraphedSteps(optimizer, [torch.Generator()])
+    draw = torch.Generator()
+    steps = pretrain.GraphedSteps(optimizer, [draw])
     for size in (4, 4, 4, 4, 3, 3, 3, 3):
         steps(lambda index: index.sum(), torch.arange(size))
     assert len(made) == 1 and captured == made * 2
+    assert waits == made * 12  # each step that is no replay waits, and is waited for
+    assert registered == [draw] * 2 and len(replays) == 2
     assert torch.backends.cudnn.benchmark and optimizer.param_groups[0]["lr"].dtype == torch.float32
 
 
