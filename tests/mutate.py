@@ -71,7 +71,16 @@ TESTS = {
     "probe/groups": [RUN, TRAINING],
     "probe/lists": [RUN, "probe/test_sdclr", "probe/test_scale"],
     "probe/sdclr": ["probe/test_sdclr"],
-    "data/splits": ["data/test_[dlosp]*", TRAINING, RUN, "test_wiring", "test_cli"],
+    "data/splits": [
+        "data/test_splits",
+        "data/test_own",
+        "data/test_downloads",
+        "data/test_pack",
+        TRAINING,
+        RUN,
+        "test_wiring",
+        "test_cli",
+    ],
     "cli": ["test_wiring", "test_cli"],
 }
 # All other modules: the tests of their room, then what they have to say to a command.

@@ -265,6 +265,8 @@ def test_too_few_images_for_a_tail_say_so_by_the_rarest_class(own):
         ConfigError, match=f"split long-tail: {says} 4 to 9 images, and --split all"
     ):
         select(own(9, 4), **tail)
+    with pytest.raises(ConfigError, match=says):
+        select(own(5, 4), **tail)
     with pytest.raises(ConfigError, match="up to 3; --split all takes the data as they are"):
         select(own(4, 4), **tail)
     with pytest.raises(ConfigError, match="up to 2; --split all takes the data as they are"):
