@@ -71,6 +71,10 @@ def test_lists_are_copied_from_a_folder_or_an_address(book, tmp_path, name, sche
     )
     assert caplog.messages == [downloads.verify(name, new)]
     downloads.get(name, new, str(tmp_path / "nowhere"))  # what is whole is not fetched again
+    for file in published:
+        (new / file).write_bytes(b"damaged")
+    downloads.get(name, new, f"{scheme}{book}")  # what is not is repaired
+    assert downloads.verify(name, new) == caplog.messages[0]
 
 
 def test_without_a_source_a_list_comes_from_its_repository(book, tmp_path, monkeypatch):

@@ -35,8 +35,8 @@ def test_why_a_file_cannot_be_read_is_said_in_a_few_words(error, words):
 def test_one_bad_file_is_named_without_a_count_and_two_with_one(tmp_path):
     good, *bad = (tmp_path / f"{name}.png" for name in "abc")
     draw(good)
-    for path in bad:
-        path.write_bytes(b"no image")
+    for path in bad:  # what Pillow has another program for is no image here
+        path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     why = "is not a readable image (no image, or of a kind that Pillow does not know)"
     end = "; repair or delete what cannot be read"
     for files, text in (

@@ -97,3 +97,11 @@ def test_data_that_shrank_or_changed_are_not_the_runs():
         images.check_same(now, np.array([3, 0]), np.array([1, 0]), "toy")
     with pytest.raises(ConfigError, match="toy here has other labels than the run had"):
         images.check_same(now, np.array([2, 0]), np.array([1, 1]), "toy")
+
+
+def test_a_test_part_is_read_with_the_classes_of_training():
+    train = images.read_classes("shapes")
+    found = images.read_test("shapes:2", train)
+    assert (found.images.part, found.images.seed) == ("test", 2)
+    assert (found.class_names, found.ids) == (train.names, train.ids)
+    assert len(found.labels) == 3000
