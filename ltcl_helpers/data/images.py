@@ -153,7 +153,7 @@ def _cifar(name: str, part: str, root: Path) -> ImageArrays:
     from torchvision import datasets  # checks the md5 of every file before it unpickles one
 
     try:
-        data = getattr(datasets, name.upper())(root, train=part == "train", download=False)
+        data = getattr(datasets, name.upper())(root, train=part == "train")
     except RuntimeError:
         raise ConfigError(
             f"{root / CIFAR_FOLDERS[name]} is incomplete or damaged (torchvision's checksums); "

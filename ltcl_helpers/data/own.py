@@ -21,7 +21,7 @@ from .stored import Stored, of_files
 log = logging.getLogger(__name__)
 KINDS = ("npz", "folder")
 FOLDERS = {"train": ("train",), "test": ("test", "val")}  # of each part, by preference
-IN_MEMORY = 2 * 2**30  # bytes; a folder with more is read image by image, as it is needed
+IN_MEMORY = 2**31  # bytes; a folder with more is read image by image, as it is needed
 SIZES = range(8, 513)  # sides of a folder's images, pixels
 
 

@@ -37,6 +37,7 @@ SHORT = 256  # pixels of a packed image's short side, at most
 QUALITY = 90  # of images that are encoded anew, without loss of colour's resolution
 SIDE = 224  # of what is cut out of them, unless the data's name says another
 BLOCK = 256  # images that are held in memory while packing
+PIECE = 2**24  # bytes that are read at a time where all are
 PARTS = ("train", "test")
 
 
@@ -349,11 +350,8 @@ class Pack:
             self._read(position)
         end = int(self.offsets[-1] + self.lengths[-1])
         digest = hashlib.sha256()
-        place = len(MAGIC)
-        while place < end:
-            content = self._at(place, min(2**24, end - place))
-            digest.update(content)
-            place += len(content)
+        for place in range(len(MAGIC), end, PIECE):
+            digest.update(self._at(place, min(PIECE, end - place)))
         if digest.hexdigest() != self.about["images_sha256"]:
             raise DamagedFile(f"pack {self.path} is not what was written (sha256); make it again")
         return f"{self.path}: {len(self.labels):,} images, checksums hold"

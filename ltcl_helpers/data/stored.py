@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # loaded where images are read: most data need none of it
     from PIL import Image
 
 EXIF_ORIENTATION = 0x0112  # 5 and above: height and width change places
-MARGIN = 256 / 224  # a test image's short side over the side of the square cut out of it
+MARGIN = 8 / 7  # a test image's short side over the side of its square: 256 and 224 pixels
 
 
 class Origin(NamedTuple):

@@ -33,6 +33,8 @@ class Decoded:
         device: that the crops are for.
     """
 
+    current: Tensor  # the crops of the batch that `ahead` has just named
+
     def __init__(
         self, stored: Stored, config: RunConfig, views: int, cut: Cut, device: torch.device
     ) -> None:
@@ -43,13 +45,12 @@ class Decoded:
         self.device = device
         self.heights = torch.from_numpy(stored.heights)
         self.widths = torch.from_numpy(stored.widths)
-        self.current = torch.empty(0)
 
     def __len__(self) -> int:
         return len(self.stored)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """The crops uint8 [b, V, 3, S, S] of the batch that `ahead` has just named."""
+        """The crops uint8 [b, V, 3, S, S] of the present batch, whose rows these are."""
         return self.current
 
     def ahead(self, steps: Iterator[Step], draw: torch.Generator) -> Iterator[Step]:
@@ -60,7 +61,7 @@ class Decoded:
                 waiting.append((step, maker.submit(self.stored.crops, *self._draw(step[0], draw))))
                 if len(waiting) > AHEAD:
                     yield self._next(waiting)
-            while waiting:
+            for _ in range(len(waiting)):
                 yield self._next(waiting)
 
     def _next(self, waiting: deque[tuple[Step, Future[np.ndarray]]]) -> Step:

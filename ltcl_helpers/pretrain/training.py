@@ -134,7 +134,7 @@ class Training:
             # published loss.
             loss: Tensor = self.method(batch)
             self.memory.update(index, loss)
-            self.optimizer.zero_grad(set_to_none=True)
+            self.optimizer.zero_grad()
             share = self.ranks.own(loss).sum() / len(loss)  # of the mean; of one rank all of it
             share.backward()
             self.ranks.sum_gradients(self.method.parameters())

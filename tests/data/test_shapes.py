@@ -77,6 +77,13 @@ def test_generator_is_the_one_that_the_recorded_results_used(train):
     assert hashlib.sha256(train[0].tobytes()).hexdigest() == pinned
 
 
+def test_harder_images_are_those_that_the_exercises_used():
+    hard = Difficulty(30.0, (0.3, 0.5), (3.0, 4.0), (0.2, 0.9), 0.5, 0.7)
+    images = draw_images(np.arange(12).repeat(12), np.arange(144), 5, "test", hard)
+    pinned = "2ad2c392f673aeb3a8f2a6e791bdc06450cdf9f7788cbe23e2ba9bdf3b317204"
+    assert hashlib.sha256(images.tobytes()).hexdigest() == pinned
+
+
 def test_every_knob_does_something(train):
     indices = np.arange(24)
     labels = indices % 12
@@ -136,6 +143,9 @@ def test_images_are_drawn_together_not_one_by_one():
         ({"labels": [1], "indices": [1], "seed": [1]}, "seed: .* one whole number"),
         ({"labels": [1], "indices": [1], "part": "val"}, "part: got 'val', allowed: train or test"),
         ({"labels": [1], "indices": [1], "difficulty": "hard"}, "difficulty: got 'hard'"),
+        ({"labels": [11, 13, 12, -1, 14], "indices": [0]}, r"labels: got \[13, 12, -1\], "),
+        ({"labels": [1], "indices": [2**56]}, f"a list of whole numbers from 0 to {2**56 - 1}"),
+        ({"labels": [1], "indices": [1], "seed": 2**63}, f"one whole number from 0 to {2**63 - 1}"),
     ],
 )
 def test_bad_input_to_draw_images(arguments, words):
@@ -147,7 +157,8 @@ def test_bad_input_to_draw_images(arguments, words):
     ("arguments", "words"),
     [
         ({"part": "val"}, "part: got 'val'"),
-        ({"per_class": 0}, r"per_class: got \[0\], .* from 1"),
+        ({"per_class": 0}, r"per_class: got \[0\], .* from 1 to 1000000$"),
+        ({"per_class": 10**6 + 1}, r"per_class: got \[1000001\]"),
         ({"per_class": 2.5}, r"per_class: got \[2.5\]"),
     ],
 )
@@ -156,20 +167,30 @@ def test_bad_input_to_make_shapes(arguments, words):
         make_shapes(**arguments)
 
 
-@pytest.mark.parametrize(
-    "knob",
-    [
-        {"rotation": -1},
-        {"radius": (0.9, 0.5)},
-        {"radius": 0.5},
-        {"frequency": (0, 2)},
-        {"texture_swap": 1.5},
-        {"background_texture": float("nan")},
-    ],
-)
-def test_bad_difficulty(knob):
-    with pytest.raises(ValueError, match=f"{next(iter(knob))}: got .*, allowed: "):
-        Difficulty(**knob)
+LIMITS = {  # what is still allowed, what is just not
+    "rotation": ([0, 180], [-0.1, 180.5]),
+    "radius": ([(0.1, 2), (0.5, 0.5)], [(0.09, 1), (0.5, 2.1), (0.9, 0.5), 0.5, (0.2, 0.3, 0.4)]),
+    "frequency": ([(0.1, 8)], [(0, 2), (1, 8.1)]),
+    "saturation": ([(0, 1)], [(-0.1, 1), (0, 1.1)]),
+    "texture_swap": ([0, 1], [-0.1, 1.5]),
+    "background_texture": ([0, 1], [float("nan"), 1.1]),
+}
+
+
+@pytest.mark.parametrize("knob", LIMITS)
+def test_a_difficulty_has_limits(knob):
+    allowed, refused = LIMITS[knob]
+    for value in allowed:
+        Difficulty(**{knob: value})
+    for value in refused:
+        with pytest.raises(ValueError, match=f"{knob}: got .*, allowed: "):
+            Difficulty(**{knob: value})
+
+
+def test_the_largest_numbers_are_allowed():
+    image = draw_images([11], [2**56 - 1], seed=2**63 - 1, part="test")
+    assert image.shape == (1, 3, 32, 32)
+    assert not np.array_equal(image, draw_images([11], [2**56 - 1], seed=2**63 - 1))
 
 
 def test_a_drawing_gives_what_all_images_together_give():
@@ -179,3 +200,4 @@ def test_a_drawing_gives_what_all_images_together_give():
     np.testing.assert_array_equal(drawing.labels, labels)
     np.testing.assert_array_equal(drawing[some], images[some])
     np.testing.assert_array_equal(np.asarray(drawing)[-300:], images[-300:])
+    np.testing.assert_array_equal(Drawing()[[11_999]], draw_images([11], [999]))

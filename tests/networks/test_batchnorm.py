@@ -50,3 +50,10 @@ def test_in_eval_mode_it_is_plain_and_one_group_is_plain_too():
     torch.testing.assert_close(split(x), plain(x))
     assert split.state_dict().keys() == plain.state_dict().keys()
     torch.testing.assert_close(split.eval()(x), plain.eval()(x))
+
+
+def test_without_a_momentum_the_statistics_stay_as_they_are():
+    x, _ = drawn()
+    split = split_batch_norms(nn.Sequential(nn.BatchNorm2d(5, momentum=None)).double(), 3)
+    split(x)
+    assert split[0].running_mean.tolist() == [0] * 5 and split[0].running_var.tolist() == [1] * 5

@@ -40,6 +40,28 @@ def test_a_clean_loss_is_the_published_loss_in_batches_of_near_equal_size(monkey
     torch.testing.assert_close(found, expected)
 
 
+def test_unless_told_otherwise_two_draws_of_256_images_and_ten_neighbours_count(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        aims, "simclr_view", lambda part, draw: seen.append(len(part)) or part / 255
+    )
+    aims.clean_loss(nn.Flatten(), nn.Identity(), images(257), draw())
+    assert seen == [129, 129, 128, 128] * 2
+    seen.clear()
+    aims.clean_loss(nn.Flatten(), nn.Identity(), images(256), draw())
+    assert seen == [256] * 4
+    angles = torch.linspace(0, 1.4, 15)
+    features = torch.stack([angles.cos(), angles.sin()], dim=1)
+    numbered = torch.arange(15, dtype=torch.uint8).reshape(15, 1, 1, 1).expand(15, 3, 2, 2)
+    found = aims.neighbour_distance(
+        lambda part: 2 * features[(part[:, 0, 0, 0] * 255).round().long()],
+        nn.Identity(), numbered, draw(),
+    )  # fmt: skip
+    assert found[0].item() == pytest.approx(1 - angles[1:11].cos().mean().item(), abs=1e-6)
+    lone = aims.neighbour_distance(nn.Flatten(), nn.Identity(), images(5) + 1, draw())
+    assert lone.shape == (5,) and lone.isfinite().all()  # fewer than ten
+
+
 def test_two_networks_are_asked_with_the_same_views_and_negatives():
     given, head = images(12), nn.Identity()
     first = aims.clean_loss(nn.Flatten(), head, given, draw())
@@ -100,6 +122,7 @@ def test_a_run_is_steered_by_its_aim_from_its_second_epoch_on(aim, plain, monkey
     def watch(name, method, *rest):
         scores = aims.aimed_scores(name, method, *rest)
         assert name == aim and not method.training and not scores.requires_grad
+        assert rest[-1].initial_seed() == pretrain.seed_for(0, "aim", 0)  # in every epoch
         asked.append(scores)
         return scores
 

@@ -10,7 +10,6 @@ from torch.utils._pytree import tree_leaves
 
 from ltcl_helpers import pretrain
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.data import splits
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.sdclr import SDCLR
 from ltcl_helpers.pretrain.cuda_graphs import set_lr
@@ -123,21 +122,22 @@ def test_cuda_graphs_are_training(parameters, monkeypatch):
 
 def test_all_steps_and_captures_share_one_stream(monkeypatch):
     """With a stream for each, every eager step would take memory of its own from the device."""
-    made, captured = [], []
+    made, captured, waits, registered, replays = [], [], [], [], []
 
     class Stream:
         def __init__(self):
             made.append(self)
 
         def wait_stream(self, other):
-            pass
+            waits.append(other)
 
     class Graph:
         def register_generator_state(self, generator):
+            registered.append(generator)
             warnings.warn("deprecated in newer torch", FutureWarning, stacklevel=1)
 
         def replay(self):
-            pass
+            replays.append(self)
 
     def graph(_, stream):
         captured.append(stream)
@@ -148,18 +148,16 @@ def test_all_steps_and_captures_share_one_stream(monkeypatch):
         "current_stream": lambda: None if not made else made[0],
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(2))], 0.5, fused=True)
-    steps = pretrain.GraphedSteps(optimizer, [torch.Generator()])
+    draw = torch.Generator()
+    steps = pretrain.GraphedSteps(optimizer, [draw])
     for size in (4, 4, 4, 4, 3, 3, 3, 3):
         steps(lambda index: index.sum(), torch.arange(size))
     assert len(made) == 1 and captured == made * 2
-
-
-def test_float32_is_not_tf32():
-    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
-    config = RunConfig(preset="tiny", device="cpu")
-    pretrain.Training(config, splits.select(config))
-    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert waits == made * 12  # each step that is no replay waits, and is waited for
+    assert registered == [draw] * 2 and len(replays) == 2
+    assert torch.backends.cudnn.benchmark and optimizer.param_groups[0]["lr"].dtype == torch.float32
 
 
 def test_the_learning_rate_is_set_where_a_graph_reads_it():

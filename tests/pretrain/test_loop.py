@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from torch import nn
 
 from ltcl_helpers import files, networks, pretrain, runs
 from ltcl_helpers.config import RunConfig
@@ -16,7 +15,8 @@ from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError, TimeUp
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.memory import MomentumLoss
-from ltcl_helpers.networks.convolution import Conv
+from ltcl_helpers.networks.exchange import Ranks
+from ltcl_helpers.pretrain import training as training_module
 
 TINY = dict(preset="tiny", device="cpu")
 SMALL = dict(TINY, largest_class=16, batch_size=16)
@@ -390,57 +390,6 @@ def test_a_sum_of_losses_is_added_as_ever():
     assert torch.equal(training.epoch(parts, None, torch.zeros(9)), expected / 8)
 
 
-@pytest.mark.parametrize(
-    "kernel, stride, side, how",
-    [
-        *[(3, stride, side, "Patch") for stride, side in ((1, 3), (1, 4), (2, 5), (2, 8))],
-        *[
-            (3, stride, side, "Permute")
-            for stride, side in ((1, 1), (1, 2), (2, 2), (2, 3), (2, 4))
-        ],
-        (5, 1, 2, "Permute"),
-        (5, 2, 4, "Permute"),
-        (1, 2, 8, "Permute"),
-    ],
-)
-def test_convolutions_by_matrix_products_are_the_librarys(kernel, stride, side, how):
-    draw = torch.Generator().manual_seed(0)
-    conv = Conv(3, 5, kernel, stride).double()
-    x = torch.rand(6, 3, side, side, generator=draw, dtype=torch.float64, requires_grad=True)
-    results = []
-    for output in (conv(x), nn.Conv2d.forward(conv, x)):
-        weighted = (output * torch.arange(output.numel()).view_as(output)).sum()
-        results.append((output, *torch.autograd.grad(weighted, (x, conv.weight))))
-    names = [str(output.grad_fn) for output, *_ in results]
-    assert how in names[0] and "ConvolutionBackward" in names[1]
-    for ours, theirs in zip(*results, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
-
-
-def test_a_stem_with_stride_sees_half_the_size():
-    images = torch.rand(2, 3, 32, 32)
-    for stride, side in ((1, 32), (2, 16)):
-        encoder = networks.build(RunConfig(preset="tiny", stem_stride=stride))
-        assert encoder.conv1(images).shape[2:] == (side, side)
-        assert encoder(images).shape == (2, 8)
-
-
-def test_resnet18_has_the_published_sizes_and_torchvisions_names():
-    import torchvision
-
-    method = pretrain.make_method(RunConfig(preset="paper")).double()
-    encoder, head = method.encoder, method.head
-    assert sum(p.numel() for p in encoder.parameters()) == 11_168_832
-    assert sum(p.numel() for p in head.parameters()) == 329_472
-    theirs = torchvision.models.resnet18()
-    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    theirs.maxpool = theirs.fc = nn.Identity()
-    theirs.double().load_state_dict(encoder.state_dict())
-    x = torch.rand(2, 3, 32, 32, dtype=torch.float64)
-    normalised = (x - encoder.mean) / encoder.std
-    torch.testing.assert_close(encoder.eval()(x), theirs.eval()(normalised))
-
-
 def test_a_finished_run_keeps_no_checkpoint_and_says_how_to_use_its_weights(
     tmp_path,
 ):
@@ -460,3 +409,85 @@ def test_checkpoints_are_a_minute_apart_on_a_cpu_and_four_on_a_gpu():
             config=SimpleNamespace(checkpoint_seconds=given), device=torch.device(device)
         )
         assert pretrain.Training.checkpoint_seconds.fget(training) == seconds
+
+
+def test_float32_is_not_tf32():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    config = RunConfig(preset="tiny", device="cpu")
+    pretrain.Training(config, splits.select(config))
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+def test_what_a_training_is_made_of():
+    """What makes it quick changes no result, so it is looked at."""
+    training = tiny_training(blocks=(1, 1), momentum_beta=0.8, lr=0.3)
+    weight = training.method.encoder.layer1[0].conv1.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
+    (group,) = training.optimizer.param_groups
+    assert group["fused"] and (group["momentum"], group["lr"]) == (0.9, 0.3)
+    assert training.lr == 0.3 and training.memory.beta == 0.8
+    assert training.rarity.tolist() == [0] * 8 and training.rarity.dtype == torch.float32
+    group["lr"] = torch.tensor(0.25)  # as on a GPU
+    rates = [g["lr"] for g in training.state_dict()["optimizer"]["param_groups"]]
+    assert rates == [0.25] and type(rates[0]) is float and training.lr == 0.25
+
+
+def test_streams_are_named_by_what_they_are_for(monkeypatch):
+    training, seeds = tiny_training(seed=3), []
+    monkeypatch.setattr(
+        training_module.sources, "ahead", lambda images, steps, draw: seeds.append(draw) or steps
+    )
+    assert len(list(training.steps(2))) == 1
+    assert seeds[0].initial_seed() == pretrain.seed_for(3, "crops", 2)
+    draws = training.draws_of(4)
+    assert [draw.initial_seed() for draw in draws] == [
+        pretrain.seed_for(3, purpose, 4) for purpose in ("views", "boost")
+    ]
+    assert training.draws_of(5)[0] is draws[0]  # a CUDA graph draws from them
+
+
+def test_a_run_in_memory_has_its_table_and_networks_that_are_done():
+    run = pretrain.pretrain(RunConfig(**SMALL))
+    assert list(run.history) == ["epoch", "loss", "lr", "seconds"]
+    assert run.folder is None and set(run.networks) == {"encoder", "head"}
+    for network in run.networks.values():
+        assert not any(module.training for module in network.modules())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_aim_needs_all_images_in_memory_on_one_rank(count):
+    training = tiny_training()
+    assert training.held("clean-loss") is training.images
+    if count == 1:
+        training.images = None  # as of a pack
+    else:
+        training.ranks = Ranks(2, 0)
+    with pytest.raises(ConfigError, match="boost clean-loss looks at all images after every epoch"):
+        training.held("clean-loss")
+
+
+def test_nothing_is_made_of_a_run_that_cannot_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    given = dict(preset="tiny")
+    for config, says in (
+        (RunConfig(**given, device="cuda"), "torch finds no GPU here"),
+        (RunConfig(**given, network="torchvision:resnet5"), "is not known; near are"),
+        (RunConfig(**given).model_copy(update={"weights": "x"}), "weights is set by `ltcl import"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            pretrain.pretrain(config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_run_goes_into_an_empty_folder_and_what_it_left_behind_its_end_is_swept(tmp_path):
+    config, folder = RunConfig(**SMALL), tmp_path / "run"
+    folder.mkdir()
+    pretrain.pretrain(config, folder)
+    runs.save_checkpoint(folder, 2, {})  # killed right behind its DONE.json
+    inputs = splits.select(config)
+    assert len(pretrain.resume(folder, inputs=inputs).history) == 2
+    assert not runs.checkpoints(folder)
+    other = inputs._replace(labels=inputs.labels[::-1].copy())
+    with pytest.raises(ConfigError, match="changed since"):
+        pretrain.resume(folder, inputs=other)
+    assert len(pretrain.resume(folder).history) == 2  # data are not asked for

@@ -8,8 +8,11 @@ from torchvision.transforms.v2 import functional as tv
 
 from ltcl_helpers import views
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.views.blur import REACH, blur, draw_blur
+from ltcl_helpers.views.autoaugment import autoaugment_view
+from ltcl_helpers.views.blur import blur, draw_blur
 from ltcl_helpers.views.boosting import make_views
+from ltcl_helpers.views.classified import randaugment_view
+from ltcl_helpers.views.randaugment import rand_augment
 from ltcl_helpers.views.share import Share
 from ltcl_helpers.views.simclr import Look, draw_view_parameters, simclr_view
 
@@ -25,10 +28,8 @@ def test_blur_is_a_gaussian_with_each_images_own_radius(float64):
     for image, out, sigma in zip(images, found, radius.tolist(), strict=True):
         expected = image.numpy()
         if sigma:
-            reach = (0, REACH / sigma, REACH / sigma)
-            expected = np.stack(
-                [gaussian_filter(c, sigma, mode="nearest", truncate=reach[1]) for c in expected]
-            )
+            filtered = [gaussian_filter(c, sigma, mode="nearest", radius=6) for c in expected]
+            expected = np.stack(filtered)
         np.testing.assert_allclose(out.numpy(), expected, atol=1e-12)
 
 
@@ -39,6 +40,12 @@ def test_radius_is_uniform_and_its_share_is_the_chance():
     assert blurred.min() >= 0.1 and blurred.max() <= 2.0
     assert blurred.mean().item() == pytest.approx(1.05, abs=0.02)
     assert not draw_blur(100, 0.0, generator(2)).any()
+
+
+def test_a_radius_has_two_numbers_of_its_own():
+    uniform = torch.rand(5, 2, generator=generator(3))
+    expected = torch.where(uniform[:, 1] < 0.5, 0.1 + 1.9 * uniform[:, 0], 0)
+    torch.testing.assert_close(draw_blur(5, 0.5, generator(3)), expected)
 
 
 def test_blur_comes_last_and_changes_nothing_else():
@@ -86,8 +93,46 @@ def test_rows_of_a_batch_get_the_views_they_have_in_all_of_it(rule, classified):
     for rows in (slice(0, 4), slice(4, 7)):
         draws = (generator(1), generator(2))
         part, _ = make_views(config, scores, draws, KINDS, cut=lambda _, rows=rows: rows)
-        for one, all_of_it in zip(part(images[rows], scores), expected, strict=True):
+        found = part(images[rows], scores)
+        assert len(found) == len(KINDS)
+        for one, all_of_it in zip(found, expected, strict=True):
             torch.testing.assert_close(one, all_of_it[rows], rtol=0, atol=1e-6)
+
+
+LOOK = dict(crop_from=0.5, jitter=0.4, hue=0.05, blur=0.7)
+
+
+def draw_images(count=40):
+    return torch.randint(0, 256, (count, 3, 16, 16), dtype=torch.uint8, generator=generator(11))
+
+
+@pytest.mark.parametrize("classified", ["autoaugment", "randaugment"])
+def test_every_kind_of_view_follows_the_look_of_the_run(classified):
+    """The views are drawn one after the other, from one generator."""
+    images, scores = draw_images(), torch.zeros(40)
+    config = RunConfig(classified_view=classified, **LOOK)
+    make, _ = make_views(config, scores, (generator(1), generator(2)), KINDS)
+    draw, look = generator(1), Look(**LOOK)
+    first = simclr_view(images, draw, look=look)
+    if classified == "randaugment":
+        second = randaugment_view(images, draw, look=look)
+    else:
+        second = autoaugment_view(images, draw)
+    third = simclr_view(images, draw, colour=False, look=look)
+    for found, expected in zip(make(images, scores), (first, second, third), strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("crop", [True, False])
+def test_a_view_to_classify_is_jittered_without_hue_and_augmented_twice(crop):
+    """At 15 of 30, each operation for every second image; the crop is as small as the run's."""
+    images = draw_images()
+    given = {} if crop else {"crop": False}
+    found = randaugment_view(images, generator(1), look=Look(**LOOK), **given)
+    draw = generator(1)
+    plain = simclr_view(images, draw, crop=crop, look=Look(crop_from=0.5, jitter=1.0, hue=0.0))
+    strength, chance = torch.full((40,), 15.0), torch.full((40,), 0.5)
+    assert torch.equal(found, rand_augment(plain, strength, chance, 2, draw))
 
 
 def test_crops_that_a_source_has_made_are_not_cropped_again():

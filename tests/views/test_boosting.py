@@ -90,6 +90,21 @@ def test_the_memorys_own_values_go_to_the_rarest_by_size_of_class():
     assert torch.equal(given[8:10].sort().values, again[8:10].sort().values)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"boost": "shuffled"},
+        {"boost": "oracle-shuffled"},
+        {"boost": "oracle-values"},
+        {"boost": "memory", "boost_noise": 0.3},
+    ],
+)
+def test_what_chance_decides_the_runs_own_generator_decides(given):
+    scores = torch.linspace(0.1, 0.9, 14)
+    first, again, other = (steering(scores=scores, seed=seed, **given) for seed in (0, 0, 5))
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
 @pytest.mark.parametrize("boost", ["oracle", "oracle-shuffled", "oracle-values"])
 def test_an_oracle_is_silent_in_the_first_epoch_and_needs_to_know(boost):
     assert not steering(boost, torch.zeros(14)).any()

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from ltcl_helpers import pretrain
 from ltcl_helpers.config import RunConfig
@@ -83,6 +83,35 @@ def test_enhancements_are_pillows_on_images_of_any_mean(images, operation):
         )
         difference = 255 * (result - as_image(np.array(enhanced))).abs()
         assert difference.mean() <= 0.1 and difference.max() < 1.01, strength
+
+
+@pytest.mark.parametrize("side", [16, 18])
+@pytest.mark.parametrize("operation", ["Equalize", "AutoContrast"])
+def test_grey_levels_are_spread_as_by_pillow_also_where_there_are_few(operation, side):
+    """One level, two of them, and as many pixels as just make a step: of 324, not of 256."""
+    levels = torch.arange(side * side).reshape(side, side)
+    for image in (levels * 0 + 90, 40 + 50 * (levels % 7 == 0), levels % 200, levels // 2):
+        given = image.to(torch.uint8).repeat(3, 1, 1)
+        picture = Image.fromarray(given.permute(1, 2, 0).numpy())
+        expected = getattr(ImageOps, operation.lower())(picture)
+        found = randaugment.apply_rand_augment(
+            given[None] / 255, torch.tensor([15.0]), torch.ones(1), choices(1, operation)
+        )
+        # AutoContrast multiplies by a reciprocal where Pillow divides: some levels are one higher.
+        off = 1.001 if operation == "AutoContrast" else 0.001
+        found = 255 * found[0].permute(1, 2, 0)
+        np.testing.assert_allclose(found, np.array(expected), rtol=0, atol=off)
+
+
+@pytest.mark.parametrize(("operation", "axis"), [("TranslateX", 2), ("TranslateY", 1)])
+def test_a_point_on_an_edge_belongs_to_the_pixel_behind_it(operation, axis):
+    levels = torch.arange(1.0, 3 * 8 * 16 + 1).reshape(1, 3, 8, 16)
+    number = torch.tensor([CODE[operation]])
+    half = 0.5 / (16 if axis == 2 else 8)  # of a pixel
+    assert torch.equal(randaugment._move(levels, number, torch.tensor([-half])), levels)
+    moved = randaugment._move(levels, number, torch.tensor([half]))
+    first, rest = levels[0].split([1, levels.shape[axis + 1] - 1], dim=axis)
+    assert torch.equal(moved[0], torch.cat([rest, 0 * first], dim=axis))
 
 
 def test_cutout_is_drawn_around_the_published_centres(golden):
@@ -185,6 +214,19 @@ def test_every_operation_can_have_a_strength_of_its_own(images):
     same = strength[:, :1]
     got = randaugment.apply_rand_augment(images, same.expand(6, 3), certain, chosen)
     assert torch.equal(got, randaugment.apply_rand_augment(images, same[:, 0], certain, chosen))
+
+
+def test_what_has_no_probability_is_never_done_and_everything_has_its_random_number(images):
+    chosen = choices(6, "Invert")  # with a chance of 0
+    strength = torch.full((6,), 15.0)
+    assert torch.equal(
+        randaugment.apply_rand_augment(images, strength, torch.zeros(6), chosen), images
+    )
+    drawn = randaugment.draw_rand_augment(50, 2, torch.Generator().manual_seed(4))
+    u = torch.rand(50, 2, 5, generator=torch.Generator().manual_seed(4))
+    assert torch.equal(drawn.operation, (15 * u[..., 0]).long())
+    assert torch.equal(drawn.chance, u[..., 1]) and torch.equal(drawn.centre, u[..., 3:])
+    assert torch.equal(drawn.sign, torch.where(u[..., 2] < 0.5, -1.0, 1.0))
 
 
 def test_operations_are_drawn_uniformly_with_replacement():

@@ -206,6 +206,14 @@ def test_fallback_is_torchvisions_central_crop():
         assert box.tolist() == [expected] * 4
 
 
+@pytest.mark.parametrize(("height", "width", "ratio"), [(2, 1, 0.0), (1, 2, 1.0)])
+def test_a_box_has_a_pixel_at_least(height, width, ratio):
+    """A tenth of two pixels is less than half a pixel wide, or high."""
+    smallest = torch.zeros(3, ATTEMPTS)
+    box = _choose_boxes(smallest, smallest + ratio, torch.zeros(3, 2), height, width)
+    assert box.tolist() == [[0, 0, 1, 1]] * 3
+
+
 def test_first_box_that_fits_is_taken():
     area = torch.ones(1, ATTEMPTS)
     area[0, 3], area[0, 5] = 0.25, 0.5
@@ -350,6 +358,11 @@ def test_bad_input_is_refused(images):
         simclr_view(images.double(), generator())
     with pytest.raises(ValueError, match="generator is on cpu, .*meta"):
         simclr_view(images.to("meta"), generator())
+    with pytest.raises(ValueError, match="images are torch.uint8"):
+        apply_view(images[:, :2], identity())
+    for sizes in ((1, 0, 32), (1, 32, 0)):
+        with pytest.raises(ValueError, match="each must be >= 1"):
+            draw_view_parameters(*sizes, generator())
     with pytest.raises(ValueError, match="parameters are for 3 images, there are 48"):
         apply_view(images, identity(3))
     with pytest.raises(ValueError, match="0, 32, 32: each must be >= 1"):
