@@ -65,7 +65,7 @@ TESTS = {
 }
 # All other modules: the tests of their room, then what they have to say to a command.
 ROOMS = {
-    "": ["test_chores", "test_bench", "test_project_files", "test_config", "test_cli"],
+    "": ["test_chores", "test_bench*", "test_project_files", "test_config", "test_cli"],
     "batch": ["batch/test_grid", "faults/test_batches", "faults/test_lines", "batch/test_*"],
     "course": ["course/test_[!s]*", "course/test_*"],
     "data": ["data/test_*", "test_own_data"],

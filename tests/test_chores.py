@@ -152,13 +152,15 @@ def test_a_chore_is_done_in_the_clone_with_its_share_of_the_threads(monkeypatch,
     seen, names = [], ("OMP_NUM_THREADS", "JUPYTER_PREFER_ENV_PATH", "PYTHONDONTWRITEBYTECODE")
     note = lambda: seen.append((Path.cwd(), [os.environ.get(n) for n in names]))  # noqa: E731
     monkeypatch.setitem(chores.CHORES, "test", note)
-    for cores, given, threads in ((8, None, "4"), (1, None, "1"), (None, None, "1"), (8, "3", "3")):
+    for cores, jobs, given, threads in (
+        (8, 2, None, "4"), (1, 2, None, "1"), (None, 1, None, "1"), (8, 2, "3", "3"),
+    ):  # fmt: skip
         for name in names:
             monkeypatch.setenv(name, "1")
         monkeypatch.setenv(*(names[0], given)) if given else monkeypatch.delenv(names[0])
         monkeypatch.setattr(chores.os, "cpu_count", lambda cores=cores: cores)
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(chores, "JOBS", 2)
+        monkeypatch.setattr(chores, "JOBS", jobs)
         assert chores.main("test") == 0
         assert seen.pop() == (ROOT, [threads, "1", None])
 
