@@ -1,0 +1,230 @@
+"""`ltcl bench cpu` and `gpu`: what is timed how often, what is recorded, and the table of it."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+from torchvision import transforms as tv
+
+from ltcl_helpers import bench, pretrain
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
+
+CPU = torch.device("cpu")
+
+
+def test_the_reference_is_set_up_as_published():
+    config = RunConfig(preset="tiny", lr=0.05, batch_size=16, weight_decay=0.01, seed=3)
+    reference = bench.Reference(config, np.zeros((40, 3, 24, 32), np.uint8), CPU, workers=1)
+    crop, flip, colours, grey, last = reference.loader.collate_fn.args[1].transforms
+    assert (crop.size, crop.scale) == ((24, 32), (0.1, 1))
+    assert crop.interpolation.value == "bicubic"
+    assert (type(flip), flip.p) == (tv.RandomHorizontalFlip, 0.5)
+    (jitter,) = colours.transforms
+    assert colours.p == 0.8 and (type(grey), grey.p) == (tv.RandomGrayscale, 0.2)
+    strengths = jitter.brightness, jitter.contrast, jitter.saturation, jitter.hue
+    assert strengths == ((0.6, 1.4), (0.6, 1.4), (0.6, 1.4), (-0.1, 0.1))
+    assert type(last) is tv.ToTensor
+    loader = reference.loader
+    assert (loader.batch_size, loader.num_workers) == (16, 1)
+    assert loader.generator.initial_seed() == pretrain.seed_for(3, "reference", 0)
+    assert loader.multiprocessing_context.get_start_method() == "fork"
+    (group,) = reference.optimizer.param_groups
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.05, 0.9, 0.01)
+    assert not group["nesterov"] and reference.momentum_loss.tolist() == [0] * 40
+
+
+def test_an_epoch_of_the_reference_is_every_batch_once_in_its_own_precision(monkeypatch):
+    config = RunConfig(preset="tiny", method="sdclr", batch_size=16)
+    reference = bench.Reference(config, np.zeros((40, 3, 32, 32), np.uint8), CPU, workers=1)
+    seen, calls, backends = [], [], torch.backends
+    allowed = lambda: {backends.cudnn.allow_tf32, backends.cuda.matmul.allow_tf32}  # noqa: E731
+    monkeypatch.setattr(reference, "step", lambda views, index: seen.append((allowed(), index)))
+    monkeypatch.setattr(reference.method, "start_epoch", lambda *given: calls.append(given))
+    monkeypatch.setattr(backends.cudnn, "allow_tf32", True)  # as it was afterwards, too
+    reference.loader = DataLoader(range(40), 16, collate_fn=lambda index: (torch.zeros(1), index))
+    for epochs in (1, 2):
+        reference.epoch()
+        assert reference.epochs == epochs and allowed() == {False}
+        tf32, batches = zip(*seen, strict=True)
+        assert tf32 == ({True},) * 3 and sum(batches, []) == list(range(40))
+        seen.clear()
+    assert calls == [(1, 1), (1, 1)]  # SDCLR draws its masks anew
+
+
+def test_each_task_has_its_turn_and_its_own_clocks(monkeypatch):
+    order, clock, spent = [], iter([0, 1, 5, 7, 10, 13, 20, 24]), iter([0, 2, 2, 2, 5, 8, 8, 8.5])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    # Of this process and of its children, user's and system's; the last is the wall's.
+    monkeypatch.setattr(bench.os, "times", lambda: (next(spent) - 3, 1, 1, 1, 1000))
+    waits = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(len(order)))
+    tasks = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds, processor = bench._time(tasks, 2, on_gpu=True)
+    assert order == ["a", "b", "a", "b"] and waits == [1, 2, 3, 4]
+    assert seconds == {"a": [1, 3], "b": [2, 4]}
+    assert processor == {"a": [2, 3], "b": [0.01, 0.5]}  # the clock's step is the least
+    clock, spent = iter(range(10)), iter(range(10))
+    bench._time(tasks, 1, on_gpu=False)
+    assert len(waits) == 4
+
+
+def test_ratios_are_the_references_over_the_kits_and_the_methods_over_simclr():
+    times = {"reference simclr epoch, 2 workers": [8.0, 9.0], "plain probe epoch": [6.0, 3.0]}
+    times |= {"reference sdclr epoch, 8 workers": [20.0, 30.0], "probe epoch": [2.0, 1.0]}
+    times |= {f"{name} epoch": [2.0 + k, 3.0 + k] for k, name in enumerate(bench.NAMES)}
+    others = {
+        f"{name} / simclr": [(2 + k) / 2, (3 + k) / 3] for k, name in enumerate(bench.NAMES) if k
+    }
+    assert bench._ratios(times) == {
+        "reference simclr, 2 workers / simclr": [4.0, 3.0],
+        "reference sdclr, 8 workers / sdclr": [20 / 3, 7.5],
+        **others,
+        "plain probe / probe": [3.0, 3.0],
+    }
+
+
+def test_the_work_of_a_view_is_counted_forward_and_backward(monkeypatch):
+    """Of a linear layer of 5 outputs: a multiplication and an addition a weight, both ways."""
+
+    class Linear(torch.nn.Linear):
+        def forward(self, batch):
+            one, other = batch.views
+            assert one.shape == other.shape == (6, 3, 32, 32)
+            return super().forward(torch.cat([one, other]).flatten(1)).sum(1)
+
+    method, real, sizes = Linear(3 * 32 * 32, 5, bias=False), torch.rand, []
+
+    def small(*size, dtype=None, **more):
+        if len(size) == 2:
+            sizes.append((size, dtype))
+            size = (2, 2)
+        return real(*size, dtype=dtype, **more)
+
+    clock = iter(np.cumsum([0, 4] * 4 + [0, 2] * 6).tolist())
+    monkeypatch.setattr(bench.pretrain, "make_method", lambda config: method)
+    monkeypatch.setattr(torch, "rand", small)
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    config = RunConfig(preset="tiny", batch_size=6, precision="bf16")
+    operations, product = bench._work(config, CPU)
+    assert operations == 2 * 2 * 3 * 32 * 32 * 5
+    assert product == 2 * 2048**3 / 2 and next(clock, None) is None  # the median of ten
+    assert sizes == [((2048, 2048), torch.bfloat16)] and method.autocast is torch.bfloat16
+
+
+RESULT = {
+    "data": "photos", "images": 2000, "split": 30_000, "preset": "quick",
+    "operations per view": 2.5e8, "product per second": 4e11,
+    "seconds": {
+        "simclr epoch": [20.0, 10.0, 12.0], "probe epoch": [4.0] * 3, "a / b": [1.0, 2.0, 4.0],
+    },
+    "processor seconds": {
+        "simclr epoch": [11.0, 12.0, 13.5], "probe epoch": [5.0] * 3, "a / b": [1.5] * 3,
+    },
+    "machine": {"device": "cpu", "threads": 2},
+}  # fmt: skip
+
+
+def test_the_table_has_medians_and_spans_and_says_what_of_the_machine_is_reached():
+    first = "preset quick, photos: 2,000 of 30,000 images"
+    assert bench.table(RESULT).splitlines() == [
+        f"| {first} | seconds | processor seconds | views or features/s |",
+        "| --- | --- | --- | --- |",
+        "| simclr epoch | 12.00 (10.00-20.00) | 12.00 (11.00-13.50) | 333 |",
+        "| probe epoch | 4.00 (4.00-4.00) | 5.00 (5.00-5.00) | 10,000 |",
+        "| a / b | 2.00 (1.00-4.00) | 1.50 (1.50-1.50) |  |",
+        "",
+        "A view of a SimCLR step: 0.250 GFLOP. A matrix product: 0.40 TFLOP/s, of which a SimCLR "
+        "epoch reaches 21%.",
+        "",
+        "machine: device cpu, threads 2",
+    ]
+    assert bench.PROBED == (40_000, 512)  # CIFAR's training images of ResNet-18
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine that is known, on which nothing is computed; `asked` are the calls."""
+    asked = []
+    monkeypatch.setattr(bench, "_tasks", lambda *given: asked.append(given) or "tasks")
+
+    def clocks(*given):
+        asked.append(given)
+        return dict(RESULT["seconds"]), dict(RESULT["processor seconds"])
+
+    usage = {"self": 7 * 2**20 + 5, "children": 3 * 2**20}  # Linux counts in KiB
+    monkeypatch.setattr(bench, "_time", clocks)
+    monkeypatch.setattr(bench, "_ratios", lambda times: {"of": list(times)})
+    monkeypatch.setattr(bench, "_work", lambda *given: asked.append(given) or (3.0, 4.0))
+    monkeypatch.setattr(bench, "table", lambda result: f"table of {result['data']}")
+    monkeypatch.setattr(bench, "describe_machine", lambda *given: {"about": list(map(str, given))})
+    monkeypatch.setattr(bench, "pick_precision", lambda *given: " ".join(map(str, given)))
+    monkeypatch.setattr(bench.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (1.234, 8, 9))
+    monkeypatch.setattr(bench.sys, "platform", "linux")
+    for name, which in (("self", "RUSAGE_SELF"), ("children", "RUSAGE_CHILDREN")):
+        monkeypatch.setattr(bench.resource, which, name)
+    memory = lambda who: SimpleNamespace(ru_maxrss=usage[who])  # noqa: E731
+    monkeypatch.setattr(bench.resource, "getrusage", memory)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 9 * 2**20 + 1)
+    monkeypatch.setenv("LTCL_GIT_COMMIT", "abc")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("device", "preset", "workers", "count"),
+    [("cpu", "quick", (2,), 20), ("gpu", "paper", (8, 3), 227)],
+)
+def test_what_a_call_records(device, preset, workers, count, machine, tmp_path, capsys):
+    draw, labels = np.random.default_rng(0), np.arange(4).repeat(200)
+    images = draw.integers(0, 256, (800, 8, 8, 3), np.uint8)
+    np.savez(tmp_path / "small.npz", images=images, labels=labels)
+    data = f"npz:{tmp_path}/small.npz"
+    bench.run(device, data, tmp_path / "bench.json", cap=20)
+    (config, inputs, place, asked), time, work = machine
+    name = {"cpu": "cpu", "gpu": "cuda"}[device]
+    assert (config.preset, config.device, config.epochs, config.data) == (preset, name, 1, data)
+    assert (str(place), asked, work) == (name, workers, (config, place))
+    assert time == ("tasks", 5, device == "gpu")
+    split = splits.select(config)
+    assert len(split.index) == 227
+    pick = np.random.default_rng(0).permutation(227)[:count]
+    for field in ("images", "labels", "index"):
+        assert np.array_equal(getattr(inputs, field), getattr(split, field)[pick])
+    result = json.loads((tmp_path / "bench.json").read_text())
+    about = {"about": [name, f"auto {name}"], "cores": 3, "load before": 1.23}
+    about |= {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "not set"}
+    about |= {"peak MiB": 7168, "worker MiB": 3072}
+    kinds = ("seconds", "processor seconds")
+    assert result == {
+        "data": "small.npz", "images": count, "split": 227, "preset": preset,
+        "operations per view": 3.0, "product per second": 4.0,
+        **{kind: RESULT[kind] | {"of": list(RESULT[kind])} for kind in kinds},
+        "machine": about | ({"GPU peak MiB": 9} if device == "gpu" else {}), "git_commit": "abc",
+    }  # fmt: skip
+    assert capsys.readouterr().out == "table of small.npz\n"
+
+
+def test_three_thousand_images_are_timed_on_a_cpu_and_nothing_is_written_unasked(
+    machine, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    many = SimpleNamespace(index=np.arange(4000), images=np.arange(4000), labels=np.arange(4000))
+    many._replace = lambda **arrays: arrays
+    monkeypatch.setattr(bench.splits, "select", lambda config: many)
+    bench.run("cpu", "shapes")
+    assert len(machine[0][1]["labels"]) == 3000 and not list(tmp_path.iterdir())
+
+
+def test_an_epoch_that_is_timed_is_one_of_the_presets_recipe():
+    config = bench.one_epoch("paper", "cifar10", "cuda", "bcl-d")
+    given = (config.preset, config.data, config.device, config.method, config.boost)
+    assert given == ("paper", "cifar10", "cuda", "sdclr", "memory")
+    assert (config.epochs, config.warmup) == (1, 0.05)
+    assert bench.one_epoch("quick", "shapes", "cpu").method == "simclr"
