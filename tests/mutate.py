@@ -49,7 +49,7 @@ TESTS = {
     "pretrain/training": [TRAINING, "test_wiring", LOOP, MOCO],
     "pretrain/loop": [TRAINING, "test_wiring", LOOP, "pretrain/test_ranks"],
     "pretrain/keeper": ["test_wiring", LOOP],
-    "runs/run": ["test_recipes", LOOP, TRAINING, RUN],
+    "runs/run": ["runs/test_run", "test_recipes", LOOP, TRAINING, RUN],
     "runs/folder": ["runs/test_folder", "test_wiring", LOOP],
     "runs/checkpoint": ["runs/test_folder", "test_wiring", LOOP],
     "paths": ["test_files", "runs/test_released", "report/test_rows"],

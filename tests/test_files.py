@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 import unicodedata
 import zipfile
 from importlib import import_module
@@ -33,7 +34,25 @@ def test_a_new_file_is_written_beside_its_name_and_takes_its_place(tmp_path):
     assert path.read_text() == "new" and list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(("size", "about"), [(0, ""), (5000, r" \(5,000 bytes\)")])
+def test_what_is_written_is_on_the_disk_before_its_name_and_no_file_stays_open(
+    tmp_path, monkeypatch
+):
+    seen, fsync = [], os.fsync
+
+    def watch(number):
+        is_file = stat.S_ISREG(os.fstat(number).st_mode)
+        seen.append((os.fstat(number).st_size if is_file else "folder", number))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    files.write_bytes(tmp_path / "rows", b"abc")
+    assert [what for what, _ in seen] == [3, "folder"]
+    for _, number in seen:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(number)
+
+
+@pytest.mark.parametrize(("size", "about"), [((), ""), ((5000,), r" \(5,000 bytes\)")])
 def test_what_cannot_be_written_is_named_with_its_size_and_the_reason(size, about, tmp_path):
     path = tmp_path / "rows"
     says = f"rows{about} cannot be written: {{}}; make room or choose another place, then"
@@ -41,10 +60,10 @@ def test_what_cannot_be_written_is_named_with_its_size_and_the_reason(size, abou
         (OSError(errno.ENOSPC, "No space left"), "No space left"),
         (OSError("odd"), "odd"),
     ):
-        with pytest.raises(OSError, match=says.format(why)) as caught, files.replacing(path, size):
+        with pytest.raises(OSError, match=says.format(why)) as caught, files.replacing(path, *size):
             raise error
         assert caught.value.errno == error.errno and not list(tmp_path.iterdir())
-    with pytest.raises(KeyError), files.replacing(path, size):
+    with pytest.raises(KeyError), files.replacing(path, *size):
         raise KeyError  # no fault of the disk's
     assert not list(tmp_path.iterdir())
     with pytest.raises(OSError, match=r"rows \(3 bytes\) cannot be written"):
