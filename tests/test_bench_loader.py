@@ -94,17 +94,19 @@ def test_a_pack_gives_two_crops_of_every_image_batch_by_batch(stored, monkeypatc
         assert flips.shape == (len(index), 2) and np.array_equal(flips.flatten(), expected[1])
 
 
+# Linux counts memory in KiB, macOS in bytes.
+@pytest.mark.parametrize(("system", "unit"), [("linux", 2**10), ("darwin", 2**20)])
 def test_both_are_timed_in_turn_and_printed_and_recorded(
-    packed, stored, tmp_path, monkeypatch, capsys
+    system, unit, packed, stored, tmp_path, monkeypatch, capsys
 ):
     clock = iter(np.cumsum([0, 0.4, 0, 0.2, 0, 0.1, 1, 0.6, 0, 0.2, 0, 0.3]).tolist())
     monkeypatch.setattr(bench_loader, "IMAGES", 4)
     monkeypatch.setattr(bench_loader, "THREADS", (1, 2))
     monkeypatch.setattr(bench_loader, "REPEATS", 2)
     monkeypatch.setattr(bench_loader.time, "process_time", lambda: next(clock))
-    usage = SimpleNamespace(ru_maxrss=5 * 2**20 + 1)  # Linux counts in KiB
+    usage = SimpleNamespace(ru_maxrss=5120 * unit + 1)
     monkeypatch.setattr(bench_loader.resource, "getrusage", lambda who: usage)
-    monkeypatch.setattr(bench_loader.sys, "platform", "linux")
+    monkeypatch.setattr(bench_loader.sys, "platform", system)
     monkeypatch.setattr(bench_loader.os, "cpu_count", lambda: 3)
     monkeypatch.setenv("LTCL_GIT_COMMIT", "abc")
     bench_loader.run(packed, tmp_path / "loader.json")

@@ -155,7 +155,7 @@ def machine(monkeypatch):
         asked.append(given)
         return dict(RESULT["seconds"]), dict(RESULT["processor seconds"])
 
-    usage = {"self": 7 * 2**20 + 5, "children": 3 * 2**20}  # Linux counts in KiB
+    usage = {"self": 7 * 2**30 + 5, "children": 3 * 2**30}
     monkeypatch.setattr(bench, "_time", clocks)
     monkeypatch.setattr(bench, "_ratios", lambda times: {"of": list(times)})
     monkeypatch.setattr(bench, "_work", lambda *given: asked.append(given) or (3.0, 4.0))
@@ -167,7 +167,11 @@ def machine(monkeypatch):
     monkeypatch.setattr(bench.sys, "platform", "linux")
     for name, which in (("self", "RUSAGE_SELF"), ("children", "RUSAGE_CHILDREN")):
         monkeypatch.setattr(bench.resource, which, name)
-    memory = lambda who: SimpleNamespace(ru_maxrss=usage[who])  # noqa: E731
+
+    def memory(who):
+        of_linux = bench.sys.platform == "linux"  # counts in KiB, macOS in bytes
+        return SimpleNamespace(ru_maxrss=usage[who] // (2**10 if of_linux else 1))
+
     monkeypatch.setattr(bench.resource, "getrusage", memory)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 9 * 2**20 + 1)
@@ -177,11 +181,15 @@ def machine(monkeypatch):
     return asked
 
 
+@pytest.mark.parametrize("system", ["linux", "darwin"])
 @pytest.mark.parametrize(
     ("device", "preset", "workers", "count"),
     [("cpu", "quick", (2,), 20), ("gpu", "paper", (8, 3), 227)],
 )
-def test_what_a_call_records(device, preset, workers, count, machine, tmp_path, capsys):
+def test_what_a_call_records(
+    device, preset, workers, count, system, machine, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(bench.sys, "platform", system)
     draw, labels = np.random.default_rng(0), np.arange(4).repeat(200)
     images = draw.integers(0, 256, (800, 8, 8, 3), np.uint8)
     np.savez(tmp_path / "small.npz", images=images, labels=labels)
