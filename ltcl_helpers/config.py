@@ -249,7 +249,7 @@ class RunConfig(BaseModel):
 
         Where a run is made counts for nothing, and a field that came later nothing until it is set.
         """
-        content = self.model_dump(mode="json") | ANY_PLACE
+        content = self.model_dump() | ANY_PLACE
         for name, value in LATER_OPTIONS.items():
             if content["options"].get(name) == value:
                 del content["options"][name]

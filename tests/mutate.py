@@ -29,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 900  # for one mutant; who needs longer hangs, which is told apart from noticed
 # Which tests are asked, the quickest first. All modules end with whole runs.
-TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run"
+TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run*"
 RANDAUGMENT, BOOSTING = "views/test_randaugment", "views/test_boosting"
 PRUNING, MOCO = "methods/test_pruning", "methods/test_moco"
 TESTS = {
@@ -59,7 +59,7 @@ TESTS = {
     "probe/linear": ["probe/test_li*", TRAINING, RUN, "test_wiring"],
     "probe/groups": [RUN, TRAINING],
     "probe/lists": ["probe/test_lists", RUN, "probe/test_sdclr", "probe/test_scale"],
-    "probe/sdclr": ["probe/test_sdclr"],
+    "probe/sdclr": ["probe/test_sdclr", RUN],
     "data/splits": ["data/test_splits", "data/test_own", TRAINING, RUN, "test_wiring", "test_cli"],
     "cli": ["test_*calls", "test_wiring", "test_cli"],
 }

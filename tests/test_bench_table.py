@@ -12,6 +12,7 @@ from torchvision import transforms as tv
 from ltcl_helpers import bench, pretrain
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
+from ltcl_helpers.methods.memory import memorization_score
 
 CPU = torch.device("cpu")
 
@@ -236,3 +237,114 @@ def test_an_epoch_that_is_timed_is_one_of_the_presets_recipe():
     assert given == ("paper", "cifar10", "cuda", "sdclr", "memory")
     assert (config.epochs, config.warmup) == (1, 0.05)
     assert bench.one_epoch("quick", "shapes", "cpu").method == "simclr"
+
+
+# --- the tasks ---------------------------------------------------------------------------------
+
+
+class Kit:
+    """Stands for `Training`; `asked` holds what its epochs are given."""
+
+    asked = []
+
+    def __init__(self, config, inputs):
+        self.config, self.images, self.draws = config, inputs.images, "draws"
+        self.method = SimpleNamespace(VIEWS=("simclr", "simclr"), start_epoch=self.start)
+
+    def start(self, *given):
+        self.asked.append((self.config.method, given))
+
+    def epoch(self, steps, views, steering):
+        steps = [(index.tolist(), lr) for index, lr in steps]
+        self.asked.append((self.config, steps, views, steering, self.images))
+
+
+class Theirs:
+    """Stands for `Reference`."""
+
+    asked = []
+
+    def __init__(self, *given):
+        self.asked.append(given)
+        self.epoch = f"epoch of {given[0].method}, {given[-1]}"
+
+    def step(self, views, index):
+        self.asked.append((tuple(views.shape), index))
+
+
+@pytest.fixture
+def tasks(monkeypatch):
+    """The tasks of 12 images in batches of 5, with stand-ins for what trains."""
+    draw = np.random.default_rng(0)
+    images, labels = draw.integers(0, 256, (12, 3, 8, 8), np.uint8), np.arange(12) % 3
+    counts = np.array([4, 4, 4])
+    inputs = splits.Inputs(images, labels, np.arange(12), counts, counts)
+    config = bench.one_epoch("tiny", "shapes", "cpu").model_copy(
+        update={"batch_size": 5, "equal_batches": False}
+    )
+    losses = torch.arange(24.0).reshape(2, 12)
+    trained = SimpleNamespace(momentum_loss=losses.half())
+    for kind in (Kit, Theirs):
+        monkeypatch.setattr(kind, "asked", [])
+    monkeypatch.setattr(bench, "Reference", Theirs)
+    monkeypatch.setattr(bench.pretrain, "Training", Kit)
+    monkeypatch.setattr(bench.pretrain, "pretrain", lambda config, inputs: trained)
+    monkeypatch.setattr(bench, "make_views", lambda *given: (given, "steering"))
+    monkeypatch.setattr(bench, "PROBED", (200, 4))
+    return bench._tasks(config, inputs, CPU, (2, 8)), memorization_score(losses[-1])
+
+
+def test_what_is_timed_has_a_name_each_and_is_warm(tasks):
+    made, scores = tasks
+    assert list(made) == [
+        *(f"reference {name} epoch, {count} workers"
+          for name in ("simclr", "sdclr") for count in (2, 8)),
+        *(f"{name} epoch" for name in bench.NAMES),
+        "simclr views alone", "simclr step alone", "plain probe epoch", "probe epoch",
+    ]  # fmt: skip
+    for number, (name, count) in enumerate(
+        [("simclr", 2), ("simclr", 8), ("sdclr", 2), ("sdclr", 8)]
+    ):
+        begun, (views, index) = Theirs.asked[2 * number : 2 * number + 2]
+        assert (begun[0].method, begun[2], begun[3]) == (name, CPU, count)
+        assert (begun[0].epochs, begun[0].preset, begun[0].device) == (1, "tiny", "cpu")
+        assert views == (2 * len(index), 3, 8, 8) and len(index) == 5
+        assert made[f"reference {name} epoch, {count} workers"] == f"epoch of {name}, {count}"
+    epochs = [each for each in Kit.asked if len(each) == 5]
+    starts = [each for each in Kit.asked if len(each) == 2]
+    assert [config.method for config, *_ in epochs] == [
+        bench.one_epoch("tiny", "shapes", "cpu", name).method for name in [*bench.NAMES, "simclr"]
+    ]
+    assert starts == [(config.method, (1, 1)) for config, *_ in epochs]  # each once: a CPU's
+    for config, steps, views, steering, _ in epochs[:-1]:
+        assert steering == "steering" and all(lr == config.lr for _, lr in steps)
+        assert views[0] is config and torch.equal(views[1], scores.float())
+        assert views[2:] == ("draws", ("simclr", "simclr"))
+        seen = [sample for index, _ in steps for sample in index]
+        assert sorted(seen) == list(range(12))
+        assert len(steps) == (3 if config.drop_last else 1)  # a queue's batch were larger than all
+    made["simclr epoch"]()
+    assert len(Kit.asked) == 2 * len(epochs) + 2  # an epoch more
+
+
+def test_parts_of_an_epoch_are_timed_alone(tasks, monkeypatch):
+    made, _ = tasks
+    _, steps, views, _, images = Kit.asked[-1]
+    assert images.tolist() == list(range(12))  # what is given is looked up, not made
+    first, second = views(torch.tensor([3, 1]), None)
+    assert first.shape == second.shape == (2, 3, 8, 8) and not torch.equal(first, second)
+    calls = []
+    monkeypatch.setattr(bench, "simclr_view", lambda images, draw: calls.append(len(images)))
+    made["simclr views alone"]()
+    assert calls == [5, 5, 2] * 2  # two of each image
+    probes = []
+    monkeypatch.setattr(bench, "plain_probe", lambda *given: probes.append(given))
+    fit = lambda *given, epochs: probes.append((*given, epochs))  # noqa: E731
+    monkeypatch.setattr(bench.probe, "fit_bcl", fit)
+    made["plain probe epoch"]()
+    made["probe epoch"]()
+    (x, y, classes), (again, labels, count, epochs) = probes
+    assert x is again and y is labels and (classes, count, epochs) == (100, 100, 1)
+    assert x.shape == (200, 4) and x.min() >= 0 and x.std() > 0.2
+    assert y.tolist() == [*range(100), *range(100)]
+    assert [sorted(index) for index, _ in steps] == [list(range(12))]

@@ -130,7 +130,8 @@ def test_the_seed_of_the_views_is_the_configurations_and_of_the_run_the_parts(
     monkeypatch.setattr(leave_out, "losses", lambda run, inputs, seed: images + seed)
     monkeypatch.setattr(leave_out, "other_scores", lambda run, inputs, seed: {"o": images - seed})
     config = TINY.model_copy(update={"seed": 5})
-    for number, own, count in ((-1, 5, N), (2, 2, leave_out.part(N, 2, 0).sum())):
+    counts = [leave_out.part(N, number, 0).sum() for number in (0, 2)]
+    for number, own, count in ((-1, 5, N), (0, 0, counts[0]), (2, 2, counts[1])):
         leave_out.measure(config, number, tmp_path / f"{number}.npz")
         arrays = files.read_npz(tmp_path / f"{number}.npz")
         assert seen.pop() == (own, count) and set(arrays["loss"]) == {5}
