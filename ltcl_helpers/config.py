@@ -232,7 +232,7 @@ class RunConfig(BaseModel):
         lists lie: rows that were recorded on another machine are the same rows.
         """
         ours = self.model_dump(exclude=set(ANY_PLACE))
-        theirs = wanted.model_dump(exclude=set(ANY_PLACE))
+        theirs = wanted.model_dump()  # ours alone say what is compared
         if elsewhere:
             for values in (ours, theirs):
                 values["split"] = Path(values["split"]).name
