@@ -38,6 +38,10 @@ def test_all_images_and_shares_of_them():
         (one,) = probe.labelled_lists(run, LABELS, shots)
         assert (one.name, one.source) == (f"first {count} per class", "drawn")
         assert np.array_equal(one.index, splits.few_shot(LABELS, count, 7))
+    many = np.arange(15_000) % 3  # 5,000 of each class, as CIFAR-10 has
+    for shots, count in (("1%", 45), ("10%", 450)):
+        (one,) = probe.labelled_lists(run, many, shots)
+        assert one.name == f"first {count} per class"
     (least,) = probe.labelled_lists(run, LABELS[:30], "1%")
     assert least.name == "first 1 per class" and len(least.index) == 3
 
