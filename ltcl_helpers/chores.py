@@ -42,8 +42,7 @@ def run(*command: object, quiet: bool = False) -> None:
         [str(word) for word in command],
         stdout=subprocess.PIPE if quiet else None,
         stderr=subprocess.STDOUT if quiet else None,
-        text=True,
-        errors="replace",
+        errors="replace",  # and so as text
     )
     if done.returncode:
         raise Failed(f"{done.stdout or ''}{Path(str(command[0])).name} failed: {command[1:4]}")

@@ -232,7 +232,7 @@ class RunConfig(BaseModel):
         lists lie: rows that were recorded on another machine are the same rows.
         """
         ours = self.model_dump(exclude=set(ANY_PLACE))
-        theirs = wanted.model_dump(exclude=set(ANY_PLACE))
+        theirs = wanted.model_dump()  # ours alone say what is compared
         if elsewhere:
             for values in (ours, theirs):
                 values["split"] = Path(values["split"]).name
@@ -249,7 +249,7 @@ class RunConfig(BaseModel):
 
         Where a run is made counts for nothing, and a field that came later nothing until it is set.
         """
-        content = self.model_dump(mode="json") | ANY_PLACE
+        content = self.model_dump() | ANY_PLACE
         for name, value in LATER_OPTIONS.items():
             if content["options"].get(name) == value:
                 del content["options"][name]

@@ -70,8 +70,8 @@ def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
         refused.errno = error.errno
         raise refused from None
     finally:
-        with contextlib.suppress(OSError):
-            beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it has its name, as a rule
+            beside.unlink()
     if os.name == "nt":
         return  # Windows opens no folder; its rename is as safe as it gets
     folder = os.open(path.parent, os.O_RDONLY)

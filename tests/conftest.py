@@ -153,6 +153,38 @@ def ltcl(warm, tmp_path):
     return call
 
 
+@pytest.fixture
+def called(monkeypatch):
+    """Puts a stand-in in a function's place; returns the list of what all of them are given."""
+    calls = []
+
+    def stand_in(module, name, result=None):
+        def call(*given, **named):
+            calls.append((name, *given, *([named] if named else [])))
+            if isinstance(result, BaseException):
+                raise result
+            return result
+
+        monkeypatch.setattr(module, name, call)
+        return calls
+
+    return stand_in
+
+
+@pytest.fixture
+def refused(capsys):
+    """The one line, of this process's `ltcl`, that a call ends with."""
+    from ltcl_helpers import cli
+
+    def call(words, code=2):
+        assert cli.main(words.split() if isinstance(words, str) else words) == code
+        said = capsys.readouterr()
+        assert said.out == "" and said.err.startswith("ltcl: ") and said.err.count("\n") == 1
+        return said.err.strip().removeprefix("ltcl: ")
+
+    return call
+
+
 @pytest.fixture(scope="session")
 def at_tiny(tmp_path_factory, execute):
     """A lesson executed at `tiny`: once for all tests, whichever process they run in."""

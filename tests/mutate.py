@@ -25,75 +25,36 @@ from mutants import mutants, reason
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = 900  # for one mutant; who needs longer hangs, which is told apart from noticed
-# Which tests are asked, the quickest first. All modules end with whole runs.
-TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run"
-RANDAUGMENT, BOOSTING = "views/test_randaugment", "views/test_boosting"
-PRUNING, MOCO, OPTIONS = "methods/test_pruning", "methods/test_moco", "methods/test_options"
+# Which tests are asked about a module: those of its name, those named here, those of its room.
+TRAINING, LOOP, RUN = "pretrain/test_training", "pretrain/test_loop", "probe/test_run*"
 TESTS = {
-    "config": ["test_config", "test_recipes", "test_wiring"],
-    "recipes": ["test_recipes", "test_config", "test_wiring"],
-    "views/simclr": ["views/test_simclr", "views/test_blur", RANDAUGMENT, TRAINING],
-    "views/randaugment": [RANDAUGMENT, BOOSTING, TRAINING],
-    "views/boosting": [BOOSTING, "views/test_blur", RANDAUGMENT, TRAINING],
-    "methods/losses": ["methods/test_losses", OPTIONS, TRAINING],
-    "methods/memory": ["methods/test_memory", TRAINING, "test_wiring", LOOP],
-    "methods/pruning": [OPTIONS, PRUNING, TRAINING],
-    "methods/simclr": [TRAINING, "test_wiring", LOOP, "test_recipes", MOCO],
-    "methods/sdclr": [PRUNING, TRAINING, "test_wiring", LOOP],
-    "pretrain/device": ["pretrain/test_device", "test_wiring", "pretrain/test_ranks"],
-    "pretrain/randomness": ["pretrain/test_schedule", "test_wiring", TRAINING],
-    "pretrain/schedule": [
-        "pretrain/test_schedule",
-        TRAINING,
-        "test_wiring",
-        "methods/test_balanced",
-        LOOP,
-    ],
-    "pretrain/training": [TRAINING, "test_wiring", LOOP, MOCO],
-    "pretrain/loop": [TRAINING, "test_wiring", LOOP, "pretrain/test_aims", "pretrain/test_ranks"],
-    "pretrain/keeper": ["pretrain/test_keeper", "test_wiring", LOOP],
-    "runs/run": ["test_recipes", LOOP, TRAINING, RUN],
-    "runs/folder": ["runs/test_folder", "test_wiring", LOOP],
-    "runs/checkpoint": ["runs/test_folder", "test_wiring", LOOP],
-    "paths": ["runs/test_released", "report/test_rows"],
-    "pretrain/sources": [
-        "pretrain/test_sources",
-        "data/test_pack",
-        "pretrain/test_[!r]*",
-        "pretrain/test_ranks",
-    ],
-    "files": ["runs/test_folder", "test_wiring", LOOP],
-    "probe/run": [TRAINING, RUN, "test_wiring", "probe/test_sdclr"],
-    "probe/linear": [TRAINING, RUN, "probe/test_linear", "test_wiring"],
-    "probe/groups": [RUN, TRAINING],
-    "probe/lists": [RUN, "probe/test_sdclr", "probe/test_scale"],
-    "probe/sdclr": ["probe/test_sdclr"],
-    "data/splits": [
-        "data/test_splits",
-        "data/test_own",
-        "data/test_downloads",
-        "data/test_pack",
-        TRAINING,
-        RUN,
-        "test_wiring",
-        "test_cli",
-    ],
-    "cli": ["test_wiring", "test_cli"],
+    "config": ["test_recipes", "test_wiring"],
+    "recipes": ["test_config", "test_wiring"],
+    "cli": ["test_*calls", "test_wiring"],
+    "files": ["runs/test_folder"],
+    "paths": ["test_files", "runs/test_released", "report/test_rows"],
+    "views/randaugment": ["views/test_boosting", "methods/test_options"],
+    "methods/losses": ["methods/test_options"],
+    "methods/pruning": ["methods/test_options"],
+    "pretrain/randomness": ["pretrain/test_schedule"],
+    "pretrain/schedule": [TRAINING, "methods/test_balanced"],
+    "pretrain/sources": ["data/test_pack"],
+    "runs/run": ["test_recipes"],
 }
-# All other modules: the tests of their room, then what they have to say to a command.
+WHOLE = [TRAINING, "test_wiring", LOOP]  # what a run is made of, and whole ones
 ROOMS = {
-    "": ["test_chores", "test_bench", "test_project_files", "test_config", "test_cli"],
+    "": ["test_chores", "test_bench*", "test_project_files", "test_config", "test_cli", *WHOLE],
     "batch": ["batch/test_grid", "faults/test_batches", "faults/test_lines", "batch/test_*"],
     "course": ["course/test_[!s]*", "course/test_*"],
-    "data": ["data/test_*", "test_own_data"],
-    "exercises": ["exercises/test_exercises*", "exercises/test_*"],
-    "explorer": ["explorer/test_arrays", "explorer/test_p*", "explorer/test_*"],
-    "methods": ["methods/test_*", TRAINING, "test_wiring"],
-    "networks": ["networks/test_*", TRAINING, "test_wiring"],
-    "pretrain": ["pretrain/test_[!r]*", "pretrain/test_ranks", "test_wiring"],
-    "probe": ["probe/test_*", "test_wiring"],
+    "data": ["data/test_*", "test_own_data", TRAINING, RUN, "test_wiring", "test_cli"],
+    "exercises": ["exercises/test_[!t]*", "exercises/test_*"],
+    "explorer": ["explorer/test_[!fml]*", "explorer/test_*"],
+    "methods": ["methods/test_*", *WHOLE, "test_recipes"],
+    "networks": ["networks/test_*", *WHOLE],
+    "pretrain": ["pretrain/test_[!r]*", "test_wiring", "pretrain/test_ranks"],
+    "probe": ["probe/test_*", TRAINING, "test_wiring"],
     "report": ["report/test_*", "test_pages"],
-    "runs": ["runs/test_*", "faults/test_*", "test_wiring"],
+    "runs": ["runs/test_*", "faults/test_*", *WHOLE, RUN],
     "views": ["views/test_*", TRAINING],
 }
 # Real processes that are killed: asked only about what all others let pass (--slow).
@@ -111,9 +72,10 @@ LIBRARIES += " PIL.ImageEnhance PIL.ImageOps pydantic safetensors.torch tqdm pyt
 
 
 def tests_of(module: str) -> list[str]:
-    """Which tests are asked about a module, by name below tests/."""
-    room = module.rpartition("/")[0]
-    return TESTS.get(module, ROOMS[room])
+    """Which tests are asked about a module, by name below tests/, the nearest first."""
+    room, _, name = module.rpartition("/")
+    own = f"{room}/test_{name}*" if room else f"test_{name}*"
+    return [own, *TESTS.get(module, []), *ROOMS[room]]
 
 
 def all_modules(tree: Path) -> list[str]:

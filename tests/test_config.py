@@ -4,9 +4,17 @@ import json
 
 import pytest
 
-from ltcl_helpers.config import RunConfig, parse_setting
+from ltcl_helpers import config
+from ltcl_helpers.config import (
+    RunConfig,
+    joint_caution,
+    parameter_names,
+    parse_setting,
+    parse_settings,
+    typed,
+)
 from ltcl_helpers.errors import ConfigError
-from ltcl_helpers.recipes import PRESETS
+from ltcl_helpers.recipes import PRESETS, load_method
 
 
 def test_paper_preset_holds_the_published_values():
@@ -70,3 +78,208 @@ def test_a_setting_without_a_value_says_how_to_write_one():
     for text in ("epochs", "=3", ""):
         with pytest.raises(ConfigError, match="name=value"):
             parse_setting(text)
+
+
+# --- what is refused, and in which words -------------------------------------------------------
+
+
+def refusal(**given):
+    with pytest.raises(ConfigError) as caught:
+        RunConfig(**given)
+    return str(caught.value)
+
+
+STEERING = "boost_k, boost_rule, boost_scale, boost_noise need a boost; give boost=memory, for "
+UNTRAINED = "epochs=0 is an untrained encoder; give method=simclr and no boost"
+NETWORKS = "allowed are resnet, bottleneck, torchvision:NAME and timm:NAME"
+REFUSED = [
+    (dict(lr="fast"), "lr is 'fast': input should be a valid number"),
+    (dict(epochs=1.0), "epochs is 1.0: input should be a valid integer"),
+    (dict(width=0, epochs=-1), "width is 0: input should be greater than or equal to 1; epochs is "
+     "-1: input should be greater than or equal to 0"),
+    (dict(boost="memory", boost_scale=2.001), "boost_scale is 2.001: input should be less than or "
+     "equal to 2"),
+    (dict(boost="memory", boost_scale=-0.001), "boost_scale is -0.001: input should be greater "
+     "than or equal to 0"),
+    (dict(boost="memory", boost_noise=1.001), "boost_noise is 1.001: input should be less than or "
+     "equal to 1"),
+    (dict(boost="memory", boost_noise=-0.001), "boost_noise is -0.001: input should be greater "
+     "than or equal to 0"),
+    (dict(lr=float("inf")), "lr is inf: input should be a finite number"),
+    (dict(optimizer="adam"), "optimizer is 'adam': input should be 'sgd'"),
+    (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4, a part of prune_fraction, "
+     "which is 0.3; give at most that"),
+    (dict(options={"a": 1}), "options are {'a': 1}, but method simclr has none"),
+    (dict(method="moco-v2", options=3), "options are 3; allowed are the method's own, by name"),
+    (dict(boost_k=1), STEERING + "example"),
+    (dict(boost_noise=0.5), STEERING + "example"),
+    (dict(epochs=0, method="sdclr"), UNTRAINED),
+    (dict(epochs=0, boost="memory"), UNTRAINED),
+    (dict(blocks=(1, 65)), "blocks is (1, 65); every stage needs 1 to 64"),
+    (dict(epochs=2, warmup_epochs=2.5), "warmup_epochs is 2.5, longer than the 2 epochs; give "
+     "fewer, or none for 5 % of the run"),
+    *((dict(network=name), f"network is {name!r}; {NETWORKS}") for name in (
+        "vgg", "torchvision", "timm:", "torchvision:", "resnet:18", "other:net",
+    )),
+    (dict(method="bcl-d", boost_k=1), "method bcl-d means boost_k 2, not 1; to change it, start "
+     "from method sdclr"),
+    (dict(method="simsiam"), "method is 'simsiam'; allowed are simclr, sdclr, bcl-i, bcl-d, "
+     "moco-v1, moco-v2, balanced-cl, cross-entropy and your own module:Class"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("given", "says"), REFUSED)
+def test_a_wrong_parameter_is_refused_in_these_words(given, says):
+    assert refusal(**given) == says
+
+
+def test_what_is_no_parameter_is_told_all_that_are():
+    fields = [name for name in RunConfig.model_fields if name != "options"]
+    assert refusal(sead=1) == f"sead is not a parameter; the parameters are {', '.join(fields)}"
+    options = list(load_method("cross-entropy").Options.model_fields)
+    assert refusal(method="cross-entropy", sead=1).endswith(", ".join([*fields, *options]))
+    wrong = refusal(method="cross-entropy", options={"compensation": 0.5, "blunt": 1})
+    assert wrong == "blunt is not a parameter; the parameters are compensation"
+    assert refusal(method="cross-entropy", compensation="1") == (
+        "compensation is '1': input should be a valid number"
+    )
+    assert "finite" in refusal(method="cross-entropy", compensation=float("inf"))
+    assert "finite" in refusal(method="cross-entropy", options={"compensation": float("nan")})
+    with pytest.raises(ValueError, match="frozen"):
+        load_method("cross-entropy").Options().compensation = 1.0
+    assert parameter_names({"method": "nowhere:Mine"}) == fields == parameter_names({})
+
+
+def test_a_network_of_a_library_needs_the_library(monkeypatch):
+    assert RunConfig(network="torchvision:resnet18").network == "torchvision:resnet18"
+    monkeypatch.setattr(config.importlib.util, "find_spec", lambda name: None)
+    needs = "network 'timm:vit' needs timm: pip install timm"
+    assert refusal(network="timm:vit") == needs
+    assert RunConfig(network="bottleneck").network == "bottleneck"
+
+
+def test_what_is_still_allowed():
+    assert RunConfig(blocks=(64, 1)).blocks == (64, 1)
+    for scale, noise in ((0.0, 1.0), (2.0, 0.0)):
+        run = RunConfig(boost="memory", boost_scale=scale, boost_noise=noise)
+        assert (run.boost_scale, run.boost_noise) == (scale, noise)
+    assert RunConfig(prune_fraction=0.5, prune_random=0.5).prune_random == 0.5
+    assert RunConfig(epochs=0, boost_k=None).epochs == 0
+    assert RunConfig(method="moco-v2", options={"mlp": False}).options["mlp"] is False
+    assert RunConfig(lr_drops=[0.5, 0.75]).lr_drops == (0.5, 0.75)
+
+
+# --- what is said of a run ---------------------------------------------------------------------
+
+SAID = {  # a change of preset paper, and its words
+    "blocks": ((3, 4, 6), "ResNet-28"), "width": (32, "width 32"),
+    "stem_stride": (2, "stride 2 in the first convolution"),
+    "head_layers": (3, "a head of 3 layers"), "epochs": (500, "500 epochs"),
+    "batch_size": (64, "batch 64"), "equal_batches": (True, "batches of near-equal size"),
+    "lr": (0.125, "learning rate 0.125"), "warmup_epochs": (7.5, "warm-up of 7.5 epochs"),
+    "weight_decay": (0.01, "weight decay 0.01"), "temperature": (0.5, "temperature 0.5"),
+    "momentum_beta": (0.5, "momentum beta 0.5"),
+    "prune_fraction": (0.5, "pruned share 0.5"), "prune_random": (0.25, "of it by chance 0.25"),
+    "crop_from": (0.5, "crops from 0.5 of an image"),
+    "jitter": (0.5, "colours of 0.5 of the views changed"), "hue": (0.25, "hues turned by up to "
+    "0.25"), "blur": (0.5, "0.5 of the views blurred"),
+    "classified_view": ("randaugment", "classified views of randaugment"),
+    "network": ("torchvision:resnet18", "torchvision:resnet18"),
+}  # fmt: skip
+OF_A_BOOST = {
+    "boost_k": (2, "2 operations a boosted view"),
+    "boost_rule": ("paper", "the paper's rule of strength"),
+    "boost_scale": (0.5, "scores times 0.5"),
+    "boost_noise": (0.25, "scores of 0.25 of the samples shuffled"),
+}
+
+
+@pytest.mark.parametrize("name", [*SAID, *OF_A_BOOST])
+def test_a_caution_has_words_for_every_part_of_a_recipe(name):
+    boost = {"boost": "memory"} if name in OF_A_BOOST else {}
+    value, words = (SAID | OF_A_BOOST)[name]
+    run = RunConfig(preset="paper", **boost, **{name: value})
+    assert run.caution == f"paper result: {words}; not the published recipe"
+
+
+def test_cautions_of_several_runs_are_one():
+    small = RunConfig(preset="tiny", epochs=3)
+    assert small.caution.startswith("tiny result: ResNet-6, width 4, 3 epochs, batch 64, ")
+    ends = "; not the published recipe; a test of the program, whose accuracies mean nothing"
+    assert small.caution.endswith(ends)
+    paper = RunConfig(preset="paper", epochs=3, warmup_epochs=0)
+    both = joint_caution(small, paper)
+    assert both.startswith("paper and tiny result: ") and both.count("3 epochs") == 1
+    assert both.endswith("; not the published recipe")  # not all of them mean nothing
+    untrained = RunConfig(preset="paper", epochs=0)
+    assert joint_caution(untrained).startswith("paper result: 0 epochs")
+    assert joint_caution(untrained, RunConfig(preset="paper")) == ""
+    imagenet = dict(preset="paper-imagenet", method="moco-v2")
+    assert RunConfig(**imagenet).caution == ""
+    changed = RunConfig(**imagenet, blocks=(1, 1), key_momentum=0.5, equal_batches=False, epochs=2)
+    words = "ResNet-8, 2 epochs, key_momentum 0.5"
+    assert changed.caution == f"paper-imagenet result: {words}; not the published recipe"
+    odd = RunConfig(preset="paper-imagenet", equal_batches=True)
+    assert odd.caution.startswith("paper-imagenet result: batches of near-equal size; ")
+    assert "the code's" not in odd.caution
+
+
+def test_runs_differ_by_what_makes_a_result():
+    one = RunConfig(data="npz:there/a.npz", split="there/list.npy", device="cpu", root="x")
+    same = RunConfig(data="npz:there/a.npz", split="there/list.npy", checkpoint_seconds=1.0)
+    assert one.differences(same) == [] and one.digest() == same.digest()
+    other = RunConfig(data="npz:here/a.npz", split="here/list.npy", epochs=7)
+    apart = ["epochs 30, not 7"]
+    places = ["data 'npz:there/a.npz', not 'npz:here/a.npz'"]
+    places += ["split 'there/list.npy', not 'here/list.npy'"]
+    assert one.differences(other) == places + apart
+    assert one.differences(other, elsewhere=True) == apart
+    for data in ("pack:a", "folder:a", "shapes"):  # recorded from one, made again from another
+        assert one.differences(RunConfig(data=data, split="list.npy"), elsewhere=True) == []
+    named = RunConfig(data="cifar10"), RunConfig(data="shapes")
+    assert named[0].differences(named[1], elsewhere=True) == ["data 'cifar10', not 'shapes'"]
+
+
+def test_names_and_labels_of_what_is_not_trained_here_and_of_options():
+    run = RunConfig(weights="bcl:0123456789abcdef")
+    assert run.name == "simclr-bcl-0123456789abcdef" and run.label == "SimCLR, weights of bcl"
+    run = RunConfig(method="moco-v2", mlp=False, symmetric=True, weight_decay=1e-4)
+    assert run.name == "moco-v2-1e-4-mlp-False-symmetric-True"
+    assert run.label == "MoCo v2, weight decay 1e-4, mlp False, symmetric True (control)"
+    run = RunConfig(boost="inverted", boost_k=2, boost_scale=0.5, boost_noise=0.25, seed=3)
+    assert run.name == "simclr-inverted-k2-x0.5-noise-0.25"
+    assert run.label == "SimCLR, boost inverted k2 x0.5 noise 0.25 (control)"
+    run = RunConfig(method="sdclr", boost="oracle", boost_k=1, boost_noise=0.5)
+    assert run.control == "sdclr-oracle-shuffled-k1"
+    run = RunConfig(preset="paper-imagenet", weight_decay=5e-4)
+    assert run.label == "SimCLR, weight decay of SimCLR (control)"
+    assert RunConfig(preset="paper-imagenet").name == "simclr"
+
+
+# --- texts of a command line or a notebook -----------------------------------------------------
+
+
+def test_settings_are_given_once():
+    assert parse_settings(["epochs=2", "root=none"], ["data"]) == {"epochs": 2, "root": None}
+    for texts, says in (
+        (["data=x"], "data is given by --data and by --set; give it once"),
+        (["lr=1", "lr=2.0"], "--set gives lr twice: 1 and 2.0"),
+        (["lr"], "--set 'lr': write name=value, e.g. --set epochs=10"),
+        (["lr= "], "--set 'lr= ': write name=value, e.g. --set epochs=10"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            parse_settings(texts, ["data"])
+        assert str(caught.value) == says
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("split", 20240131, "20240131"), ("root", 7.5, "7.5"), ("root", None, None),
+        ("split", True, True), ("epochs", 3, 3), ("epochs", "3", 3), ("mirrored", "False", False),
+        ("root", "None", None), ("unknown", 3, 3), ("unknown", "x", "x"), ("lr", [1], [1]),
+    ],
+)  # fmt: skip
+def test_a_notebooks_parameters_are_read_as_settings_are(name, value, expected):
+    found = typed(name, value)
+    assert found == expected and type(found) is type(expected)

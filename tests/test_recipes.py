@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ltcl_helpers import runs
+from ltcl_helpers import recipes, runs
 from ltcl_helpers.config import RunConfig, joint_caution, parse_setting
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
@@ -259,3 +259,71 @@ def test_what_is_stored_of_a_run_comes_back_as_it_was(method):
 def test_the_methods_that_learn_from_labels_say_so_in_both_places():
     told = {name for name in RECIPES if load_method(name).READS_LABELS}
     assert told == set(SUPERVISED)
+
+
+# --- classes of somebody's own ------------------------------------------------------------------
+
+
+def test_names_and_tables_of_the_recipes():
+    assert [(name, recipe.label) for name, recipe in RECIPES.items()] == [
+        ("simclr", "SimCLR"), ("sdclr", "SDCLR"), ("bcl-i", "BCL-I"), ("bcl-d", "BCL-D"),
+        ("moco-v1", "MoCo v1"), ("moco-v2", "MoCo v2"),
+        ("balanced-cl", "Balanced CL (with labels)"),
+        ("cross-entropy", "cross-entropy (with labels)"),
+    ]  # fmt: skip
+    for name, recipe in RECIPES.items():
+        shorthand = {"bcl-i": "simclr", "bcl-d": "sdclr"}
+        assert recipe.method == shorthand.get(name, name)
+        assert recipe.boost == ("memory" if name in shorthand else "none")
+        assert recipe.has_options == (name not in ("simclr", "sdclr", *shorthand))
+    assert recipes.AIM_OF == {
+        "clean-loss": "clean-loss", "clean-loss-shuffled": "clean-loss",
+        "pruning-drop": "pruning-drop", "pruning-drop-shuffled": "pruning-drop",
+        "neighbour-distance": "neighbour-distance",
+        "neighbour-distance-shuffled": "neighbour-distance",
+    }  # fmt: skip
+    assert recipes.ORACLES == ("oracle", "oracle-shuffled", "oracle-values")
+    control = {"memory": "shuffled", "oracle": "oracle-shuffled", "oracle-values": "shuffled"}
+    assert {aim: f"{aim}-shuffled" for aim in AIMS} | control == recipes.CONTROLS
+    assert recipes.weight_decay_of(RECIPES["simclr"], "paper-imagenet") == 1e-4
+    assert recipes.weight_decay_of(RECIPES["simclr"], "quick") == 5e-4
+
+
+def says(call, *given):
+    with pytest.raises(ConfigError) as caught:
+        call(*given)
+    return str(caught.value)
+
+
+def test_a_strangers_class_is_not_imported_unasked(mine, monkeypatch):
+    monkeypatch.setattr(recipes, "_allowed", set())
+    wrong = (
+        f"the run's method is {mine}, a class of somebody's own, which is not imported unasked; "
+        "if you trust it, give --allow-own-method (in Python: recipes.allow)"
+    )
+    assert says(load_method, mine) == wrong and not recipes.may_import(mine)
+    stored = RunConfig.stored({"preset": "tiny", "method": mine, "options": {"sharp": 0.25}})
+    assert stored.name == f"{mine}-sharp-0.25" and "my_own" not in sys.modules  # all that is known
+    assert says(load_method, mine) == wrong
+    assert recipes.may_import("bcl-i") and load_method("bcl-i").__name__ == "SimCLR"
+    recipes.allow("*")
+    assert recipes.may_import(mine) and load_method(mine).__name__ == "Mine"
+    monkeypatch.setattr(recipes, "_allowed", set())
+    assert RunConfig(method=mine).options == {"sharp": 0.5, "steps": 3}  # whoever writes it down
+    assert recipes.may_import(mine) and not recipes.may_import("my_own:Bare")
+
+
+def test_why_a_class_cannot_be_loaded(mine):
+    recipes.allow("*")
+    lies = "my_own.py must lie in this folder or be installed, and hold that class"
+    said = says(load_method, "my_own:Absent")
+    assert said.startswith("method 'my_own:Absent' cannot be loaded (") and said.endswith(lies)
+    assert says(load_method, "my_own:Bare") == (
+        "method 'my_own:Bare' is no method; subclass SimCLR, as docs/ shows"
+    )
+    recipe = recipes.recipe_of(mine)
+    assert (recipe.label, recipe.method, recipe.loads) == ("Mine", mine, mine)
+    assert recipe.has_options and recipe.weight_decay == 5e-4
+    assert recipes.recipe_of("ltcl_helpers.dictionaries:MoCo").has_options
+    assert load_method("ltcl_helpers.dictionaries:MoCo") is load_method("moco-v2")
+    assert load_method("ltcl_helpers.dictionaries:MoCo").__module__.endswith("methods.moco")

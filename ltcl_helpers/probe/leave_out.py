@@ -52,7 +52,7 @@ def measure(config: RunConfig, number: int, path: Path) -> None:
     if number < 0:
         found |= other_scores(run, inputs, config.seed)
     kept = {name: values.half().numpy() for name, values in found.items()}
-    about = {"config": own.model_dump(mode="json"), "part": number, "commit": git_commit()}
+    about = {"config": own.model_dump(), "part": number, "commit": git_commit()}
     about |= {"torch": version("torch"), "views": config.seed}
     told = np.array(json.dumps(about))
     files.write_npz(path, inside=inside, labels=inputs.labels, about=told, **kept)

@@ -174,7 +174,7 @@ def begin(folder: Path, config: RunConfig) -> None:
     """
     refuse_used(folder)
     sweep(folder)
-    files.write_json(folder / "config.json", config.model_dump(mode="json"))
+    files.write_json(folder / "config.json", config.model_dump())
 
 
 def save(

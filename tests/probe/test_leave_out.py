@@ -1,12 +1,13 @@
 """Memorization by leaving samples out: known answers, parts, and what a run leaves."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import files, pretrain
+from ltcl_helpers import files, pretrain, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
@@ -89,7 +90,9 @@ def test_a_run_leaves_every_samples_loss_as_all_others_measure_it(folder, monkey
     arrays = files.read_npz(folder / "long-tail-03.npz")
     about = json.loads(str(arrays["about"]))
     assert (arrays["labels"] == INPUTS.labels).all() and arrays["loss"].dtype == np.float16
-    assert about["part"] == 3 and RunConfig(**about["config"]) == config
+    assert RunConfig(**about.pop("config")) == config
+    torch_is, commit = runs.version("torch"), runs.git_commit()
+    assert about == {"part": 3, "commit": commit, "torch": torch_is, "views": 0}
     # What is there is not made again.
     monkeypatch.setattr(leave_out, "pretrain", None)
     leave_out.measure(TINY, 3, folder / "long-tail-03.npz")
@@ -104,6 +107,60 @@ def test_the_whole_split_leaves_what_may_stand_for_memorization(folder):
     for name, values in found.items():
         np.testing.assert_allclose(arrays[name], values, rtol=0, atol=5e-3, err_msg=name)
     assert not torch.equal(found["untrained"], found["clean-loss"])
+
+
+def test_parts_and_views_are_those_of_the_recorded_runs():
+    """What was drawn when they were made is drawn again, on every machine."""
+    left_out = [np.flatnonzero(~leave_out.part(20, number, 4)).tolist() for number in (0, 13)]
+    assert left_out == [[3, 4, 5, 12, 16, 17], [0, 1, 4, 8, 9, 19]]
+    assert leave_out._draw(4).initial_seed() == pretrain.seed_for(4, "leave out", 0)
+
+
+def test_the_seed_of_the_views_is_the_configurations_and_of_the_run_the_parts(
+    tmp_path, monkeypatch
+):
+    seen = []
+    images = torch.zeros(N)
+
+    def train(config, inputs):
+        seen.append((config.seed, len(inputs.labels)))
+        return SimpleNamespace(momentum_loss=images, config=config)
+
+    monkeypatch.setattr(leave_out, "pretrain", train)
+    monkeypatch.setattr(leave_out, "losses", lambda run, inputs, seed: images + seed)
+    monkeypatch.setattr(leave_out, "other_scores", lambda run, inputs, seed: {"o": images - seed})
+    config = TINY.model_copy(update={"seed": 5})
+    counts = [leave_out.part(N, number, 0).sum() for number in (0, 2)]
+    for number, own, count in ((-1, 5, N), (0, 0, counts[0]), (2, 2, counts[1])):
+        leave_out.measure(config, number, tmp_path / f"{number}.npz")
+        arrays = files.read_npz(tmp_path / f"{number}.npz")
+        assert seen.pop() == (own, count) and set(arrays["loss"]) == {5}
+        assert json.loads(str(arrays["about"]))["views"] == 5
+        assert ("o" in arrays) == (number < 0) and set(arrays.get("o", [-5])) == {-5}
+
+
+def test_parts_are_read_in_their_order_and_the_whole_split_is_none_of_them(tmp_path):
+    for name in ("a-01", "a-00", "a-whole-0", "ab-00"):
+        loss = np.full(2, float(name[-1]), np.float16)
+        files.write_npz(tmp_path / f"{name}.npz", loss=loss, inside=loss > 0)
+    loss, inside = leave_out.read(tmp_path, "a")
+    assert loss.tolist() == [[0, 0], [1, 1]] and loss.dtype == np.float32
+    assert inside.tolist() == [[False] * 2, [True] * 2]
+    says = f"{tmp_path} holds no b-00.npz; next: experiments/leave_out.py"
+    with pytest.raises(ConfigError, match=f"^{says}$"):
+        leave_out.read(tmp_path, "b")
+
+
+def test_samples_in_all_runs_or_in_none_are_counted():
+    inside = np.array([[1, 0, 1, 0], [1, 0, 0, 1]], bool)
+    says = "^2 of 4 samples are in all runs or in none; make more runs$"
+    with pytest.raises(ValueError, match=says):
+        leave_out.memorization(np.ones((2, 4)), inside)
+    loss = np.array([[1.0, 3], [5, 2], [2, 8], [4, 1], [7, 7]])
+    inside = np.array([[1, 0], [0, 1], [1, 0], [0, 1], [1, 0]], bool)
+    first, second = leave_out.halves(loss, inside)  # two runs, and three
+    assert first.tolist() == leave_out.memorization(loss[:2], inside[:2]).tolist()
+    assert second.tolist() == leave_out.memorization(loss[2:], inside[2:]).tolist()
 
 
 def test_nothing_there_says_what_makes_it(tmp_path):

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from ltcl_helpers import files, runs
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError, DamagedFile
 from ltcl_helpers.runs import done as run_done
 
@@ -253,3 +254,161 @@ def test_a_table_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "rows.parquet").write_bytes(b"no parquet at all")
     with pytest.raises(DamagedFile, match="rows.parquet is not readable"):
         files.read_parquet(tmp_path / "rows.parquet")
+
+
+# --- what is written, and what is refused ------------------------------------------------------
+
+
+def says(kind, call, *given):
+    with pytest.raises(kind) as caught:
+        call(*given)
+    return str(caught.value)
+
+
+def test_a_checkpoint_is_named_by_its_epoch_and_digest_and_opened_where_there_is_no_gpu(
+    tmp_path, monkeypatch
+):
+    for epoch in (1, 2, 30):
+        runs.save_checkpoint(tmp_path, epoch, {"epoch": epoch})
+    newest, older = runs.checkpoints(tmp_path)
+    digest = files.sha256(newest)[:16]
+    assert newest.name == f"checkpoint-000030-{digest}.pt" and "-000002-" in older.name
+    asked, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda file, **how: asked.append(how) or load(file, **how))
+    assert runs.load_checkpoint(tmp_path) == {"epoch": 30}
+    assert asked == [{"weights_only": True, "map_location": "cpu"}]
+
+
+def test_why_a_checkpoint_is_passed_over_is_said(tmp_path, caplog):
+    content = b"no checkpoint"
+    name = f"checkpoint-000009-{files.sha256(content)[:16]}.pt"
+    (tmp_path / name).write_bytes(content)
+    (tmp_path / "checkpoint-000001-0123456789abcdef.pt").write_bytes(content)
+    wrong = says(DamagedFile, runs.load_checkpoint, tmp_path)
+    assert wrong == f"every checkpoint in {tmp_path} is damaged; start the run again"
+    first, second = (record.getMessage() for record in caplog.records)
+    assert (
+        first == f"{tmp_path / name} is no checkpoint of this kit (UnpicklingError); trying older"
+    )
+    assert second.endswith(
+        "cdef.pt is damaged (its digest is not the one in its name); trying older"
+    )
+
+
+def test_finished_runs_are_found_by_study_by_folder_and_as_they_are_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.folder, "RESULTS", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results" / "study").mkdir(parents=True)
+    for name in ("b", "a"):
+        make_run(tmp_path / "results" / "study" / name)
+    study = [tmp_path / "results" / "study" / name for name in ("a", "b")]
+    assert runs.finished("study") == study == runs.finished(tmp_path / "results" / "study")
+    assert runs.finished("study/b") == [study[1]]
+    assert runs.finished([study[1], "study"]) == [study[1], *study]
+    wrong = "absent is no finished run and holds none; `ltcl run` makes one"
+    assert says(ConfigError, runs.finished, "absent") == wrong
+
+
+def test_released_encoders_are_known_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs.folder, "WEIGHTS", tmp_path)
+    wrong = f"{tmp_path} holds no weights; they come with a clone of the kit"
+    assert says(ConfigError, runs.released, "a") == wrong
+    for name in ("b", "a"):
+        make_run(tmp_path / name)
+    (tmp_path / "c").mkdir()
+    assert runs.released("b") == tmp_path / "b"
+    assert says(ConfigError, runs.released, "c") == "weights are 'c'; released are a, b"
+
+
+def test_a_folder_that_holds_more_than_leftovers_is_used(tmp_path):
+    runs.refuse_used(tmp_path / "absent")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".lock").touch()
+    runs.refuse_used(tmp_path / "new")
+    (tmp_path / "new" / "notes.txt").touch()
+    (tmp_path / "file").touch()
+    for name in ("new", "file"):
+        place = tmp_path / name
+        assert says(ConfigError, runs.refuse_used, place) == (
+            f"{place} exists; `ltcl run --resume {place}` goes on with it, or name another --out"
+        )
+
+
+def test_a_place_is_tried_with_a_file_that_does_not_stay(tmp_path, monkeypatch):
+    sizes, write = [], runs.folder.write_bytes
+    note = lambda path, content: sizes.append(len(content)) or write(path, content)  # noqa: E731
+    monkeypatch.setattr(runs.folder, "write_bytes", note)
+    runs.refuse_unwritable(tmp_path)
+    assert sizes == [4096] and not list(tmp_path.iterdir())
+
+
+def test_only_what_was_left_behind_is_swept(tmp_path):
+    names = (".rows.7.part", "rows.part", ".lock", "checkpoint-000001-ab.pt", "encoder.pt")
+    for name in names:
+        (tmp_path / name).touch()
+    runs.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[1:])
+    (tmp_path / "DONE.json").touch()
+    runs.sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {*names[1:3], names[4], "DONE.json"}
+
+
+def test_a_folder_without_a_run_or_with_another_one_is_refused(tmp_path):
+    place = tmp_path / "run"
+    wrong = f"{place} does not exist, or is no folder; name a run's"
+    assert says(ConfigError, runs.read_config, place) == wrong
+    place.mkdir()
+    begin = "begin one: ltcl run --out ..."
+    wrong = f"{place} holds no run (no config.json); {begin}"
+    assert says(ConfigError, runs.read_config, place) == wrong
+    config = RunConfig(preset="tiny", data="npz:a.npz", split="there/list.npy")
+    runs.begin(place, config)
+    assert runs.read_config(place) == config
+    runs.refuse_other(place, config, "--out")
+    moved = RunConfig(preset="tiny", data="npz:b.npz", split="here/list.npy")
+    runs.refuse_other(place, moved, "--out", elsewhere=True)
+    wanted = RunConfig(preset="tiny", data="npz:a.npz", split="there/list.npy", epochs=7, seed=1)
+    apart = "epochs 2, not 7"
+    assert says(ConfigError, runs.refuse_other, place, moved, "--out").startswith(
+        f"{place} holds a run with data 'npz:a.npz', not 'npz:b.npz', split "
+    )
+    assert says(ConfigError, runs.refuse_other, place, wanted, "--runs") == (
+        f"{place} holds a run with seed 0, not 1, {apart}; name another --runs"
+    )
+
+
+def test_a_record_is_of_the_kits_own_files_and_never_takes_anothers_place(tmp_path):
+    folder = make_run(tmp_path / "run")
+    (folder / "run.ipynb").write_text("{}")
+    (folder / "notes.txt").write_text("mine")
+    runs.seal(folder, "run.ipynb", "notes.txt")  # as older versions did
+    (tmp_path / ".kept.part").mkdir()
+    (tmp_path / ".kept.part" / "left.txt").touch()
+    runs.record(folder, tmp_path / "kept")
+    there = {path.name for path in (tmp_path / "kept").iterdir()}
+    assert there == {"config.json", "memory.npz", "DONE.json"}
+    done = runs.verify(tmp_path / "kept")
+    assert sorted(done["left_out"]) == ["encoder.safetensors", "run.ipynb"]
+    assert set(done["files"]) == {*done["left_out"], "config.json", "memory.npz"}
+    wrong = f"{tmp_path / 'kept'} exists; name a new folder or delete that one first"
+    assert says(ConfigError, runs.record, folder, tmp_path / "kept") == wrong
+    (folder / "config.json").rename(tmp_path / "config.json")
+    (folder / "config.json").symlink_to(tmp_path / "config.json")
+    wrong = f"{folder / 'config.json'} is a link; put the file itself there"
+    assert says(ConfigError, runs.record, folder, tmp_path / "deep" / "kept") == wrong
+    assert not (tmp_path / "deep" / "kept").exists()
+
+
+def test_a_held_folder_is_refused_or_waited_for(tmp_path, monkeypatch):
+    with runs.lock(tmp_path):
+        assert (tmp_path / ".lock").exists()
+        wrong = says(ConfigError, lambda: runs.lock(tmp_path).__enter__())
+    busy = "wait for it, or name another folder"
+    assert wrong == f"another process is at work on {tmp_path}; {busy}"
+    asked, hold = [], files.hold
+    note = lambda path, wait: asked.append(wait) or hold(path, wait)  # noqa: E731
+    monkeypatch.setattr(runs.folder, "hold", note)
+    for given in ([], [True]):
+        with runs.lock(tmp_path, *given):
+            pass
+    assert asked == [False, True]

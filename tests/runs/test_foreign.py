@@ -1,18 +1,21 @@
 """Weights of other code: layouts built from their documented keys, opened without running code."""
 
 import pickle
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.models import resnet18, resnet50
 
-from ltcl_helpers import networks, probe, runs
+from ltcl_helpers import files, networks, probe, runs
 from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer import open_run
 from ltcl_helpers.pretrain import pretrain
-from ltcl_helpers.runs.foreign import import_weights, read_weights, shape_of
+from ltcl_helpers.runs.foreign import WRAPPERS, import_weights, read_weights, shape_of
 from ltcl_helpers.runs.run import Run
 
 SMALL = RunConfig(preset="paper", width=4)
@@ -185,3 +188,144 @@ def test_a_key_that_is_missing_or_of_another_shape_is_named(tmp_path):
         _load(small(), weights | {"extra": torch.zeros(1)}, tmp_path / "x.pt")
     with pytest.raises(ConfigError, match="where .* fits"):
         _load(small(), weights | {"bn1.weight": torch.zeros(5)}, tmp_path / "x.pt")
+
+
+# --- what is made of them ----------------------------------------------------------------------
+
+
+def says(call, *given):
+    with pytest.raises(ConfigError) as caught:
+        call(*given)
+    return str(caught.value)
+
+
+def saved(path, state):
+    torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Six images of two classes in the present folder."""
+    monkeypatch.chdir(tmp_path)
+    images = np.zeros((6, 8, 8, 3), np.uint8)
+    np.savez("a_train.npz", images=images, labels=[0, 0, 0, 0, 1, 1])
+    return {"data": "npz:a_train.npz", "split": "all", "device": "cpu", "batch_size": 6}
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "method", "preset"),
+    [
+        ("bcl", small, "simclr", "paper"),
+        ("bcl, dual", small, "sdclr", "paper"),
+        ("sdclr", small, "sdclr", "paper"),
+        ("moco", large, "moco-v2", "paper-imagenet"),
+        ("torchvision", large, "simclr", "paper-imagenet"),
+        ("lightly", small, "simclr", "paper"),
+    ],
+)
+def test_a_run_is_made_of_a_file_and_says_what_is_known_of_it(
+    name, make, method, preset, photos, tmp_path
+):
+    state = LAYOUTS[name](make().state_dict())
+    path, layout = saved(tmp_path / "model.pt", state), name.partition(",")[0]
+    folder = import_weights(path, layout, tmp_path / "deep" / "run", photos)
+    assert folder == tmp_path / "deep" / "run"
+    run, digest = Run.load(folder), files.sha256(path)
+    blocks = (2, 2, 2, 2) if make is small else (1, 1, 1, 1)
+    network = ("resnet", 4, 1, blocks) if make is small else ("bottleneck", 4, 2, blocks)
+    found = run.config
+    assert (found.network, found.width, found.stem_stride, found.blocks) == network
+    assert (found.method, found.preset) == (method, preset)
+    assert found.weights == f"{layout}:{digest[:16]}" and found.data == "npz:a_train.npz"
+    unknown = {"device": "not known", "precision": "not known", "torch": "not known", "threads": 0}
+    assert run.done["machines"] == [unknown]
+    assert run.done["imported"] == {
+        "file": "model.pt", "sha256": digest, "layout": layout, "epoch": state.get("epoch"),
+    }  # fmt: skip
+    assert run.done["data_sha256"] == splits.data_digest(splits.select(found))
+    assert list(run.history) == ["epoch", "loss", "lr", "seconds"] and run.history.empty
+    assert (tuple(run.momentum_loss.shape), run.epochs_kept) == ((0, 6), [])
+    assert run.momentum_loss.dtype == torch.float16
+    assert run.index.tolist() == list(range(6)) and run.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert run.class_counts.tolist() == run.group_counts.tolist() == [4, 2]
+    own = make().state_dict()
+    assert all(torch.equal(value, own[key]) for key, value in run.encoder.state_dict().items())
+    given = photos | {"method": "bcl-i", "preset": "quick", "epochs": 7}
+    config = Run.load(import_weights(path, layout, tmp_path / "other", given)).config
+    assert (config.boost, config.preset, config.epochs) == ("memory", "quick", 7)
+
+
+@pytest.mark.parametrize("key", ["state_dict", "model", "P_state"])
+def test_a_state_is_found_under_the_names_that_others_give_it(key, tmp_path):
+    weights = small().state_dict()
+    for epoch, known in ((7, 7), ("last", None)):
+        path = saved(tmp_path / "a.pth", {key: weights | {"note": "text"}, "epoch": epoch})
+        found = read_weights(path, "bcl")
+        assert found.epoch == known and found.weights.keys() == weights.keys()
+    save_file(under("backbone.", weights), tmp_path / "a.safetensors")
+    found = read_weights(str(tmp_path / "a.safetensors"), "bcl")
+    assert found.epoch is None and found.weights.keys() == weights.keys() and not found.is_dual
+
+
+@pytest.mark.parametrize("layout", WRAPPERS)
+def test_what_surrounds_an_encoder_is_taken_off_once_and_what_is_none_of_it_is_left(
+    layout, tmp_path
+):
+    assert WRAPPERS == {
+        "bcl": ("module.", "backbone."), "sdclr": ("module.", "backbone."),
+        "moco": ("module.", "encoder_q."), "torchvision": ("module.",),
+        "lightly": ("module.", "backbone.", "encoder."),
+    }  # fmt: skip
+    weights, prefix = small().state_dict(), "".join(WRAPPERS[layout])
+    others = "fc projector projection_head head normalize queue queue_ptr encoder_k key_encoder"
+    more = {f"{name}.w": torch.zeros(1) for name in [*others.split(), "classifier"]}
+    kept = {f"{prefix}module.w": torch.zeros(1), f"{prefix}header.w": torch.zeros(1)}
+    path = saved(tmp_path / "a.pt", under(prefix, weights | more) | kept)
+    found = read_weights(path, layout).weights
+    assert found.keys() == weights.keys() | {"module.w", "header.w"}
+
+
+def test_a_file_that_does_not_fit_is_refused_in_these_words(tmp_path):
+    weights, path = small().state_dict(), tmp_path / "a.pt"
+    first = "its first keys are conv1.weight, bn1.weight, bn1.bias"
+    allowed = "allowed are bcl, sdclr, moco, torchvision, lightly"
+    assert says(read_weights, path, "keras") == f"--from is 'keras'; {allowed}"
+    saved(path, weights)
+    wrong = f"{path} has no encoder_q, so it is no checkpoint of MoCo; {first}"
+    assert says(read_weights, path, "moco") == wrong
+    wrong = f"{path} holds no ResNet in the layout 'torchvision'; its first keys are none"
+    assert says(read_weights, saved(path, {"a": 1}), "torchvision") == wrong
+    for name in ("conv1.weight", "layer1.0.conv1.weight"):
+        rest = {key: value for key, value in weights.items() if key != name}
+        assert "holds no ResNet" in says(read_weights, saved(path, rest), "bcl")
+    assert says(read_weights, saved(path, [1]), "bcl") == f"{path} holds a list, not a state dict"
+    path.write_text("text")
+    wrong, advice = says(read_weights, path, "bcl").split("; ")
+    opens = f"{path} is not a checkpoint that opens without running code"
+    assert re.fullmatch(re.escape(opens) + r" \(\w+Error\)", wrong)
+    assert advice == "save its state_dict again with torch.save"
+    kit = "the kit has basic blocks behind 3x3 (CIFAR) and bottlenecks behind 7x7 (ImageNet)"
+    stem = {"conv1.weight": torch.zeros(4, 3, 7, 7)}
+    wrong = f"the network has a stem of 7 pixels and basic blocks; {kit}"
+    assert says(shape_of, weights | stem) == wrong
+    other = {"layer1.0.conv3.weight": torch.zeros(1)}
+    wrong = f"the network has a stem of 3 pixels and bottleneck blocks; {kit}"
+    assert says(shape_of, weights | other) == wrong
+
+
+def test_weights_have_every_key_and_shape_of_the_network_they_say_they_are(photos, tmp_path):
+    weights, path = small().state_dict(), tmp_path / "a.pt"
+    last = "for the network that the others say it is"
+    for changed, wrong in (
+        ({"bn1.bias": None, "bn1.weight": None}, f"bn1.bias is missing, {last}"),
+        ({"bn1.bias": None, "more": torch.zeros(1)}, f"bn1.bias is missing, {last}"),
+        ({"b": torch.zeros(1), "a": torch.zeros(1)}, f"a is none of its keys, {last}"),
+        ({"bn1.bias": torch.zeros(2, 3)}, "bn1.bias is [2, 3], where [4] fits"),
+    ):
+        state = {key: value for key, value in (weights | changed).items() if value is not None}
+        call = (saved(path, state), "torchvision", tmp_path / "run", photos)
+        assert says(import_weights, *call) == f"{path}: {wrong}"
+        assert not (tmp_path / "run").exists()
+    state = {key: value for key, value in weights.items() if "num_batches" not in key}
+    import_weights(saved(path, state), "torchvision", tmp_path / "run", photos)  # counts may lack
