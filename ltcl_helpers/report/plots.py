@@ -48,7 +48,7 @@ def class_sizes(class_counts: np.ndarray, ax: Axes | None = None, rule: str = "t
     for name, members in splits.groups(counts, rule).items():
         ax.bar(rank[members], counts[members], color=COLOURS[name], label=f"{name} classes")
     ax.set(xlabel="class, by size", ylabel="images")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
 
 
@@ -95,7 +95,7 @@ def group_bars(reports: Mapping[str, Mapping[str, float]], ax: Axes | None = Non
         ax.bar_label(bars, fmt="%.0f", fontsize=8)
     ax.set_xticks(np.arange(len(reports)), list(reports))
     ax.set(ylabel="accuracy, %", ylim=(0, 100))
-    ax.legend(frameon=False, ncols=3, loc="upper right")
+    ax.legend(ncols=3, loc="upper right")
     return ax
 
 
@@ -113,7 +113,7 @@ def group_curves(
         style: dict[str, Any] = dict(marker=MARKERS[name], markevery=5, ms=4, color=COLOURS[name])
         ax.plot(epochs, mean, LINES[name], label=name, **style)
     ax.set(xlabel="epoch", ylabel="momentum loss")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
 
 
@@ -271,7 +271,7 @@ def length_curves(
         **style | {"legend": "full"},
         style="features",
         dashes=dashes,
-        markers=["o"] * len(labels),
+        markers=dict.fromkeys(colours, "o"),
         errorbar=None,
         ax=left,
     )

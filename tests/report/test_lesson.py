@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from ltcl_helpers.report import compare, lesson
 from ltcl_helpers.report.rows import WHO
@@ -58,17 +57,6 @@ def test_a_study_whose_pairs_are_not_there_yet_shows_its_rows_and_says_so(monkey
     rows, nothing = shown[0].split("\n\n")
     assert rows == "the rows of toy, {'shots': '100'}"
     assert nothing == "No two of the compared runs are here yet."
-
-
-@pytest.mark.parametrize("name", ["simclr", "sdclr", "bcl", "moco", "balanced"])
-def test_every_method_has_a_drawing(name):
-    from matplotlib import pyplot as plt
-
-    from ltcl_helpers.report import drawings
-
-    figure = drawings.DRAWINGS[f"drawing_{name}"]()
-    assert len(figure.axes[0].texts) >= 4
-    plt.close(figure)
 
 
 def test_a_frame_is_shown_without_its_index_and_without_nan(monkeypatch):
