@@ -185,6 +185,8 @@ def test_everything_is_on_the_sheet_and_nothing_on_something_else(drawn):
                 distance(Bbox([(x, y), (x, y)]), p) for p in (*seen.frames, *seen.texts.values())
             ]
             assert min(away) < 0.15
+        through = Bbox([(x, min(ends)), (x, max(ends))])
+        assert min(distance(through, place) for place in seen.texts.values()) > 0.08
     for arrow in seen.arrows:
         assert isinstance(arrow.get_arrowstyle(), ArrowStyle.CurveFilledB)
     dashed = [a.get_linestyle() for a in seen.arrows].count("--")
@@ -213,12 +215,16 @@ def test_pictures_are_an_image_and_two_views_of_it():
             left, right, bottom, top = picture.get_extent()
             expected = pytest.approx([left, bottom, right, top])
             assert frame.get_bbox().extents == expected and not frame.get_fill()
+            assert len(pictures) > 3 or called(frame.get_edgecolor()) == "grey"
         plt.close(figure)
 
 
 def test_the_twin_lacks_the_small_weights_and_keeps_the_large_ones():
     figure = drawings.sdclr()
-    whole, twin = (figure.axes[0].images[k].get_array() for k in (2, 4))
+    both = [figure.axes[0].images[k] for k in (2, 4)]
+    whole, twin = (shown.get_array() for shown in both)
+    assert [shown.get_clim() for shown in both] == [(0, 1.4)] * 2  # black on white, not too dark
+    assert {shown.get_cmap().name for shown in both} == {"Greys"}
     assert whole.shape == (5, 16) and set(np.unique(twin)) == {0, 1}
     assert 0.8 < (twin == 0).mean() < 0.95 and set(np.unique(whole[twin == 0])) == {0.45}
     assert (whole[twin == 1] == 1).all()
