@@ -162,7 +162,7 @@ def group_strips(
         markersize=5,
     )
     ax.set(xlabel="accuracy, %", ylabel="")
-    ax.legend(title=None, ncols=len(groups), loc="lower left", bbox_to_anchor=(0, 1))
+    ax.legend(ncols=len(groups), loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -217,7 +217,7 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
     locator.set_params(integer=True)  # type: ignore[call-arg]  # a linear axis has a MaxNLocator
     ax.axhline(0.5, color="black", lw=0.8)
     ax.set(xlabel="epoch", ylabel="AUROC for few classes")
-    ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return ax
 
 
@@ -247,7 +247,7 @@ def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax=ax,
     )
     ax.set(xscale="log", xlabel="images of the class", ylabel="accuracy, %")
-    ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return ax
 
 
@@ -286,7 +286,7 @@ def length_curves(
         ax.minorticks_off()
     left.set(ylabel="100-shot accuracy, %")
     right.set(ylabel=f"minus {labels[base]} of the same seed, points")
-    left.legend(title=None, fontsize=7)
+    left.legend(fontsize=7)
     return figure
 
 

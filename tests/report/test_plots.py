@@ -3,6 +3,7 @@
 import base64
 import importlib.util
 import json
+import re
 import sys
 
 import matplotlib.pyplot as plt
@@ -44,9 +45,12 @@ def full(ax):
 
 
 def legend_is_above_or_beside(ax):
-    """Whether the legend lies outside of the axes, where it hides nothing."""
+    """Whether the legend lies right outside of the axes, where it hides nothing."""
     ax.figure.canvas.draw()
-    return not ax.get_legend().get_window_extent().overlaps(ax.get_window_extent())
+    legend, whole = ax.get_legend().get_window_extent(), ax.get_window_extent()
+    above, beside = legend.y0 - whole.y1, legend.x0 - whole.x1
+    aligned = abs(legend.x0 - whole.x0) if above > 0 else abs(legend.y1 - whole.y1)
+    return 0 < max(above, beside) < 20 and aligned < 20
 
 
 # --- one run --------------------------------------------------------------------------------
@@ -348,6 +352,9 @@ def test_a_saved_figure_names_its_rows_and_neither_machine_nor_time(tmp_path):
     drawn = base64.b64decode(code).decode()
     assert head == "data:image/svg+xml;base64" and "<svg" in drawn and "dc:date" not in drawn
     assert not plt.get_fignums()
+    beside = base64.b64decode(plots.inline(plots.signal_bands(curves(2)).figure).partition(",")[2])
+    width = float(re.search(r'width="([\d.]+)pt"', beside.decode())[1])
+    assert width > 72 * 7  # with the legend, which lies beside a figure of seven inches
 
 
 def test_a_figure_is_told_in_words():
