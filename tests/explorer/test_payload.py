@@ -231,20 +231,18 @@ def test_pages_name_no_folder():
 
 
 def test_a_recorded_run_opens_with_what_it_lacks(tmp_path):
-    folder = record(tmp_path / "study" / "simclr-3", config_of("simclr", 3, data="npz:gone.npz"))
+    folder = record(tmp_path / "study" / "sdclr-3", config_of("sdclr", 3, data="npz:gone.npz"))
     run = open_run(str(folder))
-    assert run.label == "SimCLR" and run.kept == [1, 30] and run.encoder is None
+    assert run.label == "SDCLR" and run.kept == [1, 30] and run.encoder is None
     assert run.class_names == tuple(f"class {k}" for k in range(6)) and run.images is None
-    assert run.notes == [
-        "SimCLR: recorded without its weights, so there is no map of its features."
-    ]
+    assert run.notes == ["SDCLR: recorded without its weights, so there is no map of its features."]
     assert run.no_images.startswith("No images (") and run.no_images.endswith(
         "). To see them, put the data in that place, or open the run with them: "
         "run = explorer.open_run(FOLDER), then run.images = uint8 [N, 3, H, W]."
     )
     assert open_run(folder, images=False).no_images == ""
     origin = run.origin
-    assert origin["run"] == "study/simclr-3" and origin["seed"] == "3"
+    assert origin["run"] == "study/sdclr-3" and origin["seed"] == "3"
     assert origin["configuration"] == run.config.digest()[:12]
     name, digest = origin["split"].split()
     assert name == "cifar100_split1_D_i.npy" and len(digest) == 12

@@ -78,7 +78,8 @@ def test_a_grid_without_a_run_says_what_makes_some(tmp_path, monkeypatch):
 def test_other_lengths_are_sections_and_other_seeds_are_not(tmp_path):
     for name in ("sdclr", "simclr"):
         for epochs in (30, 60):
-            run = config(name, 0, epochs=epochs)
+            lists = "/of/another/machine/cifar100_split1_D_i.npy"  # the same list, elsewhere
+            run = config(name, 0, epochs=epochs, split=lists)
             record(tmp_path / "runs" / f"{epochs}-{name}-0", run, probed(run, 0.5))
     path = write_grid(tmp_path, more="epochs: [30, 60]")
     text = path.read_text().replace("seed: [0, 1, 2], epochs: [30, 60]", "epochs: [30, 60]")
