@@ -218,10 +218,10 @@ def test_what_cannot_be_compared_is_refused_in_words():
 
 
 def test_pages_name_no_folder():
-    text = "see /home/me/data/a.npz, or 'C:\\Users\\me\\b.npz'; not 1/2"
+    text = "see /srv/me/data/a.npz, or 'C:\\data\\me\\b.npz'; not 1/2"
     assert history_module.without_folders(text) == "see …/a.npz, or '…/b.npz'; not 1/2"
     run = boosted()
-    run.config = run.config.model_copy(update={"data": "npz:/home/me/a.npz"})
+    run.config = run.config.model_copy(update={"data": "npz:/srv/me/a.npz"})
     assert make(run)[0]["data"] == "npz:a.npz"
     run.config = run.config.model_copy(update={"data": "shapes"})
     assert make(run)[0]["data"] == "shapes"
