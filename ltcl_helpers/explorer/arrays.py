@@ -30,7 +30,7 @@ def as_array(given: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(given)
     except ValueError:
-        lengths = sorted({len(row) if hasattr(row, "__len__") else 1 for row in given})
+        lengths = sorted({len(row) if hasattr(row, "__len__") else 0 for row in given})
         few = ", ".join(map(str, lengths[:3]))
         raise ConfigError(
             f"{name} has rows of different lengths ({few}); allowed is one value per sample in "
@@ -174,16 +174,16 @@ def check_images(given: Any, samples: int) -> np.ndarray:
         )
     if images.dtype == np.uint8:
         return images
+    allowed = "allowed are whole numbers from 0 to 255, or floats from 0 to 1"
+    if images.dtype.kind not in "fiu":
+        raise ConfigError(f"images are {images.dtype}; {allowed}")
     low, high = images.min(), images.max()
     is_float = images.dtype.kind == "f"
     rounding = 1e-3 if is_float else 0  # what resizing may add
     limit = 1 if is_float else 255
     in_range = -rounding <= low and high <= limit + rounding  # False for NaN, too
-    if images.dtype.kind not in "fiu" or not in_range:
-        raise ConfigError(
-            f"images are {images.dtype} from {low} to {high}; allowed are whole numbers from 0 to "
-            "255, or floats from 0 to 1"
-        )
+    if not in_range:
+        raise ConfigError(f"images are {images.dtype} from {low} to {high}; {allowed}")
     if is_float:
         images = (images * 255).round().clip(0, 255)
     return images.astype(np.uint8)

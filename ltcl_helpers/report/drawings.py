@@ -23,7 +23,7 @@ Point = tuple[float, float]
 def sheet(width: float, height: float) -> tuple[Figure, Axes]:
     """An empty drawing whose unit is an inch."""
     figure, ax = plt.subplots(figsize=(width, height))
-    ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
+    ax.set(xlim=(0, width), ylim=(0, height))
     ax.set_axis_off()
     figure.subplots_adjust(left=0, right=1, top=1, bottom=0)
     return figure, ax
@@ -41,7 +41,6 @@ def box(ax: Axes, centre: Point, text: str, colour: str = "black", width: float 
 def arrow(ax: Axes, start: Point, end: Point, colour: str = "black", **style: Any) -> None:
     """An arrow from one point to another; `connectionstyle="arc3,rad=..."` bends it."""
     look: dict[str, Any] = dict(arrowstyle="-|>", mutation_scale=13, color=colour, lw=1.5)
-    look |= {"shrinkA": 2, "shrinkB": 2}
     ax.add_patch(FancyArrowPatch(start, end, **(look | style)))
 
 
@@ -138,7 +137,7 @@ def bcl() -> Figure:
     say(ax, (5.35, 0.8), "compared with\nall images", ha="left", fontsize=8)
     say(ax, (1.05, 0.8), "high: hard,\nperhaps rare", ha="right", fontsize=8)
     say(ax, (1.05, 2.72), "the network\nsees them", ha="right", fontsize=8)
-    say(ax, (3.2, 1.75), "once an epoch,\nfor every image", fontsize=9)
+    say(ax, (3.2, 1.75), "once an epoch,\nfor every image")
     return figure
 
 

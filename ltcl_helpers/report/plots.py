@@ -48,7 +48,7 @@ def class_sizes(class_counts: np.ndarray, ax: Axes | None = None, rule: str = "t
     for name, members in splits.groups(counts, rule).items():
         ax.bar(rank[members], counts[members], color=COLOURS[name], label=f"{name} classes")
     ax.set(xlabel="class, by size", ylabel="images")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
 
 
@@ -95,7 +95,7 @@ def group_bars(reports: Mapping[str, Mapping[str, float]], ax: Axes | None = Non
         ax.bar_label(bars, fmt="%.0f", fontsize=8)
     ax.set_xticks(np.arange(len(reports)), list(reports))
     ax.set(ylabel="accuracy, %", ylim=(0, 100))
-    ax.legend(frameon=False, ncols=3, loc="upper right")
+    ax.legend(ncols=3, loc="upper right")
     return ax
 
 
@@ -113,7 +113,7 @@ def group_curves(
         style: dict[str, Any] = dict(marker=MARKERS[name], markevery=5, ms=4, color=COLOURS[name])
         ax.plot(epochs, mean, LINES[name], label=name, **style)
     ax.set(xlabel="epoch", ylabel="momentum loss")
-    ax.legend(frameon=False)
+    ax.legend()
     return ax
 
 
@@ -162,7 +162,7 @@ def group_strips(
         markersize=5,
     )
     ax.set(xlabel="accuracy, %", ylabel="")
-    ax.legend(title=None, ncols=len(groups), loc="lower left", bbox_to_anchor=(0, 1))
+    ax.legend(ncols=len(groups), loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -217,7 +217,7 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
     locator.set_params(integer=True)  # type: ignore[call-arg]  # a linear axis has a MaxNLocator
     ax.axhline(0.5, color="black", lw=0.8)
     ax.set(xlabel="epoch", ylabel="AUROC for few classes")
-    ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return ax
 
 
@@ -247,7 +247,7 @@ def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
         ax=ax,
     )
     ax.set(xscale="log", xlabel="images of the class", ylabel="accuracy, %")
-    ax.legend(title=None, loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
+    ax.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=8)
     return ax
 
 
@@ -271,7 +271,7 @@ def length_curves(
         **style | {"legend": "full"},
         style="features",
         dashes=dashes,
-        markers=["o"] * len(labels),
+        markers=dict.fromkeys(colours, "o"),
         errorbar=None,
         ax=left,
     )
@@ -286,7 +286,7 @@ def length_curves(
         ax.minorticks_off()
     left.set(ylabel="100-shot accuracy, %")
     right.set(ylabel=f"minus {labels[base]} of the same seed, points")
-    left.legend(title=None, fontsize=7)
+    left.legend(fontsize=7)
     return figure
 
 

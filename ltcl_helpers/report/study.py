@@ -126,16 +126,12 @@ def _of_runs(there: list[Path]) -> Study:
         label=rows["label"].where(~balanced, rows["label"] + ", balanced set"),
     )
     trained = rows[rows["epochs"] > 0]
-    parts = {
-        "data": rows["data"],
-        "preset": rows["preset"] + " preset",
-        "test": "tested on " + rows["test"],
-    }
-    if (rows["test"] == rows["data"]).all():
-        del parts["test"]
+    parts = [rows["data"], rows["preset"] + " preset"]
+    if (rows["test"] != rows["data"]).any():
+        parts.append("tested on " + rows["test"])
     if trained["epochs"].nunique() > 1:
-        parts["epochs"] = rows["epochs"].astype(str) + " epochs"
-    told: list[Any] = [part for part in parts.values() if part.nunique() > 1]
+        parts.append(rows["epochs"].astype(str) + " epochs")
+    told: list[Any] = [part for part in parts if part.nunique() > 1]
     section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
     rows = rows.assign(section=section)
     labels = dict(zip(rows["row"], rows["label"], strict=True))

@@ -69,37 +69,112 @@ def test_images_are_taken_as_they_are(images):
     assert alike(from_arrays(LOSS, images=images))
 
 
+LOSSES = "momentum_loss is {}; allowed are numbers [epochs, N]"
+FINITE = "momentum_loss is {}; allowed are finite values up to 3.4e38"
+ROWS = (
+    "momentum_loss has rows of different lengths ({}); allowed is one value per sample in every "
+    "row, NaN for a sample that was not seen"
+)
+TURNED = (
+    "momentum_loss is [40, 5] and {} are for 40 samples: is it [N, epochs]? Give momentum_loss.T, "
+    "which is [epochs, N]"
+)
+A_ROW = "epochs are {} for 5 rows of momentum_loss; allowed is one whole number per row"
+RISE = "epochs are {}...; they must rise, from 0 or more"
+A_LABEL = "labels are {} for {} samples; allowed is one whole number from 0 per sample"
+SHAPES = "images are {} for 40 samples; allowed is [N, 3, H, W] or [N, H, W, 3]"
+RANGE = "images are {}; allowed are whole numbers from 0 to 255, or floats from 0 to 1"
+FEATURES = "features are {} for 40 samples; allowed are numbers [N, D], D 2 or more"
+HOLES = "features have a NaN or an infinite value; allowed are finite numbers"
+APART = (
+    "momentum_loss has differences between samples that float32 cannot hold beside values up to "
+    "1e+09; subtract a constant from all"
+)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (dict(momentum_loss=np.ones(5)), "allowed are numbers"),
-        (dict(momentum_loss=np.full((2, 3), np.nan)), "NaN everywhere"),
-        (dict(momentum_loss=np.array([[1, np.inf], [1, 2]])), "inf in row 0 at sample 1"),
-        (dict(momentum_loss=np.array([[1, 2e38 * 10], [1, 2]])), "up to 3.4e38"),
-        (dict(momentum_loss=1e9 + LOSS.astype(float)), "subtract a constant"),
-        (dict(momentum_loss=[[1.0, 2.0], [1.0]]), "different lengths (1, 2)"),
-        (dict(momentum_loss=[row[: 3 + i] for i, row in enumerate(torch.tensor(LOSS))]), "3, 4, 5"),
-        (dict(momentum_loss=LOSS.T, labels=LABELS), "momentum_loss.T"),
-        (dict(momentum_loss=LOSS.T, images=IMAGES), "momentum_loss.T"),
-        (dict(epochs=[1, 2, 3]), "for 5 rows"),
-        (dict(epochs=[1, 2, 2, 3, 4]), "must rise"),
-        (dict(labels=[0, 1]), "for 40 samples"),
-        (dict(labels=LABELS - 1), "from 0"),
-        (dict(labels=LABELS, class_names=["a"]), "1 class_names"),
-        (dict(labels=LABELS, class_names={0: "ant", 2: "cow"}), "no name for class 1"),
-        (dict(images=np.ones((40, 8, 8))), "allowed is"),
-        (dict(images=IMAGES.astype(np.float32)), "from 0.0 to 19"),
-        (dict(images=(IMAGES / 255 - 0.5) / 0.25), "floats from 0 to 1"),
-        (dict(images=IMAGES.astype(np.uint16) * 257), "uint16 from 0 to"),
-        (dict(images=IMAGES.astype(np.int16) - 128), "from -128 to"),
-        (dict(images=np.full(IMAGES.shape, np.nan)), "nan"),
-        (dict(features=np.ones((39, 4))), "for 40 samples"),
+        (dict(momentum_loss=np.ones(5)), LOSSES.format("float64 [5]")),
+        (dict(momentum_loss=np.ones((0, 3))), LOSSES.format("float64 [0, 3]")),
+        (dict(momentum_loss=np.array([["a", "b"]])), LOSSES.format("<U1 [1, 2]")),
+        (
+            dict(momentum_loss=np.full((2, 3), np.nan)),
+            "momentum_loss is NaN everywhere; NaN means that a sample was not seen",
+        ),
+        (dict(momentum_loss=[[1, np.inf], [1, 2]]), FINITE.format("inf in row 0 at sample 1")),
+        (dict(momentum_loss=[[1, 2], [-2e39, 2]]), FINITE.format("-2e+39 in row 1 at sample 0")),
+        (dict(momentum_loss=1e9 + LOSS.astype(float)), APART),
+        (dict(momentum_loss=[[1.0, 2.0], [1.0]]), ROWS.format("1, 2")),
+        (dict(momentum_loss=[[1.0], 2.0]), ROWS.format("0, 1")),
+        (
+            dict(momentum_loss=[row[: 3 + i] for i, row in enumerate(torch.tensor(LOSS))]),
+            ROWS.format("3, 4, 5"),
+        ),
+        (dict(momentum_loss=LOSS.T, labels=LABELS), TURNED.format("labels")),
+        (dict(momentum_loss=LOSS.T, images=IMAGES), TURNED.format("images")),
+        (dict(momentum_loss=LOSS.T, features=np.ones((40, 2))), TURNED.format("features")),
+        (dict(momentum_loss=LOSS.T, memorization=np.ones(40)), TURNED.format("memorization")),
+        (dict(epochs=[1, 2, 3]), A_ROW.format("int64 [3]")),
+        (dict(epochs=np.arange(5.0)), A_ROW.format("float64 [5]")),
+        (dict(epochs=[1, 2, 2, 3, 4]), RISE.format([1, 2, 2, 3, 4])),
+        (dict(epochs=[-1, 0, 1, 2, 3]), RISE.format([-1, 0, 1, 2, 3])),
+        (dict(labels=[0, 1]), A_LABEL.format("int64 [2]", 40)),
+        (dict(labels=LABELS - 1), A_LABEL.format("int64 [40]", 40)),
+        (dict(labels=LABELS / 2), A_LABEL.format("float64 [40]", 40)),
+        (dict(labels=LABELS * 32_768), "labels go up to 65536; allowed are 65,536 classes"),
+        (
+            dict(labels=LABELS, class_names=["a", "b"]),
+            "labels go up to 2, but there are 2 class_names",
+        ),
+        (
+            dict(labels=LABELS, class_names={0: "ant", 2: "cow"}),
+            "class_names have no name for class 1; give one per class",
+        ),
+        (dict(images=np.ones((40, 8, 8))), SHAPES.format([40, 8, 8])),
+        (dict(images=np.ones((39, 3, 8, 8))), SHAPES.format([39, 3, 8, 8])),
+        (dict(images=np.ones((40, 4, 8, 8))), SHAPES.format([40, 8, 4, 8])),
+        (dict(images=np.full((40, 3, 8, 8), "a")), RANGE.format("<U1")),
+        (dict(images=IMAGES.astype(np.float32)), RANGE.format("float32 from 0.0 to 199.0")),
+        (dict(images=np.full(IMAGES.shape, 1.002)), RANGE.format("float64 from 1.002 to 1.002")),
+        (dict(images=np.full(IMAGES.shape, -0.002)), RANGE.format("float64 from -0.002 to -0.002")),
+        (dict(images=np.full(IMAGES.shape, 256)), RANGE.format("int64 from 256 to 256")),
+        (dict(images=np.full(IMAGES.shape, -1)), RANGE.format("int64 from -1 to -1")),
+        (dict(images=np.full(IMAGES.shape, np.nan)), RANGE.format("float64 from nan to nan")),
+        (dict(features=np.ones((39, 4))), FEATURES.format("float64 [39, 4]")),
+        (dict(features=np.ones((40, 1))), FEATURES.format("float64 [40, 1]")),
+        (dict(features=np.ones(40)), FEATURES.format("float64 [40]")),
+        (dict(features=np.full((40, 2), "a")), FEATURES.format("<U1 [40, 2]")),
+        (dict(features=np.full((40, 2), np.nan)), HOLES),
+        (dict(features=np.full((40, 2), 1e39)), HOLES),
     ],
 )
 def test_arrays_that_cannot_be_right_are_refused_in_one_line(given, said):
     with pytest.raises(ConfigError) as error:
         from_arrays(**({"momentum_loss": LOSS} | given))
-    assert said in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value) == said
+
+
+def test_what_is_just_right_is_taken():
+    edges = np.full(IMAGES.shape, 1.0009)
+    edges[0], edges[1, 0, 0, 0] = -0.0009, 0.5
+    found = from_arrays(LOSS, images=edges, features=np.ones((40, 2)), epochs=[0, 1, 2, 3, 9])
+    assert found.images.min() == 0 and found.images.max() == 255 and found.kept[-1] == 9
+    assert found.images[1, 0, 0, 0] == 128 and found.images.dtype == np.uint8
+    assert from_arrays(np.ones((40, 40)), np.zeros(40, int)).class_names == ("class 0",)
+    last = from_arrays(LOSS, np.full(40, 65_535), class_names={65_535: "z", **dict.fromkeys(
+        range(65_535), "y")})  # fmt: skip
+    assert last.labels.dtype == np.int64 and last.class_names[-1] == "z"
+    gap = from_arrays(LOSS, LABELS, class_names={0: "a", 1: "b", 2: "c", 4: "e"})
+    assert gap.class_names == ("a", "b", "c", "class 3", "e")
+    assert from_arrays(LOSS, LABELS, class_names=[1, 2, 3]).class_names == ("1", "2", "3")
+
+
+@pytest.mark.parametrize(("lost", "kept"), [(1 / 300, np.float16), (1 / 200, np.float32)])
+def test_half_precision_may_lose_a_256th_of_the_farthest_distance(lost, kept):
+    step = 2.0**-10  # float16 knows 1 and 1 + step
+    away = step / 2.002 / lost
+    assert from_arrays([[1 + step / 2.002, 1 - away, 1 + away]]).momentum_loss.dtype == kept
 
 
 @pytest.mark.parametrize("names", [{0: "ant", 2: "cow", 1: "bee"}, {"bee": 1, "ant": 0, "cow": 2}])

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from ltcl_helpers.report import compare, lesson
 from ltcl_helpers.report.rows import WHO
@@ -60,19 +59,31 @@ def test_a_study_whose_pairs_are_not_there_yet_shows_its_rows_and_says_so(monkey
     assert nothing == "No two of the compared runs are here yet."
 
 
-@pytest.mark.parametrize("name", ["simclr", "sdclr", "bcl", "moco", "balanced"])
-def test_every_method_has_a_drawing(name):
-    from matplotlib import pyplot as plt
-
-    from ltcl_helpers.report import drawings
-
-    figure = drawings.DRAWINGS[f"drawing_{name}"]()
-    assert len(figure.axes[0].texts) >= 4
-    plt.close(figure)
-
-
 def test_a_frame_is_shown_without_its_index_and_without_nan(monkeypatch):
     shown = []
     monkeypatch.setattr(lesson, "show", shown.append)
     lesson.show_frame(pd.DataFrame({"a": [1, 2], "b": [0.5, np.nan]}, index=["x", "y"]))
     assert shown[0].split("\n") == ["| a | b |", "| --- | --- |", "| 1 | 0.5 |", "| 2 |  |"]
+
+
+def test_a_finding_without_all_classes_names_the_clear_groups_only():
+    found = runs(a=[0.5, 0.501, 0.5], b=[0.5, 0.5, 0.501])
+    few = compare(found, [("a", "b")], groups=("few",))
+    start = "**Finding, over all classes.** a minus b: "
+    assert lesson.finding(few) == f"{start}no group shows a clear difference."
+    both = lesson.finding(compared(found, ("a", "b")))
+    assert both == f"{start}no difference that matters (between -0.2 and +0.2 points)."
+    lower = lesson.finding(compared(runs(a=[0.1, 0.11], b=[0.3, 0.31]), ("a", "b")))
+    assert lower.startswith(f"{start}lower by 20.0 points (between -20.0 and -20.0 points); on the")
+
+
+def test_paragraphs_and_tables_are_shown_as_markdown(monkeypatch):
+    shown = []
+    monkeypatch.setattr(lesson, "display", shown.append)
+    lesson.show("one", "two")
+    lesson.show_table(["a", "b"], [["1", "2"]])
+    lesson.show_comparison(compared(runs(a=[0.5, 0.52], b=[0.4, 0.43]), ("a", "b")), "a title")
+    first, second, third = (text.data for text in shown)
+    assert first == "one\n\ntwo" and second == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert third.startswith("| a title | n | few | all |")
+    assert lesson.folded("s", "t") == "<details><summary>s</summary>\n\nt\n\n</details>"

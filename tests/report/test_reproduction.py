@@ -88,3 +88,36 @@ def test_runs_of_the_recipe_fill_their_cells_and_others_do_not(tmp_path):
     }
     shutil.rmtree(study / "one-1")
     assert lines(tmp_path)["SimCLR", "full"][1:4] == ["50.0", "-0.7", "1"]
+
+
+def test_machines_of_a_cell_are_named_and_what_is_not_probed_is_no_run(tmp_path):
+    study = tmp_path / reproduction.STUDY
+    paper = dict(preset="paper", data="npz:data/cifar100_train.npz", split=SPLIT)
+    gpu, cpu = ({"device": device, "threads": 1, "precision": "bf16", "torch": "2"}
+                for device in ("a GPU", "a CPU"))  # fmt: skip
+    for name, seconds, machines in (
+        ("a", [9.0, 0.5, 0.5], [gpu, cpu, gpu]), ("b", [1.0, 1.0, 8.0], [cpu]),
+        ("c", [2.0, 2.0, 2.0], [cpu]),
+    ):  # fmt: skip
+        folder = study / name
+        record(folder, RunConfig(method="simclr", seed=ord(name), **paper), {"50": 0.4})
+        history = pd.DataFrame({"epoch": [1, 2, 3], "loss": 1.0, "lr": 0.5, "seconds": seconds})
+        files.write_parquet(folder / "history.parquet", history)
+        written = ["config.json", "history.parquet", "memory.npz", "probe.parquet"]
+        if name == "c":
+            (folder / written.pop()).unlink()
+        (folder / "DONE.json").unlink()
+        runs.seal(folder, *written, machines=machines)
+    cell = lines(tmp_path)["SimCLR", "50"]
+    assert cell == ["42.4", "40.0 ± 0.0", "-2.4", "2", "0.75", "a CPU; a GPU then a CPU"]
+    assert reproduction.count_of_cells(tmp_path) == "1 of 21 cells are run."
+    text = reproduction.reproduction_table(tmp_path)
+    head = "| method | shots | published | ours | difference | n | seconds per epoch | device |"
+    assert text.startswith(head + "\n") and "1 of 21 cells are run. Published: `data/" in text
+    assert [key[1] for key in lines(tmp_path)][:3] == ["full", "100", "50"]
+    assert lines(tmp_path)["SDCLR", "full"] == ["55.0", "not run", "", "0", "", ""]
+    part = dict(batch_size=64, lr=0.1, width=32, stem_stride=2)
+    for name, value in part.items():
+        run = RunConfig(method="sdclr", **paper | {name: value})
+        record(study / name, run, {"50": 0.4})
+    assert reproduction.count_of_cells(tmp_path) == "1 of 21 cells are run."

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 
 from ltcl_helpers import exercises, report
-from ltcl_helpers.report import tables
+from ltcl_helpers.report import statistics, tables
 
 
 def runs_of(values, mirrored=True):
@@ -262,3 +262,105 @@ def test_units_needed_is_the_first_number_that_finds_the_difference():
     assert report.units_needed(1.0, 1.0) == 10  # as tables of the paired t-test say
     many = report.units_needed(6.0, 1.0)  # in steps of a tenth, where there are many
     assert report.smallest_difference(6.0, many) <= 1 < report.smallest_difference(6.0, many * 0.85)
+
+
+@pytest.mark.parametrize(("n", "power", "level"), [(3, 0.8, 0.95), (5, 0.8, 0.95), (12, 0.9, 0.9)])
+def test_the_smallest_difference_has_the_power_of_noncentral_t(n, power, level):
+    apart = report.smallest_difference(1.0, n, power, level) * math.sqrt(n)
+    edge = scipy.stats.t.ppf((1 + level) / 2, n - 1)
+    found = scipy.stats.nct.sf(edge, n - 1, apart) + scipy.stats.nct.cdf(-edge, n - 1, apart)
+    assert found == pytest.approx(power, abs=1e-5)
+    assert report.smallest_difference(3.0, n, power, level) == pytest.approx(
+        3 * apart / math.sqrt(n)
+    )
+
+
+def test_numbers_of_units_rise_one_by_one_and_then_by_a_tenth():
+    assert statistics.COUNTS[:49] == list(range(2, 51)) and statistics.COUNTS[49:52] == [55, 60, 66]
+    assert 900_000 < statistics.COUNTS[-1] < 1_000_000
+    assert report.units_needed(1.0, 1e-9) == statistics.COUNTS[-1]  # more than anybody makes
+    usual = report.units_needed(1.0, 0.5, power=0.8, level=0.95)
+    assert report.units_needed(1.0, 0.5) == usual == 34
+    assert report.smallest_difference(1.0, 7) == report.smallest_difference(1.0, 7, 0.8, 0.95)
+
+
+def test_edges_belong_to_no_side():
+    for low, high in ((0.0, 1.0), (-1.0, 0.0)):
+        touching = report.Interval((low + high) / 2, low, high, 3, "seed")
+        assert report.verdict(touching) == "no clear difference"
+    exact = report.interval([0.02, 0.02, 0.02])
+    assert not exact.lies_within(0.02) and exact.lies_within(0.0201) and exact.reach == 0
+    wide = dict(verdict="no clear difference", low=-0.125, high=0.25)
+    assert report.is_wide(wide) and not report.is_wide(wide | {"high": 0.17})
+    assert not report.is_wide(wide | {"verdict": "above zero"})
+    assert report.interval([]).n == 0 and math.isnan(report.interval([]).mean)
+    assert report.interval([0.5]).unit == "value" and report.interval([0.5]).mean == 0.5
+
+
+def test_a_group_without_a_value_does_not_drop_the_others():
+    both = pd.DataFrame({"few": runs_of([0.5, 0.6, 0.7, 0.8]), "all": runs_of([1.0, 2, 3, 4])})
+    holed = both.copy()
+    holed.loc[holed.index[0], "few"] = np.nan
+    apart = report.paired(holed, both)
+    assert len(apart) == 4 and np.isnan(apart["few"].iloc[0])
+    whole = report.units(holed)
+    assert whole["all"].tolist() == [1.5, 3.5] and np.isnan(whole["few"].iloc[0])
+    assert report.units(both["few"]).tolist() == pytest.approx([0.55, 0.75])
+
+
+def test_every_column_of_a_comparison():
+    runs = pd.concat({
+        "b": pd.DataFrame({"all": runs_of([0.50, 0.53], mirrored=False)}),
+        "a": pd.DataFrame({"all": runs_of([0.48, 0.50, 0.9], mirrored=False)}),
+    })  # fmt: skip
+    (line,) = report.compare(runs, iter([("b", "a"), ("a", "c")]), groups=["all"]).to_dict(
+        "records"
+    )
+    found = report.interval([0.02, 0.03])
+    assert line == {
+        "first": "b", "second": "a", "runs": 2, "difference": "b minus a", "group": "all",
+        "mean": pytest.approx(0.025), "low": pytest.approx(found.low),
+        "high": pytest.approx(found.high), "n": 2, "unit": "seed", "each": "2.0, 3.0",
+        "verdict": "no clear difference", "p": pytest.approx(found.p_value), "small": False,
+        "further": report.further_units(found, 0.01), "corrected": pytest.approx(found.p_value),
+    }  # fmt: skip
+    named = report.compare(runs, [("b", "a"), ("a", "b")], {"b": "B"}, groups=["all"])
+    assert named["difference"].tolist() == ["B minus a", "a minus B"]
+    assert named["corrected"].tolist() == pytest.approx([2 * found.p_value] * 2)
+    assert report.compare(runs, [("b", "c")]).empty
+    other = runs.rename(index={"b": "c"}, level=0).rename(index={0: 7, 1: 8}, level="seed")
+    assert report.compare(pd.concat([runs, other]), [("b", "c")], groups=["all"]).empty
+
+
+def test_numbers_as_text():
+    assert report.each([0.123, -0.5]) == "12.3, -50.0" and report.each([1.26], 1, 2) == "1.26"
+    assert report.spread([1.0, 2.0], 1, 3) == "1.500 ± 0.707"
+    found = report.Interval(0.0123, -0.0031, 0.0277, 2, "mirrored pair")
+    assert report.ends(found) == report.ends(found._asdict()) == "+1.2 (-0.3 to +2.8)"
+    assert report.ends(found, 1, 2) == "+0.01 (-0.00 to +0.03)"
+    assert report.ends(report.interval([0.5])) == "+50.0"
+    units = [report.count(pd.Series({"n": n, "unit": "mirrored pair"})) for n in (0, 1, 2)]
+    assert units == ["0 mirrored pairs", "1 mirrored pair", "2 mirrored pairs"]
+
+
+def test_the_interval_of_a_rank_correlation_is_that_of_its_draws():
+    draw = np.random.default_rng(3)
+    first, second = draw.normal(size=(2, 12)).round(1)
+    drawn = np.random.default_rng(5).integers(0, 12, (60, 12))
+    each = [scipy.stats.spearmanr(first[line], second[line]).statistic for line in drawn]
+    low, high = np.percentile(each, [2.5, 97.5])
+    whole = scipy.stats.spearmanr(first, second).statistic
+    found = report.rank_correlation(first, second, draws=60, seed=5)
+    assert found == pytest.approx((whole, low, high))
+    usual = report.rank_correlation(first, second)
+    assert usual == report.rank_correlation(first, second, draws=500, seed=0)
+
+
+def test_what_would_answer_it_at_the_edge_of_what_matters():
+    found = report.interval([0.0, 0.02])  # mean 0.01
+    sd = 0.02 / math.sqrt(2)
+    assert report.further_units(found, found.mean) == report.units_needed(sd, 0.01) - 2
+    near = report.further_units(found, 0.03)
+    assert near == report.units_needed(sd, 0.02, power=0.9, level=0.9) - 2
+    negative = report.interval([0.0, -0.02])
+    assert report.further_units(negative, 0.03) == near

@@ -1,0 +1,289 @@
+"""Studies of small recorded runs: which rows, names, sections and pairs they have."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from report.recording import MACHINE, SPLIT, config, probed, record, record_all
+
+from ltcl_helpers import files, report, runs
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.report import study
+
+GRID = """
+title: A title
+note: A note.
+base: {{preset: quick, data: cifar100, split: {split}}}
+cross: {{seed: [0, 1, 2], {more}}}
+rows:
+  sdclr: {{method: sdclr, label: "Second"}}
+  simclr: {{method: simclr, label: "First"}}
+compare: [[sdclr, simclr]]
+"""
+
+
+def write_grid(folder, name="small.yaml", more=""):
+    (folder / name).write_text(GRID.format(split=SPLIT, more=more), encoding="utf-8")
+    return folder / name
+
+
+# --- grids ----------------------------------------------------------------------------------
+
+
+def test_a_grid_shows_what_is_there_of_it_with_its_own_labels(tmp_path):
+    record_all(tmp_path / "runs", seeds=2)
+    run = config("sdclr", 0)
+    pruned = probed(run, 0.4).assign(features="pruned")
+    pixels = probed(run, 0.2).assign(features="pixels", method="pixels")
+    runs.add_file(
+        tmp_path / "runs" / "sdclr-0",
+        "probe.parquet",
+        files.parquet_bytes(pd.concat([probed(run, 0.5), pruned, pixels])),
+    )
+    (tmp_path / "runs" / "simclr-1" / "DONE.json").unlink()
+    record(tmp_path / "runs" / "simclr-2", config("simclr", 2))
+    one = study.read(write_grid(tmp_path, "small.yml"), tmp_path / "runs")
+    assert (one.title, one.note, one.pairs) == ("A title", "A note.", [("sdclr", "simclr")])
+    assert one.missing == ["simclr-1", "sdclr-2", "simclr-2"]  # not over, not there, not probed
+    assert [folder.name for folder in one.folders] == ["sdclr-0", "simclr-0", "sdclr-1"]
+    assert list(one.labels.items()) == [
+        ("sdclr, pruned", "Second, pruned branch"), ("pixels", "raw pixels"),
+        ("sdclr", "Second"), ("simclr", "First"),
+    ]  # fmt: skip
+    named = one.rows.groupby("features", sort=False)["row"].unique().map(list).to_dict()
+    assert named == {
+        "encoder": ["sdclr", "simclr"], "pruned": ["sdclr, pruned"], "pixels": ["pixels"]
+    }  # fmt: skip
+    assert dict(zip(one.rows["row"], one.rows["label"], strict=True)) == one.labels
+    assert set(one.rows["section"]) == {""} and list(one.rows.index) == [*range(len(one.rows))]
+    part = one.part("simclr", "sdclr")
+    assert list(part.labels) == ["sdclr", "simclr"] and part.pairs == one.pairs
+    assert one.part("simclr").pairs == [] and list(one.part("simclr").labels) == ["simclr"]
+
+
+def test_a_grid_without_a_run_says_what_makes_some(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as error:
+        study.read(write_grid(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path / 'small.yaml'} has 6 cells, and none in runs/small is done and probed; next: "
+        f"ltcl batch {tmp_path / 'small.yaml'}"
+    )
+    with pytest.raises(ConfigError, match="is no finished run"):
+        study.read([tmp_path / "small.yaml", tmp_path])
+
+
+def test_other_lengths_are_sections_and_other_seeds_are_not(tmp_path):
+    for name in ("sdclr", "simclr"):
+        for epochs in (30, 60):
+            lists = "/of/another/machine/cifar100_split1_D_i.npy"  # the same list, elsewhere
+            run = config(name, 0, epochs=epochs, split=lists)
+            record(tmp_path / "runs" / f"{epochs}-{name}-0", run, probed(run, 0.5))
+    path = write_grid(tmp_path, more="epochs: [30, 60]")
+    text = path.read_text().replace("seed: [0, 1, 2], epochs: [30, 60]", "epochs: [30, 60]")
+    path.write_text(text.replace("cross:", "folder: '{epochs}-{row}-0'\ncross:"))
+    one = study.read(path, tmp_path / "runs")
+    assert list(one.rows["section"].unique()) == ["30 epochs", "60 epochs"] and not one.missing
+    assert study._words("lr", 0.5) == "lr 0.5"
+
+
+# --- runs -----------------------------------------------------------------------------------
+
+
+def of(folder, **runs_and_rows):
+    """A study of one run each, by the names of their folders."""
+    there = [record(folder / name, run, probed(run, 0.5)) for name, run in runs_and_rows.items()]
+    return study.read(there)
+
+
+def test_runs_are_sections_by_what_their_names_do_not_say(tmp_path):
+    one = of(tmp_path / "a", a=config("simclr"))
+    assert one.title == "a" and set(one.rows["section"]) == {""} and one.note == ""
+    balanced = config("simclr", split=SPLIT.replace("_D_i", "_D_b"))
+    drawn = config("simclr", split="balanced")
+    both = of(tmp_path / "b", a=config("simclr"), b=balanced)
+    assert both.title == "2 runs" and both.labels == {
+        "simclr": "SimCLR", "simclr-balanced": "SimCLR, balanced set"
+    }  # fmt: skip
+    assert both.pairs == [("simclr", "simclr-balanced")] and both.missing == []
+    assert of(tmp_path / "c", b=drawn).labels == {"simclr-balanced": "SimCLR, balanced set"}
+
+    def sections(name, *others):
+        found = of(tmp_path / name, a=config("simclr"), **dict(zip("bcd", others, strict=False)))
+        return list(found.rows["section"].unique())
+
+    long = config("simclr", epochs=60)
+    untrained = config("simclr", epochs=0)
+    assert sections("d", long) == ["30 epochs", "60 epochs"]
+    assert sections("e", untrained) == [""]  # has no length
+    assert sections("f", config("simclr", data="cifar10", split="long-tail"), long) == [
+        "cifar100, 30 epochs", "cifar10, 30 epochs", "cifar100, 60 epochs"
+    ]  # fmt: skip
+    tiny = RunConfig(preset="tiny", epochs=30)
+    assert sections("g", tiny) == ["cifar100, quick preset", "shapes, tiny preset"]
+    other = config("simclr", 1)
+    there = [record(tmp_path / "h" / "a", config("simclr"), probed(config("simclr"), 0.5)),
+             record(tmp_path / "h" / "b", other, probed(other, 0.5, test="cifar10"))]  # fmt: skip
+    tested = study.read(there)
+    assert list(tested.rows["section"].unique()) == ["tested on cifar100", "tested on cifar10"]
+
+
+def test_boosted_methods_stand_beside_plain_and_control(tmp_path):
+    names = dict(a=config("simclr"), b=config("sdclr"), c=config("bcl-i"),
+                 d=config("simclr-shuffled"), e=config("simclr", epochs=0),
+                 f=config("sdclr", split=SPLIT.replace("_D_i", "_D_b")))  # fmt: skip
+    pairs = of(tmp_path, **names).pairs
+    assert pairs == [
+        ("sdclr", "sdclr-balanced"), ("sdclr", "simclr"), ("bcl-i", "simclr"),
+        ("bcl-i", "simclr-shuffled"), ("simclr-shuffled", "simclr"),
+    ]  # fmt: skip
+    assert study._partners("simclr-7e-4", config("simclr", weight_decay=7e-4)) == [
+        "simclr-7e-4-balanced", "simclr"
+    ]  # fmt: skip
+    strong = config("bcl-i", boost_k=2)
+    assert study._partners(strong.name, strong)[1:] == ["simclr", strong.control]
+
+
+def test_a_study_knows_its_machines_signals_and_blocks(tmp_path):
+    one = study.read(record_all(tmp_path, seeds=2, shots=("100",)))
+    rows = one.rows.assign(seconds=[np.nan, *one.rows["seconds"][1:]])
+    assert study.machines(dataclasses.replace(one, rows=rows)).iloc[:2].to_dict("list") == {
+        "run": ["simclr-0", "simclr-1"], "features": ["SimCLR"] * 2, "epochs": [30, 30],
+        "seconds an epoch": ["", "91.0"], "minutes": ["", "45.5"],
+        "device": ["cpu, threads: 1, float32"] * 2, "torch": ["2", "2"],
+    }  # fmt: skip
+    signal = study.signal(dataclasses.replace(one, rows=one.rows.assign(section="s")))
+    assert signal["row"].tolist() == ["simclr"] * 4 + ["sdclr"] * 4
+    assert set(signal["section"]) == {"s"} and list(signal.index) == [*range(8)]
+    assert signal["label"].tolist()[3:5] == ["SimCLR", "SDCLR"]
+    ((section, part, found),) = one.blocks(row="sdclr")
+    assert section == "" and len(part) == 12 and list(found.index.unique(0)) == ["sdclr"]
+    assert found["all"].tolist() == pytest.approx([0.54, 0.562])
+    none = dataclasses.replace(one, rows=one.rows.assign(accuracy=np.nan))
+    assert list(none.blocks()) == []
+
+
+def test_accuracy_of_a_class_is_the_mean_over_its_lists(tmp_path):
+    run = config("simclr")
+    rows = probed(run, 0.5, shots=("100",))
+    each = [[0.1, 0.2, 0.3, 0.4, 0.5, np.nan], [0.3, 0.4, 0.5, 0.6, 0.7, np.nan]]
+    rows["per_class"] = None
+    for number, listed in zip(rows.index[rows["group"] == "all"], each, strict=True):
+        rows.at[number, "per_class"] = listed
+    one = study.read([record(tmp_path / "a", run, rows)])
+    assert "per_class" not in one.rows and len(one.rows) == 6 + 2 * 5
+    assert list(one.rows.index) == [*range(16)]
+    found = study.per_class(one)
+    about = ["section", "protocol", "shots", "row", "label", "folder", "group"]
+    assert list(found) == [*about, "accuracy", "class", "images"]
+    assert found["class"].tolist() == [0, 1, 2, 3, 4] and found["images"].tolist() == [
+        6,
+        5,
+        4,
+        3,
+        2,
+    ]
+    assert found["accuracy"].tolist() == pytest.approx([0.2, 0.3, 0.4, 0.5, 0.6])
+    assert study.per_class(dataclasses.replace(one, rows=one.rows[:6])).empty
+
+
+# --- rows -----------------------------------------------------------------------------------
+
+
+def test_a_row_says_everything_of_its_run(tmp_path):
+    run = config("bcl-i", 3, mirrored=False)
+    other = MACHINE | {"device": "gpu", "threads": 8, "precision": "bf16", "torch": "3"}
+    folder = record(tmp_path / "a" / "b-3", run, probed(run, 0.5), machines=[other, MACHINE, other])
+    line = report.load_rows(folder, group="all", shots="50", list="b").to_dict("records")[0]
+    expected = run.model_dump(exclude={"options", "split"}) | {
+        "name": "bcl-i", "label": "BCL-I", "control": "simclr-shuffled", "features": "encoder",
+        "draw": "cifar100_split1_D_i", "mirrored": False, "seed": 3, "run": "b-3",
+        "folder": str(folder), "machine": "gpu, threads: 8, bf16 then cpu, threads: 1, float32",
+        "torch": "3", "seconds": 93.0, "split_seed": run.drawn_with, "protocol": "bcl",
+        "split": "cifar100_split1_D_i.npy", "list_source": "published", "test": "cifar100",
+    }  # fmt: skip
+    assert line["accuracy"] == pytest.approx(0.41)
+    for name, value in expected.items():
+        shown = str(value) if isinstance(value, tuple | dict) else value
+        assert line[name] == shown or (value is None and pd.isna(line[name])), name
+
+
+def test_a_run_of_one_class_has_one_row_without_an_accuracy(tmp_path):
+    run = config("simclr")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    one = np.zeros(4, int)
+    files.write_json(folder / "config.json", run.model_dump(mode="json"))
+    files.write_npz(
+        folder / "memory.npz", momentum_loss=np.zeros((1, 4), np.float16), labels=one,
+        index=np.arange(4), epochs_kept=[1], class_counts=one[:1] + 4, group_counts=one[:1] + 4,
+    )  # fmt: skip
+    history = pd.DataFrame({"epoch": [1], "loss": 1.0, "lr": 0.5, "seconds": 1.0})
+    files.write_parquet(folder / "history.parquet", history)
+    runs.seal(folder, "config.json", "history.parquet", "memory.npz", machines=[MACHINE])
+    (line,) = report.load_rows(folder).to_dict("records")
+    empty = ("protocol", "shots", "list", "list_source", "list_sha256", "untested")
+    assert {line[name] for name in empty} == {""} and np.isnan(line["accuracy"])
+    shown = [line[name] for name in ("group", "images", "test", "features", "name")]
+    assert shown == ["none", 4, "cifar100", "encoder", "simclr"]
+    assert report.load_signal(folder).empty
+    plain = record(tmp_path / "b", run)
+    with pytest.raises(ConfigError) as error:
+        report.load_rows(plain)
+    assert str(error.value) == f"{plain} has no probe yet; next: ltcl probe {plain}"
+
+
+def test_features_have_names_of_their_own(tmp_path):
+    run = config("sdclr")
+    kinds = [probed(run, 0.5, shots=("100",)).assign(features=kind)
+             for kind in ("encoder", "pruned", "pixels")]  # fmt: skip
+    rows = report.load_rows(record(tmp_path / "a", run, pd.concat(kinds)))
+    assert list(zip(rows["name"].unique(), rows["label"].unique(), strict=True)) == [
+        ("sdclr", "SDCLR"), ("sdclr, pruned", "SDCLR, pruned branch"), ("pixels", "raw pixels")
+    ]  # fmt: skip
+
+
+def test_what_would_be_mixed_in_a_line_is_named(tmp_path):
+    runs_ = record_all(tmp_path, ["simclr"], seeds=2, protocols=("bcl", "logistic"))
+    rows = report.load_rows(runs_)
+    found = report.by_run(rows[(rows["shots"] == "50") & (rows["protocol"] == "bcl")], "label")
+    assert found.index.names == ["label", *report.WHO] and list(found) == ["few", "all", "std"]
+    line = "one line of ['name', 'draw', 'mirrored', 'seed'] has several of"
+    fifty = rows[rows["shots"] == "50"]
+    bcl = fifty[fifty["protocol"] == "bcl"]
+    tested = pd.concat([bcl, bcl.assign(test="cifar10")])
+    for given, said in (
+        (rows, "shots: 100, 50"), (fifty, "protocol: bcl, logistic"),
+        (tested, "test: cifar10, cifar100"),
+        (bcl.assign(seed=0), f"folder: {runs_[0]}, {runs_[1]}"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError) as error:
+            report.by_run(given)
+        assert str(error.value) == f"{line} {said}; choose one"
+    with pytest.raises(ConfigError) as error:
+        report.load_rows(runs_[0], shots="7")
+    assert str(error.value) == (
+        f"{runs_[0]} has no probe row with {{'shots': '7'}}; `ltcl probe` makes rows"
+    )
+
+
+def test_the_signal_of_a_run_says_whose_it_is(tmp_path):
+    run = config("simclr", 2)
+    folder = record(tmp_path / "a", run, probed(run, 0.5))
+    signal = report.load_signal(folder)
+    assert signal.to_dict("records") == [
+        {"run": "a", "name": "simclr", "label": "SimCLR", "split": "cifar100_split1_D_i",
+         "draw": "cifar100_split1_D_i", "mirrored": False, "seed": 2, "epochs": 30,
+         "epoch": epoch, "auroc": found, "weighted": found}
+        for epoch, found in ((1, 0.5), (30, 1.0))
+    ]  # fmt: skip
+    last = report.last_signal(signal)
+    assert last.index.names == ["name", *report.WHO] and last.to_numpy().tolist() == [[1, 1]]
+    assert report.last_signal(signal, "label", "run").index.names[:2] == ["label", "run"]
+    assert report.group_auroc(folder) == 1
+    drawn = config("simclr", split="long-tail")
+    other = record(tmp_path / "b", drawn, probed(drawn, 0.5))
+    assert set(report.load_signal(other)["split"]) == {"long-tail"}
+    assert report.group_counts(other).tolist() == [6, 5, 4, 3, 2, 1]
