@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from ltcl_helpers import paths
-from ltcl_helpers.course import answering, editions, fences, gradebook, grading, sandbox
+from ltcl_helpers.course import answering, editions, gradebook, grading, sandbox
 from ltcl_helpers.errors import ConfigError
 
 LESSON = "01_long_tail_data"
@@ -259,14 +259,6 @@ def fails(work):
 """
 
 
-@pytest.fixture
-def fenced(box):
-    box.guarantees()
-    if not box.standing["root"]:
-        pytest.skip("this system refuses namespaces")
-    return box
-
-
 def test_an_answer_sees_no_file_no_process_and_no_network(fenced, tmp_path):
     (tmp_path / "hand-in.ipynb").write_text("1")
     (tmp_path / "to").symlink_to("/")
@@ -369,12 +361,6 @@ def tries(about):
         kernel.shutdown_kernel(now=True)
 
 
-def test_the_line_that_says_what_holds_says_what_does_not():
-    assert "NOT kept from this user's files" in fences.describe(root=False, calls=True)
-    assert "NOT" not in fences.describe(root=True, calls=True)
-    assert "no socket" not in fences.describe(root=True, calls=False)
-
-
 # --- when things go wrong -------------------------------------------------------------------
 
 
@@ -455,31 +441,7 @@ def test_bad_calls_are_refused(tmp_path, grade):
         gradebook.Gradebook(tmp_path / "budget.csv")
 
 
-# --- sums and pages -------------------------------------------------------------------------
-
-
-NAMES = ("student", "file", "answer", "status", "points", "of", "message")
-
-
-def test_sums_and_pages_of_a_class(tmp_path):
-    def row(student, file, answer, status, points, of, message=""):
-        known = dict.fromkeys(gradebook.COLUMNS, "")
-        told = dict(zip(NAMES, (student, file, answer, status, points, of, message), strict=True))
-        return known | told | {"lesson": LESSON}
-
-    rows = [
-        row("anna", "a/01.ipynb", "my_sizes", "right", "1", "1"),
-        row("anna", "a/01.ipynb", "my_groups", "wrong", "0", "2", "got <b>1</b> `x`"),
-        row("anna", "b/01.ipynb", "my_sizes", "wrong", "0", "1"),
-        row("anna", "b/01.ipynb", "my_groups", "right", "2", "2"),
-        row("../carl", "c.ipynb", "my_sizes", "right", "1", "1"),
-    ]
-    sums = gradebook.sums(rows, {LESSON: 6.0})
-    assert sums[0] == {"student": "anna", "points": "3", "of": "6", LESSON: "3"}
-    pages = gradebook.write_feedback(tmp_path / "pages", rows)
-    assert [page.parent for page in pages] == [tmp_path / "pages"] * 2
-    text = pages[0].read_text(encoding="utf-8")
-    assert "* **my_groups**: wrong, 0 of 2 points" in text and "<b>" not in text
+# --- values that cross ----------------------------------------------------------------------------
 
 
 def test_the_process_for_answers_starts_without_the_checks(box):
