@@ -9,12 +9,10 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import pytest
-import torch
 
 from ltcl_helpers import paths
-from ltcl_helpers.course import answering, editions, gradebook, grading, sandbox
+from ltcl_helpers.course import editions, gradebook, grading, sandbox
 from ltcl_helpers.errors import ConfigError
 
 LESSON = "01_long_tail_data"
@@ -441,24 +439,7 @@ def test_bad_calls_are_refused(tmp_path, grade):
         gradebook.Gradebook(tmp_path / "budget.csv")
 
 
-# --- values that cross ----------------------------------------------------------------------------
-
-
 def test_the_process_for_answers_starts_without_the_checks(box):
     names = tries(box, "import sys\ndef tries():\n    return list(sys.modules)")
     assert "torch" in names
     assert not [name for name in names if name.startswith("ltcl_helpers.exercises")]
-
-
-def test_values_cross_whole_and_code_does_not():
-    values = {"a": [1, 2.5, None, True, "x"], "b": np.eye(2), 3: torch.arange(4, dtype=torch.int8)}
-    there = answering.unpack(json.loads(json.dumps(answering.pack(values))))
-    assert there["a"] == values["a"] and np.array_equal(there["b"], np.eye(2))
-    assert there[3].dtype == torch.int8 and there[3].tolist() == [0, 1, 2, 3]
-    layer = torch.nn.Linear(2, 1)
-    copied = answering.unpack(answering.pack(torch.nn.Linear(2, 1)), like=layer)
-    assert not torch.equal(copied.weight, layer.weight)
-    for odd in (object(), np.array([print]), {"other": "x" * 99}):
-        assert "print" not in json.dumps(answering.pack(odd))
-    with pytest.raises(ValueError, match="type object"):
-        answering.unpack({"array": ["|O", [1], "AAAA"]})
