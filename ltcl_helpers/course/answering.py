@@ -61,7 +61,7 @@ def pack(value: Any) -> Any:
         if array.dtype.kind in KINDS:
             data = base64.b64encode(array.tobytes()).decode()
             return {kind: [array.dtype.str, list(array.shape), data]}
-        if array.ndim:  # of texts, or of objects that may be numbers
+        if array.ndim or array.dtype.kind in "OU":  # texts, or objects that may be numbers
             return pack(array.tolist())
     if isinstance(value, Real | Decimal):
         return float(value)

@@ -90,7 +90,8 @@ def build_root(places: list[Path]) -> None:
     Path("/proc").mkdir(exist_ok=True)
     with contextlib.suppress(OSError):  # refused inside of some containers; then there is none
         _mount("proc", "/proc", "proc", NO_SUID | NO_DEVICES | NO_EXEC)
-    mounted = _mounted()
+    here = Path("/proc/self/mountinfo")  # or the old one, where a container refused to mount it
+    mounted = _mounted((here if here.exists() else Path("/old/proc/self/mountinfo")).read_text())
     _done(_libc().umount2(b"/old", DETACH), "to leave the old root")
     Path("/old").rmdir()
     for place, flags in mounted:
@@ -112,8 +113,8 @@ def _show(place: Path, source: str) -> None:
     _mount(str(old), str(place), None, BIND | RECURSIVE)
 
 
-def _mounted() -> list[tuple[str, int]]:
-    """Every mount of this process with those of its flags that a remount must repeat."""
+def _mounted(table: str) -> list[tuple[str, int]]:
+    """Every mount of a table with those of its flags that a remount must repeat."""
     words = {
         "nosuid": NO_SUID,
         "nodev": NO_DEVICES,
@@ -122,11 +123,8 @@ def _mounted() -> list[tuple[str, int]]:
         "nodiratime": 2048,
         "relatime": 1 << 21,
     }
-    table = Path("/proc/self/mountinfo")
-    if not table.exists():
-        table = Path("/old/proc/self/mountinfo")
     found = []
-    for line in table.read_text().splitlines():
+    for line in table.splitlines():
         place, options = line.split()[4:6]
         flags = sum(words.get(word, 0) for word in options.split(","))
         found.append((place.encode().decode("unicode_escape"), flags))

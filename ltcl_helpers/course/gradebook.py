@@ -176,7 +176,7 @@ def write_csv(path: Path, rows: list[Row], columns: tuple[str, ...]) -> None:
     for row in rows:
         cells = ["".join(c if c.isprintable() else " " for c in row[n])[:500] for n in columns]
         writer.writerow([f"'{cell}" if cell[:1] in FORMULA else cell for cell in cells])
-    files.write_bytes(path, text.getvalue().encode("utf-8", "replace"))
+    files.write_bytes(path, text.getvalue().encode())
 
 
 def read_csv(path: Path) -> list[Row]:

@@ -93,8 +93,8 @@ def compare_gradient(name: str, got: Any, expected: Tensor, inputs: Sequence[Ten
     )
     if got.grad_fn is None:
         return
-    theirs = torch.autograd.grad(expected.sum(), inputs, retain_graph=True)
-    ours = torch.autograd.grad(got.sum(), inputs, retain_graph=True, allow_unused=True)
+    theirs = torch.autograd.grad(expected.sum(), inputs)
+    ours = torch.autograd.grad(got.sum(), inputs, allow_unused=True)
     for place, (mine, right) in enumerate(zip(ours, theirs, strict=True), 1):
         found = torch.zeros_like(right) if mine is None else mine
         compare(f"{name}: gradient of input {place}", found, right, 1e-4)

@@ -30,6 +30,14 @@ def box():
     found.close()
 
 
+@pytest.fixture
+def fenced(box):
+    box.guarantees()
+    if not box.standing["root"]:
+        pytest.skip("this system refuses namespaces")
+    return box
+
+
 @pytest.fixture(scope="session")
 def grade(box):
     """Grade submissions in that process; the rows, by the gradebook given or a new one."""

@@ -173,7 +173,14 @@ def test_links_lead_to_pages_that_are_there_and_the_site_is_small(site):
             if not re.match(r"(https?|data|mailto):", link):
                 assert (path.parent / link).exists(), f"{path.name}: {link}"
     size = sum(path.stat().st_size for path in site.rglob("*") if path.is_file())
-    assert size < 30e6
+    assert size < 30e6 and not (site / ".buildinfo").exists() and not (site / ".doctrees").exists()
+
+
+def test_a_page_is_read_by_keys_and_by_landmarks(site):
+    text = (site / "docs" / "methods.html").read_text(encoding="utf-8")
+    assert '<table tabindex="0" ' in text and "<table class" not in text
+    sidebar = '<div id="pst-primary-sidebar" role="complementary" aria-label="Title and pages"'
+    assert text.count(sidebar) == 1
 
 
 def test_a_room_has_a_page_with_the_shapes_of_its_names(site):

@@ -123,3 +123,142 @@ def test_a_fingerprint_is_of_what_is_done_not_of_how_it_looks():
 @pytest.mark.parametrize("cell", ["(" * 3000 + ")" * 3000, "a" + ".b" * 20000, "\0", "if x:\n"])
 def test_a_cell_made_to_break_a_parser_is_left_out(cell):
     assert function([cell, "def my_f(x):\n    return 2 * x"])[0](3) == 6
+
+
+# --- names ------------------------------------------------------------------------------------
+
+BINDS = {  # a statement, the names it gives a value, and those whose value it may change
+    "a = 1": ("a", ""),
+    "a, (b, *c) = 1, (2, 3)": ("a b c", ""),
+    "a.b[0] = 1": ("a", ""),
+    "a[0].b += 1": ("a", ""),
+    "f().a = 1": ("", ""),
+    "a: int = 1": ("a", ""),
+    "def a(b):\n    c = 1": ("a", ""),
+    "async def a(b):\n    c.append(1)": ("a", ""),
+    "class a(b):\n    c = 1": ("a", ""),
+    "import a.b, c as d": ("a d", ""),
+    "from a import b as c, d": ("c d", ""),
+    "from a import *": ("*", ""),
+    "for a in b:\n    c = a": ("a c", ""),
+    "with a as b:\n    c = 1": ("b c", ""),
+    "if a:\n    b = 1\nelse:\n    c = 1": ("b c", ""),
+    "(a := 1)": ("a", ""),
+    "a = lambda b: (c := b)": ("a", ""),
+    "exec('a')": ("*", "exec"),
+    "get_ipython().magic(a)": ("*", "a"),
+    "globals()['a'] = 1": ("*", ""),
+    "vars().update(a=1)": ("*", ""),
+    "locals().a = 1": ("*", ""),
+    "a.update(b)": ("", "a b"),
+    "a.sort()": ("", "a"),
+    "a.b.append(c)": ("", "a c"),
+    "x = a.pop(b)": ("x", "a"),
+    "x = a.copy(b)": ("x", ""),
+    "x = a.add_(b)": ("x", "a"),
+    "x = pop(a)": ("x", ""),
+    "fill(a, b[0], 1)": ("", "a b"),
+    "a.show(b)": ("", "a b"),
+    "print(a)": ("", ""),
+    "a.display(b)": ("", "a"),
+    "check_it(a)": ("", ""),
+    "x = [a.append(k) for k in b]": ("x k", "a"),
+    "x = lambda: a.append(1)": ("x", ""),
+    "del a": ("", ""),
+}
+
+
+@pytest.mark.parametrize("text", BINDS)
+def test_what_a_statement_gives_a_value_and_what_it_changes(text):
+    [node] = ast.parse(text).body
+    binds, changes = (set(words.split()) for words in BINDS[text])
+    assert slicing._binds(node) == binds
+    assert slicing._changes(node) - {"exec"} == changes - {"exec"}
+
+
+def test_every_way_to_change_data_in_place_is_known():
+    known = """append extend insert pop popitem popleft appendleft remove clear update setdefault
+        add discard sort reverse fill"""
+    for name in known.split():
+        [node] = ast.parse(f"x = [a.{name}() for k in b]").body
+        assert slicing._changes(node) == {"a"}, name
+    for name in ("print", "len", "display", "repr", "type", "help"):
+        assert slicing._changes(ast.parse(f"{name}(a)").body[0]) == set(), name
+    for name in ("globals", "locals", "vars"):
+        assert slicing._binds(ast.parse(f"{name}()['a'] = 1").body[0]) == {"*"}, name
+
+
+def test_what_a_statement_looks_up_is_of_the_notebook():
+    for text, names in {
+        "a = b + c.d": "b c", "def f(x, y=b):\n    z = x\n    return z + g": "b g",
+        "class A(B):\n    c = d\n    def e(self):\n        return f": "B d f",
+        "x = [k + y for k in z]": "y z", "def f():\n    global g\n    g += 1": "g",
+        "@d\ndef f():\n    def h():\n        return i\n    return h": "d i",
+    }.items():  # fmt: skip
+        found = slicing._reads(ast.parse(text).body[0])
+        assert names.split() == sorted(found & set("abcdefghiBxyz") - {"f"} | found & {"f"}), text
+
+
+def test_cells_of_jupyter_become_statements():
+    for cell, text in {
+        "%%time\nx = 1": "x = 1", "  %%timeit -n 3\nx = 1": "x = 1",
+        "%%capture out\nx = 1": "x = 1",
+        "%%prun\nx = 1": "x = 1", "x = 1\n# %%time\n": "x = 1",
+        "!ls": "get_ipython().system('ls')", "%pwd": "get_ipython().run_line_magic('pwd', '')",
+    }.items():  # fmt: skip
+        assert "\n".join(map(ast.unparse, slicing.parse(cell))) == text
+    with pytest.raises(SyntaxError):
+        slicing.parse("def f(:")
+
+
+def test_an_import_keeps_only_what_is_needed():
+    cells = ["import a.b, c as d, e", "from f import g, h as i\nfrom . import j as k",
+             "from l import *", "def my_f():\n    return a, i, k"]  # fmt: skip
+    assert str(slicing.program(cells, [], "my_f")).splitlines()[:4] == [
+        "import a.b", "from f import h as i", "from . import j as k",
+        "from l import *"]  # fmt: skip
+    whole = str(slicing.program(cells, [], "my_f", whole=True))
+    assert whole.startswith("import a.b, c as d, e\nfrom f import g, h as i\n")
+
+
+def test_all_names_of_a_program_are_listed_with_their_parts():
+    cells = ["import np.linalg as la", "def my_f(x):\n    return la.norm(x).item()"]
+    assert slicing.program(cells, [], "my_f").names() == ["item", "la", "linalg", "norm", "np", "x"]
+    assert slicing.Program([]).names() == []
+
+
+def test_why_there_is_no_answer_is_said_of_the_first_cell_that_speaks_of_it():
+    cells = ["x = (", "my_fx = (", "def my_f(x)\n  return", "my_f("]
+    assert slicing.program(cells, [], "my_f") == ([], "SyntaxError: expected ':', line 1", "")
+    assert slicing.program(["x = 1\nmy_f = = 1"], [], "my_f").problem == (
+        "SyntaxError: invalid syntax, line 2"
+    )
+    assert slicing.program(["my_f = '\0'"], [], "my_f").problem.startswith(("SyntaxE", "ValueE"))
+
+
+def of(text):
+    return slicing.fingerprint(ast.parse(text).body)
+
+
+LONG = "def my_f(a, b):\n    c = a + b\n    d = c * c - a / b\n    return [c, d, a, max(b, {})]"
+
+
+def test_a_fingerprint_forgets_names_hints_and_docs_and_is_of_the_last_definition():
+    first = of(LONG.format(1))
+    assert len(first) == 12 and first == of(LONG.format(1).replace("my_f", "another"))
+    for before, after in (("c", "sum_"), ("(a, b)", "(a: int, b: list) -> list"),
+                          (":\n", ':\n    "Doc."\n')):  # fmt: skip
+        assert of(LONG.format(1).replace(before, after, 9 if before == "c" else 1)) == first
+    for before, after in (("max", "min"), ("- a", "- b"), (" 1)", " 2)"), ("c, d", "d, c")):
+        assert of(LONG.format(1).replace(before, after)) != first
+    assert of(f"{LONG.format(2)}\n{LONG.format(1)}") == first != of(LONG.format(2)) != ""
+    assert slicing.fingerprint([]) == ""
+
+
+def test_an_answer_of_40_pieces_has_a_fingerprint_and_a_shorter_one_none():
+    def pieces(count):
+        text = f"def f():\n    return {'-' * count}1"
+        return sum(1 for _ in ast.walk(ast.parse(text).body[0])), text
+
+    sizes = dict(pieces(count) for count in range(30))
+    assert of(sizes[40]) != "" and of(sizes[39] if 39 in sizes else sizes[38]) == ""
