@@ -101,7 +101,7 @@ def sdclr() -> Figure:
         picture(ax, (2.1, height), view)
         arrow(ax, (2.5, height), (3.0, height))
         weights = np.random.default_rng(3).normal(size=(5, 16))
-        large = np.abs(weights) > 1.6
+        large = np.abs(weights) > np.quantile(np.abs(weights), 0.9)
         shown = np.where(large, 1.0, 0.0 if k else 0.45)
         ax.imshow(
             shown,
