@@ -4,9 +4,11 @@ As a program, this file is the process from which `Starter` forks those.
 """
 
 import atexit
+import hashlib
 import importlib
 import json
 import os
+import pickle
 import subprocess
 import sys
 import tempfile
@@ -45,6 +47,31 @@ def cifar(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cifar")
     subprocess.run([sys.executable, script, folder], check=True, capture_output=True)
     return folder
+
+
+@pytest.fixture
+def small_cifar(tmp_path, monkeypatch):
+    """CIFAR-10 as torchvision reads it, of four training images and two test images."""
+    from torchvision import datasets
+
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    images = draw.integers(0, 256, (6, 3072), np.uint8)
+    labels = [2, 0, 1, 2, 1, 0]
+    batches = {
+        "data_batch_1": {"data": images[:4], "labels": labels[:4]},
+        "test_batch": {"data": images[4:], "labels": labels[4:]},
+        "batches.meta": {"label_names": ["plane", "car", "bird"]},
+    }
+    for name, content in batches.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in batches}
+    monkeypatch.setattr(datasets.CIFAR10, "train_list", [["data_batch_1", sums["data_batch_1"]]])
+    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
+    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
+    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
+    return images.reshape(6, 3, 32, 32), labels
 
 
 # --- the command, in processes of its own ---------------------------------------------------

@@ -3,12 +3,10 @@
 import hashlib
 import io
 import json
-import pickle
 import urllib.request
 
 import numpy as np
 import pytest
-from torchvision import datasets
 
 from ltcl_helpers.data import downloads, splits
 from ltcl_helpers.data.images import read_arrays, read_classes
@@ -145,29 +143,6 @@ def test_a_name_that_stands_for_nothing_is_refused():
 
 
 # --- CIFAR ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_cifar(tmp_path, monkeypatch):
-    """CIFAR-10 as torchvision reads it, of four training images and two test images."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    draw = np.random.default_rng(0)
-    images = draw.integers(0, 256, (6, 3072), np.uint8)
-    labels = [2, 0, 1, 2, 1, 0]
-    batches = {
-        "data_batch_1": {"data": images[:4], "labels": labels[:4]},
-        "test_batch": {"data": images[4:], "labels": labels[4:]},
-        "batches.meta": {"label_names": ["plane", "car", "bird"]},
-    }
-    for name, content in batches.items():
-        (folder / name).write_bytes(pickle.dumps(content))
-    sums = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in batches}
-    monkeypatch.setattr(datasets.CIFAR10, "train_list", [["data_batch_1", sums["data_batch_1"]]])
-    monkeypatch.setattr(datasets.CIFAR10, "test_list", [["test_batch", sums["test_batch"]]])
-    meta = {"filename": "batches.meta", "key": "label_names", "md5": sums["batches.meta"]}
-    monkeypatch.setattr(datasets.CIFAR10, "meta", meta)
-    return images.reshape(6, 3, 32, 32), labels
 
 
 def test_cifar_is_read_with_channels_first(small_cifar, tmp_path):
