@@ -29,6 +29,7 @@ EQUIVALENT = [
     ("pretrain/ranks", "logging.getLogger", "", "what torch says of its own ranks"),
     ("networks/batchnorm", "eps=self.eps", "argument eps dropped", "1e-5 is the library's default"),
     ("batch/form", ": bool = False", "False to True", "a form checks; nobody reads its defaults"),
+    ("batch/plan", '"seed": 0', "", "all kinds of run get one value, whichever it is"),
     ("exercises/lesson_00", "guess, labels", "", "labels that a check tries: others do as well"),
     ("exercises/lesson_01", "calls = ((450", "", "sizes that a check tries: others do as well"),
     ("exercises/lesson_01", "for classes, largest, shots", "", "sizes that a check tries"),
