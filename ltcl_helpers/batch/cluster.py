@@ -34,6 +34,11 @@ log = logging.getLogger(__name__)
 EPOCH = re.compile(rb"epoch (\d+) of (\d+): loss ([-+.\w]+)")
 SILENT = 10  # minutes without a word from a cell, of which a log is told
 KILLS = 3  # so many workers may be lost with a cell before it counts as failed
+LOCAL = {
+    "distributed.scheduler.allowed-failures": KILLS,
+    # A laptop that slept for minutes has not lost its workers: one that dies closes its connection.
+    "distributed.scheduler.worker-ttl": None,
+}
 QUIET = {  # Dask watches itself a hundred times a second, for small tasks; cells take minutes
     "distributed.worker.profile.enabled": False,
     "distributed.admin.tick.interval": "1s",
@@ -172,7 +177,7 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
             yield client
         return
     resources = {"GPU": 1} if on_gpus else None
-    with dask.config.set({"distributed.scheduler.allowed-failures": KILLS, **QUIET}):
+    with dask.config.set(LOCAL | QUIET):
         with _deaf_to_interrupts():
             cluster = LocalCluster(
                 n_workers=workers,

@@ -11,6 +11,7 @@ import sys
 import time
 import uuid
 
+import dask
 import numpy as np
 import pandas as pd
 import psutil
@@ -18,7 +19,7 @@ import pytest
 from toy_batch import EPOCHS, GATE, GATED, METHOD, write
 
 from ltcl_helpers import files, runs
-from ltcl_helpers.batch import grid, plan
+from ltcl_helpers.batch import cluster, grid, plan
 from ltcl_helpers.errors import ConfigError
 
 PATIENCE = 900  # seconds until what hangs is ended; no machine is so slow that it decides
@@ -248,6 +249,16 @@ def test_kernel_killed_then_driver_killed_then_disk_full(batch, finished):
     assert batch.done() == set()
     batch.assert_no_orphan()
     assert_completes(batch, finished)
+
+
+def test_a_computer_that_slept_still_has_its_workers():
+    soon = {"distributed.scheduler.worker-ttl": "1s"}  # Dask's own is five minutes
+    with dask.config.set(soon), cluster._client(1, False, None) as client:
+        worker = psutil.Process(client.submit(os.getpid).result(timeout=60))
+        worker.suspend()
+        time.sleep(7)  # five are the least that Dask waits
+        worker.resume()
+        assert client.submit(os.getpid, pure=False).result(timeout=60) == worker.pid
 
 
 def test_a_worker_is_killed_and_the_batch_goes_on(batch, finished):
