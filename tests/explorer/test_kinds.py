@@ -1,5 +1,6 @@
 """Every kind of run and of arrays opens, with the numbers of Python; what cannot is refused."""
 
+import re
 import shutil
 
 import numpy as np
@@ -29,8 +30,11 @@ from ltcl_helpers.recipes import AIMS
 def a_run_of_every_study():
     """The first run of each study that has a history; a sooner one where samples were not seen."""
     found = {}
+    rows = {}  # runs that differ by their seed alone are of one kind
     for file in sorted(paths.RESULTS.glob("*/*/memory.npz")):
-        loss, study = files.read_npz(file)["momentum_loss"], file.parts[-3]
+        rows.setdefault((file.parts[-3], re.sub(r"-\d+$", "", file.parts[-2])), file)
+    for (study, _), file in rows.items():
+        loss = files.read_npz(file)["momentum_loss"]
         if len(loss):
             late = bool(np.isnan(loss[0]).any())
             found.setdefault((study, late), file.parent)
