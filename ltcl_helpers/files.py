@@ -70,7 +70,7 @@ def replacing(path: Path, size: int = 0) -> Iterator[BinaryIO]:
         refused.errno = error.errno
         raise refused from None
     finally:
-        with contextlib.suppress(OSError):  # it has its name, as a rule
+        with contextlib.suppress(OSError):  # gone, unless something failed: it was renamed
             beside.unlink()
     if os.name == "nt":
         return  # Windows opens no folder; its rename is as safe as it gets

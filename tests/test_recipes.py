@@ -327,3 +327,44 @@ def test_why_a_class_cannot_be_loaded(mine):
     assert recipes.recipe_of("ltcl_helpers.dictionaries:MoCo").has_options
     assert load_method("ltcl_helpers.dictionaries:MoCo") is load_method("moco-v2")
     assert load_method("ltcl_helpers.dictionaries:MoCo").__module__.endswith("methods.moco")
+
+
+OTHER_METHODS = {
+    ("moco-v1", "paper"): dict(temperature=0.1, mlp=False),
+    ("moco-v2", "paper"): dict(temperature=0.2, mlp=True),
+    ("moco-v1", "quick"): dict(temperature=0.1, mlp=False, warmup_epochs=3.0, lr=0.25),
+    ("moco-v2", "quick"): dict(temperature=0.2, mlp=True, warmup_epochs=3.0, lr=0.25),
+    ("balanced-cl", "paper"): dict(
+        temperature=0.1,
+        classify_weight=2.0,
+        contrast_weight=0.6,
+        hidden=512,
+        compensation=1.0,
+        class_averaging=True,
+        class_complement=True,
+        average="L1",
+    ),
+    ("cross-entropy", "paper"): dict(compensation=0.0),
+    ("balanced-cl", "quick"): dict(temperature=0.1, lr=0.075, warmup_epochs=4.0),
+    ("cross-entropy", "quick"): dict(compensation=0.0, lr=0.15, warmup_epochs=4.0),
+}
+QUEUED = dict(
+    equal_batches=False, drop_last=True, lr=0.06, warmup_epochs=0.0, batch_size=512, epochs=2000,
+    weight_decay=5e-4, lr_drops=(), key_momentum=0.99, queue_batches=8, group_size=64,
+    symmetric=False, width=64, blocks=(2, 2, 2, 2),
+)  # fmt: skip
+LABELLED = dict(
+    epochs=200, batch_size=256, lr=0.15, lr_drops=(0.8, 0.9), warmup_epochs=5.0, width=16,
+    blocks=(5, 5, 5), weight_decay=5e-4, equal_batches=False, drop_last=False,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "preset"), OTHER_METHODS)
+def test_recipes_of_the_other_methods_are_pinned(method, preset):
+    config = RunConfig(method=method, preset=preset)
+    common = {"moco": QUEUED, "bala": LABELLED, "cros": LABELLED}[method[:4]]
+    common = common if preset == "paper" else {}
+    for name, value in (common | OTHER_METHODS[method, preset]).items():
+        found = config.options[name] if name in config.options else getattr(config, name)
+        assert found == value, name
+    assert config.name == method  # nothing in it differs from its recipe

@@ -313,7 +313,8 @@ def select(config: RunConfig) -> Inputs:
             "simclr, sdclr, bcl-i, bcl-d and moco need none"
         )
     partner = own_path(config.split.replace("_D_b", "_D_i").replace("_BL_", "_LT_"))  # as published
-    if listed is not None and partner.exists():  # a long-tail list is its own
+    is_its_own = str(partner) == str(own_path(config.split))  # a long-tail list
+    if listed is not None and not is_its_own and partner.exists():
         of_partner = in_data(open_list(partner), data.labels, config.data)
         group_counts = np.bincount(data.labels[of_partner], minlength=classes)
     _tell(config, data, counts)

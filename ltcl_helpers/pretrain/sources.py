@@ -61,7 +61,7 @@ class Decoded:
                 waiting.append((step, maker.submit(self.stored.crops, *self._draw(step[0], draw))))
                 if len(waiting) > AHEAD:
                     yield self._next(waiting)
-            for _ in range(len(waiting)):
+            while waiting:
                 yield self._next(waiting)
 
     def _next(self, waiting: deque[tuple[Step, Future[np.ndarray]]]) -> Step:
