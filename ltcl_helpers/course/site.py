@@ -77,7 +77,8 @@ def write_site(executed: Path, target: Path, edition: str = "student") -> list[P
 def _build(source: Path, target: Path) -> None:
     """Run Sphinx. Raises ConfigError with its last lines where it fails, or only warns."""
     shutil.rmtree(target, ignore_errors=True)
-    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going"]
+    quiet = ["-q", "--no-color", "-W", "--keep-going"]  # its words stand in an error of ours
+    command = [sys.executable, "-m", "sphinx", "-b", "html", *quiet]
     places = ["-d", str(source / ".doctrees"), str(source), str(target)]
     done = subprocess.run([*command, *places], capture_output=True, text=True)
     if done.returncode:

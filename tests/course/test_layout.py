@@ -213,7 +213,8 @@ def test_a_link_to_what_is_no_page_leaves_its_words(source):
     assert found["kept"] == "ä"
 
 
-def test_a_warning_of_sphinx_stops_the_site_and_names_the_page(tmp_path):
+def test_a_warning_of_sphinx_stops_the_site_and_names_the_page(tmp_path, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as many CI machines do
     source, target = tmp_path / "source", tmp_path / "site"
     source.mkdir()
     (source / "conf.py").write_text('html_theme = "basic"\n')
