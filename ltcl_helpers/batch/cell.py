@@ -125,6 +125,7 @@ def execute(task: Task, ours: dict[str, str]) -> tuple[str, str]:
         environment["CUDA_VISIBLE_DEVICES"] = environment["LTCL_CELL_GPUS"] = own
     log = log_of(Path(task["folder"]))
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch()  # an earlier attempt's last word is not this one's
     listen, tell = os.pipe()  # what went wrong must be heard where a full disk takes no log
     about = json.dumps(task | {"pid": os.getpid(), "tell": tell})
     with open(log, "ab") as file, open(listen, errors="replace") as heard:

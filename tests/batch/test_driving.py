@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -315,6 +316,22 @@ def test_a_cell_has_the_gpus_of_its_worker(executed):
     executed("exit 0", gpus=["0,1", "2,3"], threads=None)
     found = (executed.folder / "environment").read_text().splitlines()
     assert {"CUDA_VISIBLE_DEVICES=2,3", "LTCL_CELL_GPUS=2,3"} <= set(found)
+
+
+def test_a_cell_that_begins_again_is_not_silent_since_its_last_attempt(executed, monkeypatch):
+    log = executed.folder / "toy" / "a.log"
+    log.parent.mkdir()
+    log.write_text("epoch 1 of 9\n")
+    os.utime(log, (1, 1))
+    start, silent = subprocess.Popen, []
+
+    def watched(*args, **options):  # the process itself has not said a word yet
+        silent.append(cluster.silent_minutes(log))
+        return start(*args, **options)
+
+    monkeypatch.setattr(cell.subprocess, "Popen", watched)
+    assert executed("exit 0")[0] == "done" and silent[0] < 60
+    assert log.read_text() == "epoch 1 of 9\nout\nerr\n"
 
 
 def test_a_cell_is_ended_when_it_is_silent_or_nobody_waits(executed):
