@@ -57,7 +57,8 @@ def _rows_of(folder: Path) -> pd.DataFrame:
         rows = rows[own]  # another test set's are no result of the run's data, unless it has none
     if "per_class" in rows:
         rows = _with_classes(rows)
-    rows = rows.assign(**_about(run))
+    columns = {**rows, **_about(run)}
+    rows = pd.DataFrame(columns, index=rows.index)  # at once: a column at a time takes ten times it
     return _with_names(rows, run.config)
 
 
