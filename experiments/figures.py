@@ -318,48 +318,103 @@ EPOCHS = (1, 2, 5, 10, 20, 30)  # whose momentum losses are compared with the tr
 
 
 def leave_out_table() -> str:
-    """Rank correlations of memorization with what may stand for it, and memorization by group."""
+    """Memorization by group, how well it is known of one sample, and what may stand for it."""
     if not LEAVE_OUT.exists():
         return NOT_MADE.format("leave_out")
-    columns = {kind: _correlations(kind) for kind in ("long-tail", "balanced")}
-    names = list(columns["long-tail"])
-    body = [[name, *(columns[kind][name] for kind in columns)] for name in names]
-    head = ["rank correlation with memorization", *columns]
-    runs = {kind: len(leave_out.read(LEAVE_OUT, kind)[0]) for kind in columns}
-    told = " and ".join(f"{n} runs on the {kind} set" for kind, n in runs.items())
+    kinds = {kind: _Memorized(kind) for kind in ("long-tail", "balanced")}
+    tail, flat = kinds.values()
+    body = []
+    for group in (*splits.GROUPS, "all"):
+        rises = [one.rise(group) for one in (tail, flat)]
+        body.append([group, *(_rise(each) for each in (*rises, rises[0] - rises[1]))])
+    more = [one.rise("few") - one.rise("many") for one in (tail, flat)]
+    body.append(["few minus many", *(_rise(each) for each in (*more, more[0] - more[1]))])
+    head = ["rise of the loss when left out", *kinds, "long-tail minus balanced"]
+    runs = " and ".join(f"{len(one.loss)} runs on the {kind} set" for kind, one in kinds.items())
     note = (
-        f"Spearman's rank correlation over samples (95 % interval of a bootstrap over them); {told}"
-        ", each on 70 % of it; other values are those of runs on the whole set, mean over them. "
-        "Class sizes and groups are the long-tail set's in both columns, so the balanced set is "
-        "the control: what shows there, too, is the difficulty of classes. Rows: "
-        "`data/results/leave-out`."
+        f"Mean and 95 % interval (Student's t over runs); {runs}, each on 70 % of it. Groups are "
+        "the long-tail set's in both columns, so the balanced set is the control. The loss of a "
+        f"sample has a mean of {tail.loss.mean():.2f}, and over samples an sd of "
+        f"{tail.loss.mean(axis=0).std():.2f}."
     )
-    return f"{markdown(head, body)}\n\n{note}"
+    columns = {kind: _correlations(one) for kind, one in kinds.items()}
+    lines = [[name, *(columns[kind][name] for kind in kinds)] for name in columns["long-tail"]]
+    about = (
+        "Spearman's rank correlation over samples (95 % interval of a bootstrap over them). The "
+        "first line says how much is luck: where two halves of the runs do not agree about a "
+        "sample, no witness can agree with them by much, and a small correlation may be a good "
+        "witness's. A run's luck moves one sample's loss by an sd of "
+        f"{tail.luck():.2f}; of an sd of {tail.truth.std():.3f} between the samples' memorization, "
+        f"that luck alone makes {tail.noise():.3f}. Rows: `data/results/leave-out`."
+    )
+    second = markdown(["rank correlation with memorization", *kinds], lines)
+    return f"{markdown(head, body)}\n\n{note}\n\n{second}\n\n{about}"
 
 
-def _correlations(kind: str) -> dict[str, str]:
+class _Memorized:
+    """What the runs on parts of a set say, and those on the whole of it."""
+
+    def __init__(self, kind: str) -> None:
+        self.loss, self.inside = leave_out.read(LEAVE_OUT, kind)
+        self.truth = leave_out.memorization(self.loss, self.inside)  # [N]
+        self.whole = [
+            files.read_npz(path) for path in sorted(LEAVE_OUT.glob(f"{kind}-whole-*.npz"))
+        ]
+        tail = files.read_npz(LEAVE_OUT / "long-tail-whole-0.npz")["labels"]
+        self.sizes = np.bincount(tail)
+        self.labels = self.whole[0]["labels"]
+
+    def members(self, group: str) -> np.ndarray:
+        """Which samples are of this group, bool [N]."""
+        if group == "all":
+            return np.ones(len(self.labels), bool)
+        return np.isin(self.labels, splits.groups(self.sizes)[group])
+
+    def rise(self, group: str) -> np.ndarray:
+        """Memorization of a group by each run, [R]."""
+        return leave_out.rise(self.loss, self.inside, self.members(group))
+
+    def luck(self) -> float:
+        """How far runs that learnt from a sample, or did not, differ about it: an sd."""
+        loss = self.loss - self.loss.mean(axis=1, keepdims=True)
+        with_it = np.average(loss, axis=0, weights=self.inside)
+        without_it = np.average(loss, axis=0, weights=~self.inside)
+        rest = loss - np.where(self.inside, with_it, without_it)
+        return float(np.sqrt((rest**2).sum() / (loss.size - 2 * loss.shape[1])))
+
+    def noise(self) -> float:
+        """The sd that this luck alone gives the difference of two means."""
+        learnt = self.inside.sum(axis=0)
+        left_out = len(self.inside) - learnt
+        return float(self.luck() * np.sqrt(np.mean(1 / learnt + 1 / left_out)))
+
+    def witnesses(self) -> dict[str, np.ndarray]:
+        """What may stand for memorization, [K, N] of K runs on the whole set."""
+        history = np.stack([run["momentum_loss"] for run in self.whole]).astype(np.float32)
+        found = {MOMENTUM.format(e): history[:, e - 1] for e in EPOCHS}
+        for name, title in OTHERS.items():
+            found[title] = np.stack([run[name] for run in self.whole]).astype(np.float32)
+        found["rarity of the class"] = -self.sizes[self.labels][None]
+        return found
+
+
+def _correlations(one: _Memorized) -> dict[str, str]:
     """The cells of one column."""
-    loss, inside = leave_out.read(LEAVE_OUT, kind)
-    truth = leave_out.memorization(loss, inside)
-    whole = [files.read_npz(path) for path in sorted(LEAVE_OUT.glob(f"{kind}-whole-*.npz"))]
-    tail = files.read_npz(LEAVE_OUT / "long-tail-whole-0.npz")["labels"]
-    sizes = np.bincount(tail)
-    labels = whole[0]["labels"]
-    few = np.isin(labels, splits.groups(sizes)["few"])
-    history = np.stack([run["momentum_loss"] for run in whole]).astype(np.float32)  # [K, epochs, N]
-    scores = {f"momentum loss after epoch {e}": history[:, e - 1] for e in EPOCHS}
-    for name in ("loss", "pruning-drop", "neighbour-distance", "untrained"):
-        scores[OTHERS[name]] = np.stack([run[name] for run in whole]).astype(np.float32)
-    scores["rarity of the class"] = -sizes[labels][None]
-
-    half = report.rank_correlation(*leave_out.halves(loss, inside))
+    half = report.rank_correlation(*leave_out.halves(one.loss, one.inside))
     cells = {"memorization itself: one half of the runs with the other": _correlation(half)}
-    for name, values in scores.items():
-        cells[name] = _correlation(report.rank_correlation(truth, values))
-    cells["AUROC of memorization for the few classes"] = f"{roc_auc_score(few, truth):.2f}"
+    for name, values in one.witnesses().items():
+        cells[name] = _correlation(report.rank_correlation(one.truth, values))
     return cells
 
 
+def _rise(values: np.ndarray) -> str:
+    """Mean and 95 % interval over runs."""
+    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
+    text = f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"**{text}**" if low > 0 or high < 0 else text
+
+
+MOMENTUM = "momentum loss after epoch {}"
 OTHERS = {
     "loss": "loss at the end, on fixed views",
     "pruning-drop": "drop under pruning",
@@ -498,8 +553,8 @@ def tree_of_files() -> str:
 
 
 def found() -> str:
-    """Three findings in whole sentences, every number and every verdict from rows."""
-    lines = [_with_labels(), _without_labels(), _aim_of_boosting()]
+    """Four findings in whole sentences, every number and every verdict from rows."""
+    lines = [_with_labels(), _without_labels(), _aim_of_boosting(), _memorization()]
     return "\n".join(f"* {line}" for line in lines)
 
 
@@ -582,6 +637,40 @@ def _in_words(table: pd.DataFrame) -> str:
         verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
         says.append(f"{SHORT[str(first)]} {', '.join(ends)}, {', then '.join(verdicts)}")
     return "; ".join(says)
+
+
+def _memorization() -> str:
+    """How much quick runs memorize, whether the few are memorized more, and which samples."""
+    tail, flat = _Memorized("long-tail"), _Memorized("balanced")
+    more = [one.rise("few") - one.rise("many") for one in (tail, flat)]
+    low, high = stats.t.interval(0.95, len(more[0]) - 1, more[0].mean(), stats.sem(more[0]))
+    if low > 0:
+        title = "The few are memorized more"
+    elif high < 0:
+        title = "The few are memorized less"
+    else:
+        title = "A quick run memorizes a little, and the few not clearly more than others"
+    half = report.rank_correlation(*leave_out.halves(tail.loss, tail.inside))
+    if half[1] > 0:
+        found = report.rank_correlation(tail.truth, tail.witnesses()[MOMENTUM.format(EPOCHS[-1])])
+        single = f"The momentum loss goes with it by a rank correlation of {_correlation(found)}."
+    else:
+        single = (
+            "Which single samples are memorized more, and so whether the momentum loss tells them, "
+            "these runs cannot say: two halves of them agree by a rank correlation of "
+            f"{_correlation(half)}."
+        )
+    return (
+        f"**{title}.** A sample is memorized as much as its loss rises when training leaves it "
+        f"out. On the embedded data, by {len(tail.loss)} runs on parts of one split: "
+        f"{_plain(tail.rise('all'))} of a loss of {tail.loss.mean():.2f}; few minus many "
+        f"{_plain(more[0])} on the long-tail set, {_plain(more[1])} on its balanced partner. "
+        f"{single}"
+    )
+
+
+def _plain(values: np.ndarray) -> str:
+    return _rise(values).strip("*")
 
 
 def project_times() -> str:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from .. import files, paths
 from ..config import RunConfig
@@ -17,6 +18,7 @@ from .history import History
 
 log = logging.getLogger(__name__)
 RECORDED = paths.RESULTS / "leave-out"  # as experiments/leave_out.py writes it
+RELIABLE = 0.3  # rank correlation of two halves of the runs
 
 
 def memorization_of(run: History, folder: str | Path = RECORDED) -> np.ndarray:
@@ -29,31 +31,43 @@ def memorization_of(run: History, folder: str | Path = RECORDED) -> np.ndarray:
     Raises:
         ConfigError: where the folder holds nothing of the run's data and split, or too few parts.
     """
-    folder, there = Path(folder), []
+    return leave_out.memorization(*_parts_of(run, Path(folder))).astype(np.float32)
+
+
+def recorded(run: History) -> np.ndarray | None:
+    """The recorded memorization [N] of a run's samples; None where there is none, or only noise.
+
+    It is shown unasked, so two halves of its runs must rank the samples alike.
+    """
+    try:
+        parts = _parts_of(run, RECORDED)
+        agree = stats.spearmanr(*leave_out.halves(*parts)).statistic
+    except (ConfigError, ValueError) as error:
+        log.debug("%s", error)
+        return None
+    return leave_out.memorization(*parts).astype(np.float32) if agree >= RELIABLE else None
+
+
+def _parts_of(run: History, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Losses [R, N] of the runs on parts of the run's own split, and which samples each had."""
+    there = []
     for name in _kinds(folder):
         first = files.read_npz(min(folder.glob(f"{name}-[0-9]*.npz")), "about", "labels")
         config = RunConfig(**json.loads(str(first["about"]))["config"])
         there.append(_split_of(config))
         if not _is_of(run, config, first["labels"]):
             continue
+        loss, inside = leave_out.read(folder, name)
         try:
-            return leave_out.memorization(*leave_out.read(folder, name)).astype(np.float32)
+            leave_out.memorization(loss, inside)
         except ValueError as error:
             raise ConfigError(f"{folder}/{name}-*.npz: {error}") from None
+        return loss, inside
     asked = _split_of(run.config) if run.config else "losses of another loop"
     raise ConfigError(
         f"no memorization by leaving out for {run.label}, which is of {asked}; {folder} has "
         f"{' and '.join(there) or 'none'}; next: experiments/leave_out.py, or a run of that split"
     )
-
-
-def recorded(run: History) -> np.ndarray | None:
-    """The recorded memorization [N] of a run's samples, where there is any."""
-    try:
-        return memorization_of(run, RECORDED)
-    except ConfigError as error:
-        log.debug("%s", error)
-        return None
 
 
 def _kinds(folder: Path) -> list[str]:

@@ -125,6 +125,35 @@ def memorization(loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: for samples that no run left out, or none learnt from.
     """
+    _, with_it, without_it = _levels(loss, inside)
+    difference: np.ndarray = without_it - with_it
+    return difference
+
+
+def rise(loss: np.ndarray, inside: np.ndarray, which: np.ndarray | None = None) -> np.ndarray:
+    """How much more the samples that a run left out cost it than those it learnt from, [R].
+
+    A sample's own level is taken off first, so it does not matter which ones a run left out. Over
+    the runs the mean is the memorization of these samples, and the spread tells how well it is
+    known: much better than that of any single sample.
+
+    Args:
+        loss: [R, N], by run and sample.
+        inside: bool [R, N], whether the run learnt from the sample.
+        which: bool [N], the samples that are asked for, e.g. those of a group; all if None. Each
+            run must have learnt from some of them and left out some.
+    """
+    relative, with_it, without_it = _levels(loss, inside)
+    relative = relative - (with_it + without_it) / 2
+    asked = np.ones(loss.shape[1], bool) if which is None else which
+    out, learnt = asked & ~inside, asked & inside  # [R, N]
+    means = [(relative * part).sum(axis=1) / part.sum(axis=1) for part in (out, learnt)]
+    difference: np.ndarray = means[0] - means[1]
+    return difference
+
+
+def _levels(loss: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Losses [R, N] without their runs' means; each sample's mean [N] with it in, and without."""
     learnt = inside.sum(axis=0)
     left_out = len(inside) - learnt
     unknown = (learnt == 0) | (left_out == 0)
@@ -134,10 +163,7 @@ def memorization(loss: np.ndarray, inside: np.ndarray) -> np.ndarray:
         )
     # Runs differ in the level of all their losses, which is no sample's memorization.
     loss = loss - loss.mean(axis=1, keepdims=True)
-    with_it = (loss * inside).sum(axis=0) / learnt
-    without_it = (loss * ~inside).sum(axis=0) / left_out
-    difference: np.ndarray = without_it - with_it
-    return difference
+    return loss, (loss * inside).sum(axis=0) / learnt, (loss * ~inside).sum(axis=0) / left_out
 
 
 def halves(loss: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,13 @@ from explorer.browsing import FIRST, complaints, expect_text, history, marks, se
 from ltcl_helpers import files
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer import export_html, from_arrays, memorization_of, open_run, payload
+from ltcl_helpers.explorer import truth as truth_module
 from ltcl_helpers.probe import leave_out
 
 
 @pytest.fixture(scope="session")
 def parts(tmp_path_factory):
-    """Ten parts of the first run's split, as experiments/leave_out.py writes them, and the truth.
+    """Twenty parts of the first run's split, as the experiment writes them, and the truth.
 
     The losses are made up: the later samples are memorized more.
     """
@@ -23,7 +24,7 @@ def parts(tmp_path_factory):
     count = len(run.labels)
     truth = np.linspace(0, 1, count)
     config = run.config.model_copy(update={"seed": 7}).model_dump(mode="json")
-    for number in range(10):
+    for number in range(20):
         inside = leave_out.part(count, number, run.config.drawn_with)
         loss = (5 - truth * inside).astype(np.float16)
         about = np.array(json.dumps({"config": config, "part": number}))
@@ -35,7 +36,7 @@ def parts(tmp_path_factory):
 def test_the_truth_is_that_of_the_runs_samples(parts):
     folder, truth = parts
     found = memorization_of(open_run(FIRST, images=False), folder)
-    np.testing.assert_allclose(found, truth, rtol=0, atol=0.02)  # float16, and 10 parts
+    np.testing.assert_allclose(found, truth, rtol=0, atol=0.02)  # float16, and 20 parts
 
 
 def test_the_truth_of_other_samples_is_refused_in_one_line(parts, tmp_path):
@@ -64,6 +65,31 @@ def test_a_recorded_truth_is_shown_by_itself(parts, monkeypatch):
             start, length = meta["arrays"]["memorization"]
             shown = np.frombuffer(data[start : start + length], np.float32)
             np.testing.assert_allclose(shown, truth, rtol=0, atol=0.02)
+
+
+def test_a_recorded_truth_that_is_noise_is_not_shown_by_itself(parts, monkeypatch, tmp_path):
+    folder, truth = parts
+    run = open_run(FIRST, images=False)
+    draw = np.random.default_rng(0)
+    for path in folder.glob("*.npz"):
+        arrays = files.read_npz(path)
+        noise = draw.normal(size=len(truth)).astype(np.float16)  # each run's own luck
+        files.write_npz(tmp_path / path.name, **arrays | {"loss": arrays["loss"] + 9 * noise})
+    monkeypatch.setattr("ltcl_helpers.explorer.truth.RECORDED", tmp_path)
+    assert "memorization" not in payload(run)[0]["arrays"]
+    run.memorization = memorization_of(run, tmp_path)  # whoever asks for it gets it
+    assert "memorization" in payload(run)[0]["arrays"]
+    assert truth_module.RELIABLE == 0.3
+
+
+def test_too_few_runs_to_tell_are_not_shown_by_themselves(parts, monkeypatch, tmp_path):
+    folder, _ = parts
+    for number in range(10):  # enough for a truth, not for two halves
+        shutil.copy(folder / f"long-tail-{number:02d}.npz", tmp_path)
+    monkeypatch.setattr("ltcl_helpers.explorer.truth.RECORDED", tmp_path)
+    run = open_run(FIRST, images=False)
+    assert "memorization" not in payload(run)[0]["arrays"]
+    assert len(memorization_of(run, tmp_path)) == len(run.labels)
 
 
 @pytest.mark.parametrize("given", [np.zeros(59), [[0.0]] * 60, [np.nan] * 60, ["a"] * 60])

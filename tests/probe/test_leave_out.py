@@ -1,5 +1,6 @@
 """Memorization by leaving samples out: known answers, parts, and what a run leaves."""
 
+import importlib.util
 import json
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ltcl_helpers import files, pretrain, runs
+from ltcl_helpers import files, paths, pretrain, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
@@ -45,6 +46,22 @@ def test_memorization_is_the_rise_of_a_samples_loss_when_it_is_left_out():
         np.array([[1.0, 5.0], [2.0, 6.0], [6.0, 1.0]]), np.array([[1, 0], [1, 0], [0, 1]], bool)
     )
     assert few.tolist() == [2.5 + 2, 2 + 2.5]
+
+
+def test_the_rise_of_a_group_is_its_mean_memorization_and_each_run_tells_it():
+    loss, inside, truth = made_losses()
+    for which in (None, truth > 0.8, truth < 0.2):
+        asked = np.ones(len(truth), bool) if which is None else which
+        rises = leave_out.rise(loss, inside, which)
+        assert rises.shape == (40,)
+        np.testing.assert_allclose(rises.mean(), truth[asked].mean(), rtol=0, atol=0.02)
+        if which is not None:  # alike in their truth, so every run says the same
+            np.testing.assert_allclose(rises, truth[asked].mean(), rtol=0, atol=0.06)
+    # Which samples a run left out does not matter: a sample's own level is taken off.
+    shifted = loss + 9 * np.random.default_rng(1).uniform(size=len(truth))
+    np.testing.assert_allclose(
+        leave_out.rise(shifted, inside), leave_out.rise(loss, inside), atol=1e-2
+    )
 
 
 def test_a_sample_that_no_run_left_out_is_refused():
@@ -166,3 +183,36 @@ def test_samples_in_all_runs_or_in_none_are_counted():
 def test_nothing_there_says_what_makes_it(tmp_path):
     with pytest.raises(ConfigError, match="next: experiments/leave_out.py"):
         leave_out.read(tmp_path, "long-tail")
+
+
+def planned():
+    """Name, configuration and part of each run that experiments/leave_out.py makes."""
+    script = paths.ROOT / "experiments" / "leave_out.py"
+    spec = importlib.util.spec_from_file_location("leave_out_runs", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return list(module.jobs("quick"))
+
+
+def test_the_recorded_runs_are_all_that_were_planned_and_no_other():
+    jobs = planned()
+    folder = paths.RESULTS / "leave-out"
+    assert {path.stem for path in folder.glob("*.npz")} == {name for name, *_ in jobs}
+    for name, config, number in jobs:
+        found = files.read_npz(folder / f"{name}.npz")
+        about = json.loads(str(found["about"]))
+        seed = config.seed if number < 0 else number
+        asked = config.model_copy(update={"seed": seed}).model_dump(mode="json")
+        assert (about["config"], about["part"], about["views"]) == (asked, number, config.seed)
+        part = leave_out.part(len(found["labels"]), number, config.drawn_with)
+        assert np.array_equal(found["inside"], part) and np.isfinite(found["loss"]).all()
+
+
+@pytest.mark.parametrize("kind", ["long-tail", "balanced"])
+def test_of_the_recorded_runs_twelve_left_out_each_sample(kind):
+    loss, inside = leave_out.read(paths.RESULTS / "leave-out", kind)
+    assert len(loss) == 40 and ((~inside).sum(axis=0) == 12).all()
+    config = RunConfig(preset="quick", split=kind, split_seed=0)
+    whole = files.read_npz(paths.RESULTS / "leave-out" / f"{kind}-whole-0.npz")
+    assert np.array_equal(whole["labels"], splits.select(config).labels)
+    assert len(whole["momentum_loss"]) == config.epochs == 30
