@@ -263,7 +263,7 @@ def _answer(found: Interval, size: float) -> dict[str, Any]:
 
 
 def rank_correlation(
-    first: np.ndarray, second: np.ndarray, draws: int = 500, seed: int = 0
+    first: np.ndarray, second: np.ndarray, draws: int = 200, seed: int = 0
 ) -> tuple[float, float, float]:
     """Spearman's rank correlation over samples, and the ends of its 95 % interval.
 
