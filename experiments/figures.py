@@ -340,8 +340,9 @@ def leave_out_table() -> str:
     columns = {kind: _correlations(one) for kind, one in kinds.items()}
     lines = [[name, *(columns[kind][name] for kind in kinds)] for name in columns["long-tail"]]
     about = (
-        "Spearman's rank correlation over samples (95 % interval of a bootstrap over them). The "
-        "first line says how much is luck: where two halves of the runs do not agree about a "
+        "Spearman's rank correlation over samples (95 % interval of a bootstrap over them); other "
+        f"values come from {len(tail.whole)} runs on the whole set, mean of their correlations. "
+        "The first line says how much is luck: where two halves of the runs do not agree about a "
         "sample, no witness can agree with them by much, and a small correlation may be a good "
         "witness's. A run's luck moves one sample's loss by an sd of "
         f"{tail.luck():.2f}; of an sd of {tail.truth.std():.3f} between the samples' memorization, "
