@@ -58,9 +58,9 @@ def write_site(executed: Path, target: Path, edition: str = "student") -> list[P
         raise ConfigError(f"{DOCS} has no conf.py; call this in the kit's clone")
     importlib.import_module("sphinx")  # or the command says what is missing
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder)
+        source = Path(folder) / "source"
         for name in ("lessons", "docs", "api", "extra", "_static"):
-            (source / name).mkdir()
+            (source / name).mkdir(parents=True)
         shutil.copy2(DOCS / "conf.py", source)
         shutil.copy2(DOCS / "course.css", source / "_static")
         shutil.copytree(FIGURES, source / "figures")
@@ -79,11 +79,14 @@ def _build(source: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
     quiet = ["-q", "--no-color", "-W", "--keep-going"]  # its words stand in an error of ours
     command = [sys.executable, "-m", "sphinx", "-b", "html", *quiet]
-    places = ["-d", str(source / ".doctrees"), str(source), str(target)]
+    built = source.with_name("built")  # myst-nb leaves a folder of its own beside the pages
+    places = ["-d", str(source / ".doctrees"), str(source), str(built)]
     done = subprocess.run([*command, *places], capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.replace(f"{source}/", "")
         raise ConfigError(f"Sphinx failed: {' '.join(said.split()[-60:])}")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(built, target)
     (target / ".buildinfo").unlink(missing_ok=True)
     for path in target.rglob("*.html"):
         content = path.read_text(encoding="utf-8").replace(SIDEBAR, f"{SIDEBAR} {LANDMARK}")

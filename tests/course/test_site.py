@@ -165,6 +165,7 @@ def test_the_teachers_site_has_the_solutions_folded(executed, tmp_path, monkeypa
     text = (tmp_path / "site" / "lessons" / "05_boosted_views.html").read_text(encoding="utf-8")
     assert text.count("<details") >= 3
     assert (tmp_path / "site" / "docs" / "teaching.html").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"executed", "site"}  # nothing beside it
 
 
 def test_links_lead_to_pages_that_are_there_and_the_site_is_small(site):
