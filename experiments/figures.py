@@ -73,12 +73,19 @@ def cifar10_table() -> str:
     tail, flat = runs.xs("simclr"), runs.xs("balanced")
     apart = report.paired(tail, flat)
     body = [gap_line("many-few gap", apart["many"] - apart["few"])]
-    signal = report.last_signal(study.signal(one), "row")
-    aurocs = report.paired(signal.xs("simclr"), signal.xs("balanced"))
-    body.append(quantity("AUROC", aurocs["auroc"], 1, 3))
-    body.append(quantity("AUROC, weighted to the tail's classes", aurocs["weighted"], 1, 3))
+    body += _apart_in_auroc(one, "simclr", "balanced")
     parts += [markdown(TITLE_HEAD, body), _last_aurocs(one)]
     return "\n\n".join(parts)
+
+
+def _apart_in_auroc(one: study.Study, tail: str, flat: str) -> list[list[str]]:
+    """What the last momentum loss of the first row knows of the few beyond that of the second."""
+    signal = report.last_signal(study.signal(one), "row")
+    apart = report.paired(signal.xs(tail), signal.xs(flat))
+    return [
+        quantity("AUROC", apart["auroc"], 1, 3),
+        quantity("AUROC, weighted to the tail's classes", apart["weighted"], 1, 3),
+    ]
 
 
 def _last_aurocs(one: study.Study) -> str:
@@ -121,10 +128,7 @@ def shapes_table() -> str:
         body.append(gap_line(f'many-few gap, {shots}-shot, protocol "{protocol}"', gap))
     tail, flat = tail_and_balanced(**LOGISTIC)
     body.append(gap_line("the first without its control", tail["many"] - tail["few"]))
-    signal = report.last_signal(study.signal(one), "row")
-    aurocs = report.paired(signal.xs("long-tail"), signal.xs("balanced"))
-    body.append(quantity("AUROC", aurocs["auroc"], 1, 3))
-    body.append(quantity("AUROC, weighted to the tail's classes", aurocs["weighted"], 1, 3))
+    body += _apart_in_auroc(one, "long-tail", "balanced")
     chance = f"Chance is {report.spread(np.array([1 / len(shapes.CLASS_NAMES)]))} %."
     compared = tables.compared(one, **LOGISTIC)
     parts = [tables.results(one, **LOGISTIC), chance, compared, markdown(TITLE_HEAD, body)]
@@ -410,9 +414,9 @@ def _correlations(one: _Memorized) -> dict[str, str]:
 
 def _rise(values: np.ndarray) -> str:
     """Mean and 95 % interval over runs."""
-    low, high = stats.t.interval(0.95, len(values) - 1, values.mean(), stats.sem(values))
-    text = f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
-    return f"**{text}**" if low > 0 or high < 0 else text
+    found = report.interval(values)
+    text = report.ends(found, 1, 3)
+    return f"**{text}**" if report.verdict(found) in (ABOVE, BELOW) else text
 
 
 MOMENTUM = "momentum loss after epoch {}"
@@ -644,10 +648,10 @@ def _memorization() -> str:
     """How much quick runs memorize, whether the few are memorized more, and which samples."""
     tail, flat = _Memorized("long-tail"), _Memorized("balanced")
     more = [one.rise("few") - one.rise("many") for one in (tail, flat)]
-    low, high = stats.t.interval(0.95, len(more[0]) - 1, more[0].mean(), stats.sem(more[0]))
-    if low > 0:
+    said = report.verdict(report.interval(more[0]))
+    if said == ABOVE:
         title = "The few are memorized more"
-    elif high < 0:
+    elif said == BELOW:
         title = "The few are memorized less"
     else:
         title = "A quick run memorizes a little, and the few not clearly more than others"
@@ -661,17 +665,14 @@ def _memorization() -> str:
             "these runs cannot say: two halves of them agree by a rank correlation of "
             f"{_correlation(half)}."
         )
+    rises = [tail.rise("all"), *more]
+    everyone, tail_apart, flat_apart = (report.ends(report.interval(r), 1, 3) for r in rises)
     return (
         f"**{title}.** A sample is memorized as much as its loss rises when training leaves it "
-        f"out. On the embedded data, by {len(tail.loss)} runs on parts of one split: "
-        f"{_plain(tail.rise('all'))} of a loss of {tail.loss.mean():.2f}; few minus many "
-        f"{_plain(more[0])} on the long-tail set, {_plain(more[1])} on its balanced partner. "
-        f"{single}"
+        f"out. On the embedded data, by {len(tail.loss)} runs on parts of one split: {everyone} of "
+        f"a loss of {tail.loss.mean():.2f}; few minus many {tail_apart} on the long-tail set, "
+        f"{flat_apart} on its balanced partner. {single}"
     )
-
-
-def _plain(values: np.ndarray) -> str:
-    return _rise(values).strip("*")
 
 
 def project_times() -> str:

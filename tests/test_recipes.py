@@ -329,6 +329,7 @@ def test_why_a_class_cannot_be_loaded(mine):
     assert load_method("ltcl_helpers.dictionaries:MoCo").__module__.endswith("methods.moco")
 
 
+# The CIFAR demonstration of MoCo, and what the paper on Balanced CL and an article on it give.
 OTHER_METHODS = {
     ("moco-v1", "paper"): dict(temperature=0.1, mlp=False),
     ("moco-v2", "paper"): dict(temperature=0.2, mlp=True),

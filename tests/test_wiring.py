@@ -474,6 +474,3 @@ def test_the_order_of_a_probes_batches_is_drawn_from_its_seed():
 def test_a_smallest_class_of_one_image_and_a_tail_of_two_classes_are_allowed():
     assert splits.class_sizes(100, 3, 100) == [100, 10, 1]
     assert splits.class_sizes(4, 2, 2) == [4, 2]
-
-
-# The CIFAR demonstration of MoCo, and what the paper on Balanced CL and an article on it give.

@@ -31,7 +31,11 @@ def memorization_of(run: History, folder: str | Path = RECORDED) -> np.ndarray:
     Raises:
         ConfigError: where the folder holds nothing of the run's data and split, or too few parts.
     """
-    return leave_out.memorization(*_parts_of(run, Path(folder))).astype(np.float32)
+    parts = _parts_of(run, Path(folder))
+    try:
+        return leave_out.memorization(*parts).astype(np.float32)
+    except ValueError as error:
+        raise ConfigError(f"{folder}: {error}") from None
 
 
 def recorded(run: History) -> np.ndarray | None:
@@ -55,14 +59,8 @@ def _parts_of(run: History, folder: Path) -> tuple[np.ndarray, np.ndarray]:
         first = files.read_npz(min(folder.glob(f"{name}-[0-9]*.npz")), "about", "labels")
         config = RunConfig(**json.loads(str(first["about"]))["config"])
         there.append(_split_of(config))
-        if not _is_of(run, config, first["labels"]):
-            continue
-        loss, inside = leave_out.read(folder, name)
-        try:
-            leave_out.memorization(loss, inside)
-        except ValueError as error:
-            raise ConfigError(f"{folder}/{name}-*.npz: {error}") from None
-        return loss, inside
+        if _is_of(run, config, first["labels"]):
+            return leave_out.read(folder, name)
     asked = _split_of(run.config) if run.config else "losses of another loop"
     raise ConfigError(
         f"no memorization by leaving out for {run.label}, which is of {asked}; {folder} has "
