@@ -80,7 +80,7 @@ def cifar10_table() -> str:
 
 def _apart_in_auroc(one: study.Study, tail: str, flat: str) -> list[list[str]]:
     """What the last momentum loss of the first row knows of the few beyond that of the second."""
-    signal = report.last_signal(study.signal(one), "row")
+    signal = report.last_signal(study.signal(one, last=True), "row")
     apart = report.paired(signal.xs(tail), signal.xs(flat))
     return [
         quantity("AUROC", apart["auroc"], 1, 3),
@@ -90,7 +90,7 @@ def _apart_in_auroc(one: study.Study, tail: str, flat: str) -> list[list[str]]:
 
 def _last_aurocs(one: study.Study) -> str:
     """What the last momentum loss of each row knows of the few classes."""
-    signal = tables.last_auroc(study.signal(one))
+    signal = tables.last_auroc(study.signal(one, last=True))
     return markdown(list(signal.columns), signal.astype(str).to_numpy().tolist())
 
 
@@ -621,7 +621,7 @@ def _aim_of_boosting() -> str:
     else:
         title = "Whether the aim of boosting helps is open"
     oracle = report.compare(runs, [("oracle", "oracle-shuffled")], one.labels)
-    signal = report.last_signal(study.signal(one), "row")["auroc"]
+    signal = report.last_signal(study.signal(one, last=True), "row")["auroc"]
     known = [report.spread(signal.xs(row), 1, 2) for row in ("simclr", "balanced")]
     return (
         f"**{title}.** Its control is the same boost with its scores shuffled. Boosted minus "

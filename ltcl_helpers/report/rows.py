@@ -39,7 +39,13 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
     """
     rows = pd.concat([_rows_of(folder) for folder in folders(where)], ignore_index=True)
     for column, value in only.items():
-        rows = rows[rows[column] == value]
+        if column != "group":
+            rows = rows[rows[column] == value]
+    # Classes of all runs together: run by run it would take as long as all the rest.
+    if "per_class" in rows:
+        rows = _with_classes(rows)
+    if "group" in only:
+        rows = rows[rows["group"] == only["group"]]
     if rows.empty:
         raise ConfigError(f"{where} has no probe row with {only}; `ltcl probe` makes rows")
     return rows
@@ -55,8 +61,6 @@ def _rows_of(folder: Path) -> pd.DataFrame:
     own = rows["test"] == rows["data"]
     if own.any():
         rows = rows[own]  # another test set's are no result of the run's data, unless it has none
-    if "per_class" in rows:
-        rows = _with_classes(rows)
     columns = {**rows, **_about(run)}
     rows = pd.DataFrame(columns, index=rows.index)  # at once: a column at a time takes ten times it
     return _with_names(rows, run.config)
@@ -166,8 +170,15 @@ def controlled(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[[pd.isna(pair[1]) or pair in there for pair in wanted]]
 
 
-def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
+def load_signal(
+    where: str | Path | Iterable[str | Path], last: bool = False, **only: Any
+) -> pd.DataFrame:
     """How well the momentum loss finds the images of the few classes, by run and epoch.
+
+    Args:
+        where: as for `load_rows`.
+        last: asks for the last epoch alone, which takes a fraction of the time.
+        only: keeps the runs whose configuration has this value, e.g. name="sdclr".
 
     Returns:
         Columns run, name, label, split, draw, mirrored, seed, epochs, epoch; auroc (0.5 is chance);
@@ -177,6 +188,8 @@ def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     tables = []
     for run in map(Run.load, folders(where)):
         config, counts = run.config, run.group_counts.numpy()
+        if any(getattr(config, field) != value for field, value in only.items()):
+            continue
         few_classes = splits.groups(counts, config.groups)["few"]  # none of fewer than three
         if not run.epochs_kept or np.ptp(counts) == 0 or not len(few_classes):
             continue
@@ -187,7 +200,8 @@ def load_signal(where: str | Path | Iterable[str | Path]) -> pd.DataFrame:
         if few.all() or not few.any():
             continue
         weight = counts[run.labels]
-        for epoch, loss in zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True):
+        kept = list(zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True))
+        for epoch, loss in kept[-1:] if last else kept:
             found = {"auroc": roc_auc_score(few, loss)}
             found["weighted"] = roc_auc_score(few, loss, sample_weight=weight)
             tables.append({**about, "epoch": epoch, **found})

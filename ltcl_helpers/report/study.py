@@ -70,33 +70,39 @@ def read(
 def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
     base = RESULTS / plan.study if plan.record else Path("runs") / plan.study
     base = Path(out) if out else base
-    tables, labels, there, missing = [], {}, [], []
-    axes = _sections(plan)
+    there: dict[Path, grid.Cell] = {}
+    missing = []
     for cell in plan.cells:
         folder = cell.folder(base)
         if not (folder / "DONE.json").exists() or not (folder / "probe.parquet").exists():
             missing.append(cell.name)
             continue
         runs.refuse_other(folder, cell.config, "--runs", elsewhere=True)
-        found = load_rows([folder])
-        plain = found["features"] == "encoder"
-        row = found["features"].where(~plain, cell.row)
-        label = found["label"].where(~plain, cell.label)
-        row = row.where(found["features"] != "pruned", f"{cell.row}, pruned")
-        label = label.where(found["features"] != "pruned", f"{cell.label}, pruned branch")
-        section = ", ".join(_words(axis, cell.axes[axis]) for axis in axes)
-        tables.append(found.assign(row=row, label=label, section=section))
-        there.append(folder)
-    if not tables:
+        there[folder] = cell
+    if not there:
         raise ConfigError(
             f"{plan.path} has {len(missing)} cells, and none in {base} is done and probed; "
             f"next: ltcl batch {plan.path}"
         )
+    axes = _sections(plan)
+    each_run = load_rows(there).groupby("folder", sort=False)
+    tables = [_in_words_of(there[Path(str(name))], found, axes) for name, found in each_run]
     rows = pd.concat(tables, ignore_index=True)
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     order = [*[row for row in labels if row not in plan.labels], *plan.labels]
     labels = {row: labels[row] for row in order if row in labels}
-    return Study(plan.title, plan.note, rows, labels, plan.pairs, there, missing)
+    return Study(plan.title, plan.note, rows, labels, plan.pairs, list(there), missing)
+
+
+def _in_words_of(cell: grid.Cell, found: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
+    """A run's rows with its cell's row and label, and a section by its place on these axes."""
+    plain = found["features"] == "encoder"
+    row = found["features"].where(~plain, cell.row)
+    label = found["label"].where(~plain, cell.label)
+    row = row.where(found["features"] != "pruned", f"{cell.row}, pruned")
+    label = label.where(found["features"] != "pruned", f"{cell.label}, pruned branch")
+    section = ", ".join(_words(axis, cell.axes[axis]) for axis in axes)
+    return found.assign(row=row, label=label, section=section)
 
 
 def _sections(plan: grid.Grid) -> list[str]:
@@ -181,13 +187,13 @@ def _seconds(value: float) -> str:
     return "" if np.isnan(value) else f"{value:.1f}"
 
 
-def signal(study: Study) -> pd.DataFrame:
+def signal(study: Study, last: bool = False) -> pd.DataFrame:
     """AUROC by run and epoch as by `load_signal`, with the study's rows and labels."""
     runs = study.rows.drop_duplicates("folder").set_index("folder")
     found = []
     for folder in study.folders:
         here = runs.loc[str(folder)]
-        curve = load_signal([folder])
+        curve = load_signal([folder], last)
         found.append(curve.assign(row=here["row"], label=here["label"], section=here["section"]))
     return pd.concat([curve for curve in found if len(curve)] or found, ignore_index=True)
 

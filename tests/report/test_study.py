@@ -286,4 +286,7 @@ def test_the_signal_of_a_run_says_whose_it_is(tmp_path):
     drawn = config("simclr", split="long-tail")
     other = record(tmp_path / "b", drawn, probed(drawn, 0.5))
     assert set(report.load_signal(other)["split"]) == {"long-tail"}
+    both = report.load_signal([folder, other], last=True)
+    assert both["run"].tolist() == ["a", "b"] and both["epoch"].tolist() == [30, 30]
+    assert set(report.load_signal([folder, other], split="long-tail")["run"]) == {"b"}
     assert report.group_counts(other).tolist() == [6, 5, 4, 3, 2, 1]
