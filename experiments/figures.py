@@ -25,6 +25,7 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from ltcl_helpers import bench, bench_loader, files, probe, report
+from ltcl_helpers.batch import grid
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import shapes, splits
 from ltcl_helpers.errors import ConfigError
@@ -250,6 +251,7 @@ EVIDENCE = {
 PLANNED = {  # grids with so many units; nothing is read off them until all rows are there
     "evidence-shapes": ({"shots": "100", "protocol": "logistic"}, 12),
     "evidence-dose": ({"shots": "100", "protocol": "logistic"}, 6),
+    "evidence-noise": ({"shots": "100", "protocol": "logistic"}, 12),
     "evidence-cifar10": ({"shots": "100", "protocol": "logistic"}, 6),
     "evidence-cifar100": ({"shots": "100", "protocol": "bcl"}, 12),
     "evidence-length": ({"shots": "100", "protocol": "logistic"}, 3),
@@ -312,6 +314,29 @@ def _count(table: pd.DataFrame) -> list[str]:
 def planned_answers() -> str:
     """The same of the planned grids that are complete."""
     return answers_table(PLANNED)
+
+
+def spent_table() -> str:
+    """What is made of each planned grid, and what its training has cost."""
+    body = []
+    for name in PLANNED:
+        plan = grid.read(ROOT / "experiments" / f"{name}.yaml")
+        folders = [cell.folder(RESULTS / name) for cell in plan.cells]
+        made = [folder for folder in folders if (folder / "DONE.json").exists()]
+        own = [folder for folder in made if folder.parent.name == name]
+        hours = sum(map(_training_seconds, own)) / 3600
+        older = len(made) - len(own)
+        of_them = f"{older} of an older grid" if older else ""
+        body.append([name, f"{len(made)} of {len(folders)}", of_them, f"{hours:.1f}"])
+    total = sum(float(line[-1]) for line in body)
+    head = ["grid", "runs made", "of them", "core hours of training"]
+    return f"{markdown(head, body)}\n\nTogether {total:.1f} core hours."
+
+
+def _training_seconds(folder: Path) -> float:
+    """Epochs times the median epoch: a run that was put to sleep for hours has not cost them."""
+    seconds = files.read_parquet(folder / "history.parquet")["seconds"]
+    return len(seconds) * float(seconds.median()) if len(seconds) else 0.0
 
 
 # What docs/evidence.md says of memorization by leaving samples out.
@@ -846,7 +871,8 @@ TABLES = {
     "found": found,
     "cells": reproduction.count_of_cells,
     "tree": tree_of_files, "power": power_table, "answers": answers_table,
-    "planned-answers": planned_answers, "leave-out": leave_out_table, "aims": aims_table,
+    "planned-answers": planned_answers, "spent": spent_table,
+    "leave-out": leave_out_table, "aims": aims_table,
     "published-code": published_code_table,
     "any-processor": processors_table,
     "all-cifar100": all_cifar100, "evidence-cifar10": cifar10_table,
