@@ -129,16 +129,24 @@ def verdict(found: Interval, size: float | None = None) -> str:
     return OPEN
 
 
-def holm(p_values: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+def holm(
+    p_values: Sequence[float] | np.ndarray | pd.Series, planned: int | None = None
+) -> np.ndarray:
     """Holm's correction (1979): p-values [M] as if each had been the only one looked at.
 
     Where those below 0.05 are called a difference, the chance that any of M is called so wrongly is
     5 % at most. NaN, of what was not tested, stays and counts for nothing.
+
+    Args:
+        p_values: of what is tested so far.
+        planned: how many will be tested in all, so that no answer changes when the others come;
+            what is not tested yet is taken for larger than all of these.
     """
     given = np.asarray(p_values, float)
     tested = np.flatnonzero(~np.isnan(given))
     smallest_first = tested[given[tested].argsort(kind="stable")]
-    left = np.arange(len(tested), 0, -1)  # how many are not yet rejected, itself included
+    # How many are not yet rejected, itself included.
+    left = (planned or len(tested)) - np.arange(len(tested))
     raised = np.maximum.accumulate(given[smallest_first] * left)
     corrected = given.copy()
     corrected[smallest_first] = raised.clip(max=1)

@@ -84,7 +84,7 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
             f"{plan.path} has {len(missing)} cells, and none in {base} is done and probed; "
             f"next: ltcl batch {plan.path}"
         )
-    axes = _sections(plan)
+    axes = section_axes(plan)
     each_run = load_rows(there).groupby("folder", sort=False)
     tables = [_in_words_of(there[Path(str(name))], found, axes) for name, found in each_run]
     rows = pd.concat(tables, ignore_index=True)
@@ -105,8 +105,8 @@ def _in_words_of(cell: grid.Cell, found: pd.DataFrame, axes: list[str]) -> pd.Da
     return found.assign(row=row, label=label, section=section)
 
 
-def _sections(plan: grid.Grid) -> list[str]:
-    """The axes that are no repetition: several of their values share split and seed."""
+def section_axes(plan: grid.Grid) -> list[str]:
+    """The axes of a grid that are no repetition: several of their values share split and seed."""
     found = []
     for axis in plan.axes:
         places: dict[tuple, list] = {}

@@ -37,6 +37,33 @@ def test_recorded_runs_are_cells_of_their_grid(path):
     assert states == dict.fromkeys(recorded, "done")
 
 
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_every_boosted_row_that_a_grid_compares_has_its_control_in_the_grid(path):
+    """`report.controlled` leaves out what has none, and all of its runs would be for nothing."""
+    found = grid.read(path)
+    names = {(one.config.epochs, one.config.name) for one in found.cells}
+    compared = {row for pair in found.pairs for row in pair}
+    for one in found.cells:
+        if one.row in compared and one.config.control:
+            assert (one.config.epochs, one.config.control) in names, one.name
+
+
+def test_what_the_planned_grids_of_evidence_promise_of_their_seeds():
+    at = {path.stem: grid.read(path).cells for path in EXPERIMENTS}
+    lists = {row: [one.config.split for one in at["evidence-cifar100"] if one.row == row]
+             for row in ("simclr", "oracle", "oracle-shuffled", "oracle-values")}  # fmt: skip
+    assert len(lists["simclr"]) == 12 and len(set(lists["simclr"])) == 5
+    for row in ("oracle", "oracle-shuffled", "oracle-values"):
+        assert len(lists[row]) == 6 and set(lists[row]) == set(lists["simclr"])  # each split
+
+    def seeds(name):
+        return {one.config.seed for one in at[name]}
+
+    assert not seeds("evidence-moco") & seeds("shapes-moco-lr")  # which chose the learning rate
+    assert not seeds("evidence-aims") & seeds("evidence-shapes")  # where the aims were looked at
+    assert len(seeds("evidence-moco")) == 16 and len(seeds("evidence-aims")) == 24
+
+
 def test_there_are_recorded_runs():
     """What is said above of every grid's recorded runs is said of some."""
     studies = [paths.RESULTS / path.stem for path in EXPERIMENTS]

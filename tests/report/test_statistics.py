@@ -87,6 +87,10 @@ def test_holms_correction():
     assert list(corrected[[4, 0, 3, 1]]) == pytest.approx([0.02, 0.03, 0.06, 0.06])
     assert math.isnan(corrected[2])
     assert list(report.holm([0.4, 0.6, 0.5])) == [1, 1, 1] and len(report.holm([])) == 0
+    # Of ten that are planned two are tested: no answer may change when the others come.
+    assert report.holm([0.004, 0.006], 10) == pytest.approx([0.04, 0.054])
+    for others in ([0.5] * 8, [0.02] * 8, [0.005] * 8):
+        assert report.holm([0.004, 0.006, *others])[0] <= 0.04 + 1e-12
 
 
 def test_an_open_comparison_says_what_would_answer_it():
