@@ -696,28 +696,33 @@ def tree_of_files() -> str:
 
 
 def found() -> str:
-    """Four findings in whole sentences, every number and every verdict from rows."""
-    lines = [_with_labels(), _without_labels(), _aim_of_boosting(), _memorization()]
-    return "\n".join(f"* {line}" for line in lines)
+    """Four findings: headlines, numbers and verdicts, all from rows."""
+    parts = [_with_labels(), _without_labels(), _aim_of_boosting(), _memorization()]
+    return "\n\n".join(parts)
 
 
-def _percent(runs: pd.DataFrame, row: str, group: str) -> str:
-    return f"{100 * runs.xs(row)[group].mean():.1f} %"
+def _finding(title: str, text: str, head: list[str], body: list[list[str]], more: str = "") -> str:
+    parts = [f"### {title}", text, markdown(head, body), more]
+    return "\n\n".join(filter(None, parts))
 
 
 def _with_labels() -> str:
     """What a long tail costs a classifier, and what one term gives back."""
     ((_, _, runs),) = recorded("cifar100-balanced").blocks()
-    many, few = (_percent(runs, "cross-entropy", group) for group in ("many", "few"))
-    many_then, few_then = (_percent(runs, "compensated", group) for group in ("many", "few"))
-    plain = runs.xs("cross-entropy").mean()
+    mean = 100 * runs.groupby(level=0).mean()
+    plain = mean.loc["cross-entropy"]
     fate = "are lost" if plain["few"] < plain["many"] / 10 else "fall behind"
-    return (
-        f"**With labels, the few {fate}.** A classifier trained on CIFAR-100-LT is right about "
-        f"{many} of the images of the many classes and {few} of the few. One term added to its "
-        f"logits while it trains, the logarithm of the class size, makes that {many_then} and "
-        f"{few_then} (n = {len(runs.xs('cross-entropy'))} seeds, quick network)."
+    rows = {"cross-entropy": "a classifier", "compensated": "with one more term"}
+    body = [
+        [label, *(f"{mean.loc[row, group]:.1f}" for group in ("many", "few"))]
+        for row, label in rows.items()
+    ]
+    text = (
+        f"A classifier learns from the labels of CIFAR-100-LT (n = {len(runs.xs('cross-entropy'))} "
+        "seeds). The term is the logarithm of the class size, added to its logits while it trains."
     )
+    head = ["right about, %, on CIFAR-100-LT", "many", "few"]
+    return _finding(f"With labels, the few {fate}", text, head, body)
 
 
 def _without_labels() -> str:
@@ -727,69 +732,67 @@ def _without_labels() -> str:
         "CIFAR-10-LT": report.paired(real.xs("simclr"), real.xs("balanced")),
         "the embedded data": report.paired(*tail_and_balanced(**LOGISTIC)),
     }
-    says, costs = [], []
+    body, costs = [], []
     for data, apart in gaps.items():
         gap = report.interval(apart["many"] - apart["few"])
         verdict = report.verdict(gap, report.matters("few"))
-        count = report.count(gap._asdict())
-        says.append(f"{report.ends(gap)} points on {data} ({count}), {verdict}")
+        body.append([data, report.count(gap._asdict()), report.ends(gap), verdict])
         costs += [data] if verdict == ABOVE else []
     if costs:
         title = f"Without labels, a long tail costs the few on {' and on '.join(costs)}"
     else:
         title = "Whether a long tail costs the few without labels is open"
-    return (
-        f"**{title}.** SimCLR learns from images alone, and a linear probe of 100 labelled images "
-        "of every class reads what it learnt. Against balanced sets of equal size, and with the "
-        "order of classes mirrored, so that hard classes cancel, the gap between many and few "
-        f"grows by {'; '.join(says)}."
+    text = (
+        "SimCLR learns from images alone; a linear probe of 100 labelled images of every class "
+        "reads what it learnt. By how much does the gap between many and few grow against balanced "
+        "sets of equal size, with the order of classes mirrored, so that hard classes cancel?"
     )
+    return _finding(title, text, ["the gap grows by, points", "n", "mean (95 %)", ""], body)
 
 
-SHORT = {"bcl-i": "BCL-I", "bcl-d": "BCL-D", "oracle": "an oracle"}
+SHORT = {"bcl-i": "BCL-I", "bcl-d": "BCL-D", "oracle": "SimCLR, boosted by an oracle"}
 
 
 def _aim_of_boosting() -> str:
     """Whether a boosted run, and one that knows the classes, differs from its shuffled control."""
     one = recorded("evidence-cifar10")
     ((_, _, runs),) = one.blocks(shots="100")
-    pairs = [("bcl-i", "simclr-shuffled"), ("bcl-d", "sdclr-shuffled")]
-    table = report.compare(runs, pairs, one.labels).query("group in ('few', 'all')")
-    says = set(table["verdict"])
+    controls = {"bcl-i": "simclr-shuffled", "bcl-d": "sdclr-shuffled", "oracle": "oracle-shuffled"}
+    table = report.compare(runs, controls.items(), one.labels)
+    table = table[table["group"].isin(TOLD)]
+    says = set(table[table["first"] != "oracle"]["verdict"])
     if says & {ABOVE, BELOW}:
         title = "the aim of boosting makes a difference"
     elif says == {NONE_THAT_MATTERS}:
         title = "the aim of boosting makes no difference that matters"
     else:
         title = "it is open whether the aim of boosting helps"
-    oracle = report.compare(runs, [("oracle", "oracle-shuffled")], one.labels)
-    signal = report.last_signal(study.signal(one, last=True), "row")["auroc"]
-    known = [report.spread(signal.xs(row), 1, 2) for row in ("simclr", "balanced")]
-    return (
-        f"**On CIFAR-10-LT, in thirty epochs, {title}.** Its control is the same boost with its "
-        f"scores shuffled. Boosted minus shuffled ({report.count(table.iloc[0])}), in points: "
-        f"{_in_words(table)}. Would a perfect witness of rarity help? Boosted by the true sizes of "
-        f"the classes: {_in_words(oracle)}. What the memory knows there: SimCLR's momentum loss "
-        f"tells the images of the few from the others with an AUROC of {known[0]} on the long-tail "
-        f"sets, and of {known[1]} on the balanced ones, where nothing is rare (0.5 is chance)."
-    )
-
-
-def _in_words(table: pd.DataFrame) -> str:
-    """Boosted rows against their controls: few, all, and the verdicts."""
-    says = []
+    body = []
     for first, part in table.groupby("first", sort=False):
         cells = part.set_index("group")
-        ends = [f"{report.ends(cells.loc[group])} in {group}" for group in TOLD]
         verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
-        says.append(f"{SHORT[str(first)]} {', '.join(ends)}, {', then '.join(verdicts)}")
-    return "; ".join(says)
+        ends = (report.ends(cells.loc[group]) for group in TOLD)
+        body.append([SHORT[str(first)], *ends, ", then ".join(verdicts)])
+    text = (
+        "Each boosted run is held against its control, the same boost with its scores shuffled. An "
+        "oracle boosts by the true sizes of the classes: a perfect witness of rarity "
+        f"({report.count(table.iloc[0])})."
+    )
+    signal = report.last_signal(study.signal(one, last=True), "row")["auroc"]
+    known = [report.spread(signal.xs(row), 1, 2) for row in ("simclr", "balanced")]
+    more = (
+        "What the memory knows there: SimCLR's momentum loss tells the images of the few from the "
+        f"others with an AUROC of {known[0]} on the long-tail sets, and of {known[1]} on the "
+        "balanced ones, where nothing is rare (0.5 is chance)."
+    )
+    head = ["boosted minus shuffled, points", *TOLD, ""]
+    return _finding(f"On CIFAR-10-LT, in thirty epochs, {title}", text, head, body, more)
 
 
 def _memorization() -> str:
     """How much quick runs memorize, whether the few are memorized more, and which samples."""
-    tail, flat = _Memorized("long-tail"), _Memorized("balanced")
-    more = [one.rise("few") - one.rise("many") for one in (tail, flat)]
+    kinds = [_Memorized("long-tail"), _Memorized("balanced")]
+    more = [one.rise("few") - one.rise("many") for one in kinds]
     said = report.verdict(report.interval(more[0] - more[1]))  # beyond the same classes' balanced
     if said == ABOVE:
         title = "The few are memorized more"
@@ -797,22 +800,28 @@ def _memorization() -> str:
         title = "The few are memorized less"
     else:
         title = "A quick run memorizes a little, and the few not clearly more than others"
-    half = report.rank_correlation(*leave_out.halves(tail.loss, tail.inside))
     last = MOMENTUM.format(EPOCHS[-1])
-    known = [report.rank_correlation(one.truth, one.witnesses()[last]) for one in (tail, flat)]
-    single = (
-        f"The momentum loss goes with it by a rank correlation of {_correlation(known[0])}, and of "
-        f"{_correlation(known[1])} on the balanced partner. About single samples these runs know "
-        f"little: two halves of them agree by {_correlation(half)}."
+    lines = {
+        "a sample's loss rises by": [
+            f"{report.ends(report.interval(one.rise('all')), 1, 3)} of {one.loss.mean():.2f}"
+            for one in kinds
+        ],
+        "few minus many": [report.ends(report.interval(rise), 1, 3) for rise in more],
+        "rank correlation with the momentum loss": [
+            _correlation(report.rank_correlation(one.truth, one.witnesses()[last])) for one in kinds
+        ],
+        "of one half of the runs with the other": [
+            _correlation(report.rank_correlation(*leave_out.halves(one.loss, one.inside)))
+            for one in kinds
+        ],
+    }
+    text = (
+        "A sample is memorized as much as its loss rises when training leaves it out. On the "
+        f"embedded data, by {len(kinds[0].loss)} runs on parts of one split, and as many of its "
+        "balanced partner. The last line says how much these runs know about single samples."
     )
-    rises = [tail.rise("all"), *more]
-    everyone, tail_apart, flat_apart = (report.ends(report.interval(r), 1, 3) for r in rises)
-    return (
-        f"**{title}.** A sample is memorized as much as its loss rises when training leaves it "
-        f"out. On the embedded data, by {len(tail.loss)} runs on parts of one split: {everyone} of "
-        f"a loss of {tail.loss.mean():.2f}; few minus many {tail_apart} on the long-tail set, "
-        f"{flat_apart} on its balanced partner. {single}"
-    )
+    head = ["memorization (95 %)", "long-tail set", "balanced set"]
+    return _finding(title, text, head, [[name, *cells] for name, cells in lines.items()])
 
 
 def project_times() -> str:
