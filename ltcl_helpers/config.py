@@ -33,6 +33,7 @@ from .recipes import (
 )
 
 MOST_BLOCKS = 64  # of a stage; ResNet-152 has 36
+MOST_NAMED = 3  # labels in a caution; of more it says how many
 # Set while a run's folder is read: what it names is then no wish of whoever reads it.
 _opening: ContextVar[bool] = ContextVar("opening", default=False)
 
@@ -309,26 +310,41 @@ def _said(config: RunConfig) -> dict[str, str]:
 def joint_caution(*configs: RunConfig) -> str:
     """What in these runs is not the published recipe, computed; empty where nothing is.
 
-    An untrained encoder says nothing beside trained ones.
+    What holds for some of them only is said with their labels. An untrained encoder says nothing
+    beside trained ones.
     """
     trained = [config for config in configs if config.epochs] or configs
-    found: dict[str, dict[str, None]] = {}
+    found: dict[str, dict[str, dict[str, None]]] = {}  # part, words about it, labels they hold for
     for config in trained:
         published = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
         known = dict(preset=published, method=config.method, boost=config.boost)
         paper = RunConfig.stored(known)
         for part, words in _said(config).items():
             if getattr(config, part) != getattr(paper, part):
-                found.setdefault(part, {})[words] = None
+                found.setdefault(part, {}).setdefault(words, {})[config.label] = None
         for name, value in config.options.items():
             if value != paper.options.get(name):
-                found.setdefault(name, {})[f"{name} {value}"] = None
+                about = found.setdefault(name, {})
+                about.setdefault(f"{name} {value}", {})[config.label] = None
     if not found:
         return ""
     sizes = " and ".join(sorted({config.preset for config in trained}))
-    said = ", ".join(" or ".join(words) for words in found.values())
+    labels = {config.label for config in trained}
+    said = ", ".join(
+        " or ".join(words + _whose(words, some, labels) for words, some in about.items())
+        for about in found.values()
+    )
     test = "; a test of the program, whose accuracies mean nothing" if sizes == "tiny" else ""
     return f"{sizes} result: {said}; not the published recipe{test}"
+
+
+def _whose(words: str, some: Collection[str], labels: Collection[str]) -> str:
+    """For which of the runs something holds, where it is not all and no label says it itself."""
+    if len(some) == len(labels) or all(words in label for label in some):
+        return ""
+    if len(some) <= MOST_NAMED:
+        return f" ({' and '.join(some)})"
+    return f" ({len(some)} of {len(labels)})"
 
 
 def _list_to_tuple(value: Any) -> Any:

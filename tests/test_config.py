@@ -211,6 +211,14 @@ def test_cautions_of_several_runs_are_one():
     both = joint_caution(small, paper)
     assert both.startswith("paper and tiny result: ") and both.count("3 epochs") == 1
     assert both.endswith("; not the published recipe")  # not all of them mean nothing
+    slow = RunConfig(preset="paper", method="sdclr", weight_decay=5e-4)
+    others = [RunConfig(preset="paper", method=name) for name in ("simclr", "sdclr", "bcl-d")]
+    whose = f"weight decay 0.0005 ({slow.label})"
+    assert joint_caution(slow, *others) == f"paper result: {whose}; not the published recipe"
+    four = [run.model_copy(update={"lr": 0.1}) for run in (slow, *others)]
+    assert joint_caution(*four).startswith(f"paper result: learning rate 0.1, {whose};")
+    more = [*four, *(RunConfig(preset="paper", method=name) for name in ("bcl-i", "moco-v2"))]
+    assert joint_caution(*more).startswith(f"paper result: learning rate 0.1 (4 of 6), {whose};")
     untrained = RunConfig(preset="paper", epochs=0)
     assert joint_caution(untrained).startswith("paper result: 0 epochs")
     assert joint_caution(untrained, RunConfig(preset="paper")) == ""

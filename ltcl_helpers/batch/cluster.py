@@ -119,7 +119,10 @@ def _token(study: Path) -> Iterator[tuple[str, str]]:
 
 
 def _share(workers: int) -> int:
-    return max(1, len(os.sched_getaffinity(0)) // workers)
+    """Threads of a worker; a system without affinities (macOS) has all its cores."""
+    asked = getattr(os, "sched_getaffinity", None)
+    cores = len(asked(0)) if asked else os.cpu_count() or 1
+    return max(1, cores // workers)
 
 
 def _check_inputs(cells: list[Cell]) -> None:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..errors import ConfigError
+
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
     """Batch norm that normalises each group of a batch by itself, as each of several GPUs does.
@@ -62,10 +64,15 @@ def _group_sizes(count: int, groups: int) -> list[int]:
 
 
 def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
-    """Let every 2-D batch norm of `module` work in groups; changes it in place, keeps its state."""
+    """Let every 2-D batch norm of `module` work in groups; changes it in place, keeps its state.
+
+    Raises:
+        ConfigError: for a kind of batch norm that does more than normalise.
+    """
 
     def split(norm: nn.Module) -> nn.Module:
         assert isinstance(norm, nn.BatchNorm2d)
+        refuse_more_than_a_norm(norm)
         grouped = SplitBatchNorm2d(norm.num_features, norm.eps, norm.momentum)
         grouped.to(norm.weight)  # its device and its type
         grouped.load_state_dict(norm.state_dict())
@@ -73,6 +80,21 @@ def split_batch_norms(module: nn.Module, groups: int) -> nn.Module:
         return grouped.train(norm.training)
 
     return replace_modules(module, nn.BatchNorm2d, split)
+
+
+def does_more(norm: nn.Module) -> bool:
+    """Whether a batch norm has a step of its own, e.g. timm's, which hold an activation."""
+    return isinstance(norm, nn.BatchNorm2d) and type(norm).forward is not nn.BatchNorm2d.forward
+
+
+def refuse_more_than_a_norm(norm: nn.Module) -> None:
+    """Raise a ConfigError where a plain batch norm in place of this one would lose something."""
+    if does_more(norm):
+        raise ConfigError(
+            f"network has a batch norm of kind {type(norm).__name__}, which does more than "
+            "normalise, so it cannot be made one in groups (moco-v1, moco-v2) or of several ranks; "
+            "take another network, e.g. torchvision:resnet50, or another method on one device"
+        )
 
 
 def replace_modules(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from ..config import RunConfig
+from .batchnorm import refuse_more_than_a_norm
 from .bottleneck import ImageNetResNet
-from .foreign import ForeignEncoder, feature_length
+from .foreign import ForeignEncoder, batch_norms, feature_length
 from .resnet import Encoder, ResNet
 
 
@@ -25,6 +26,9 @@ def check(config: RunConfig) -> None:
     """Raise the ConfigError of `build`, where there is one, without memory for any weights."""
     if ":" in config.network:
         feature_length(config.network)
+        if "group_size" in config.options:  # a method with batch norms in groups
+            for norm in batch_norms(config.network):
+                refuse_more_than_a_norm(norm)
 
 
 def layout(config: RunConfig) -> str:

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .batchnorm import SplitBatchNorm2d, replace_modules
+from .batchnorm import SplitBatchNorm2d, refuse_more_than_a_norm, replace_modules
 from .resnet import Encoder
 
 
@@ -108,6 +108,7 @@ class Ranks:
         if isinstance(norm, SplitBatchNorm2d):
             norm.groups = norm.groups // self.count
             return norm
+        refuse_more_than_a_norm(norm)
         on_gpu = norm.weight.is_cuda
         kind: Any = nn.SyncBatchNorm if on_gpu else RankBatchNorm2d  # torch's refuses a CPU
         shared: nn.Module = kind(norm.num_features, norm.eps, norm.momentum)

@@ -63,6 +63,13 @@ def feature_length(network: str) -> int:
     return found.shape[1]
 
 
+def batch_norms(network: str) -> list[nn.Module]:
+    """The 2-D batch norms of this network, without memory for their weights."""
+    with torch.device("meta"):
+        parts = _without_classifier(network).modules()
+    return [part for part in parts if isinstance(part, nn.BatchNorm2d)]
+
+
 def _without_classifier(network: str) -> nn.Module:
     """A new model of the library, its last linear layer replaced by the identity."""
     library, _, name = network.partition(":")

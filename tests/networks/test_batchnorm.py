@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+from ltcl_helpers import networks, pretrain
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.networks import foreign
 from ltcl_helpers.networks.batchnorm import split_batch_norms
+from ltcl_helpers.networks.exchange import Ranks
 
 
 def drawn():
@@ -57,3 +62,33 @@ def test_without_a_momentum_the_statistics_stay_as_they_are():
     split = split_batch_norms(nn.Sequential(nn.BatchNorm2d(5, momentum=None)).double(), 3)
     split(x)
     assert split[0].running_mean.tolist() == [0] * 5 and split[0].running_var.tolist() == [1] * 5
+
+
+class WithActivation(nn.BatchNorm2d):
+    """As timm's BatchNormAct2d: the activation is a part of it."""
+
+    def forward(self, x):
+        return super().forward(x).relu()
+
+
+def test_a_norm_that_does_more_than_normalise_is_refused(monkeypatch, tmp_path):
+    """A plain one in its place would drop the rest, silently: in MoCo, or on ranks."""
+    with pytest.raises(ConfigError, match="WithActivation, which does more"):
+        split_batch_norms(nn.Sequential(WithActivation(5)), 4)
+    with pytest.raises(ConfigError, match="WithActivation, which does more"):
+        Ranks(2)._shared_norm(WithActivation(5))
+
+    def small(_network):
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 3), WithActivation(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        )
+
+    monkeypatch.setattr(foreign, "_without_classifier", small)
+    about = {"preset": "tiny", "network": "torchvision:resnet18"}
+    networks.check(RunConfig(**about, method="sdclr"))  # its twins keep the norm as it is
+    for method in ("moco-v1", "moco-v2"):
+        with pytest.raises(ConfigError, match="take another network"):
+            networks.check(RunConfig(**about, method=method))
+    with pytest.raises(ConfigError, match="take another network"):
+        pretrain.pretrain(RunConfig(**about, method="moco-v2"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
