@@ -175,6 +175,11 @@ class RunConfig(BaseModel):
         if self.epochs == 0 and (self.method != "simclr" or self.boost != "none"):
             raise ValueError("epochs=0 is an untrained encoder; give method=simclr and no boost")
         self._check_network()
+        if self.drop_last and self.equal_batches:
+            raise ValueError(
+                "drop_last leaves out what fills no batch, but equal_batches cuts all images into "
+                "batches of near-equal size; give equal_batches=false, or leave drop_last out"
+            )
         if not all(1 <= count <= MOST_BLOCKS for count in self.blocks):
             raise ValueError(f"blocks is {self.blocks}; every stage needs 1 to {MOST_BLOCKS}")
         if self.warmup_epochs is not None and 0 < self.epochs < self.warmup_epochs:
@@ -274,6 +279,9 @@ def _said(config: RunConfig) -> dict[str, str]:
     """How each part of a recipe is called, by name, in the words of a caution."""
     steps = {"code": "the code's rule of strength", "paper": "the paper's rule of strength"}
     batches = ("small last batch", "batches of near-equal size")
+    dropped = ("no image left out of an epoch", "what fills no batch left out of an epoch")
+    falls = " and ".join(f"{share:g}" for share in config.lr_drops)
+    where = f"at {falls} of the run" if falls else "by a cosine"
     network = {
         "blocks": f"ResNet-{2 * sum(config.blocks) + 2}",
         "width": f"width {config.width}",
@@ -288,7 +296,9 @@ def _said(config: RunConfig) -> dict[str, str]:
         "epochs": f"{config.epochs} epochs",
         "batch_size": f"batch {config.batch_size}",
         "equal_batches": batches[config.equal_batches],
+        "drop_last": dropped[config.drop_last],
         "lr": f"learning rate {config.lr:g}",
+        "lr_drops": f"a rate that falls {where}",
         "warmup": f"warm-up of {config.warmup:g} epochs",
         "weight_decay": f"weight decay {config.weight_decay:g}",
         "temperature": f"temperature {config.temperature:g}",

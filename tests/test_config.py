@@ -14,7 +14,7 @@ from ltcl_helpers.config import (
     typed,
 )
 from ltcl_helpers.errors import ConfigError
-from ltcl_helpers.recipes import PRESETS, load_method
+from ltcl_helpers.recipes import PRESETS, RECIPES, load_method
 
 
 def test_paper_preset_holds_the_published_values():
@@ -176,6 +176,8 @@ SAID = {  # a change of preset paper, and its words
     "stem_stride": (2, "stride 2 in the first convolution"),
     "head_layers": (3, "a head of 3 layers"), "epochs": (500, "500 epochs"),
     "batch_size": (64, "batch 64"), "equal_batches": (True, "batches of near-equal size"),
+    "drop_last": (True, "what fills no batch left out of an epoch"),
+    "lr_drops": ((0.6, 0.75), "a rate that falls at 0.6 and 0.75 of the run"),
     "lr": (0.125, "learning rate 0.125"), "warmup_epochs": (7.5, "warm-up of 7.5 epochs"),
     "weight_decay": (0.01, "weight decay 0.01"), "temperature": (0.5, "temperature 0.5"),
     "momentum_beta": (0.5, "momentum beta 0.5"),
@@ -200,6 +202,21 @@ def test_a_caution_has_words_for_every_part_of_a_recipe(name):
     value, words = (SAID | OF_A_BOOST)[name]
     run = RunConfig(preset="paper", **boost, **{name: value})
     assert run.caution == f"paper result: {words}; not the published recipe"
+
+
+def test_every_value_of_a_preset_or_a_recipe_has_words_in_a_caution():
+    """Or stands here: no part of how a network learns, or said where it is shown."""
+    elsewhere = {"keep_every", "checkpoint_seconds", "largest_class", "imbalance", "groups"}
+    values = [*PRESETS.values()]
+    for recipe in RECIPES.values():
+        values += [recipe.more, *recipe.sizes.values()]
+    known = {"weight_decay", *SAID, *OF_A_BOOST}
+    for name in {name for each in values for name in each} & RunConfig.model_fields.keys():
+        assert name in known | elsewhere, name
+    balanced = RunConfig(method="balanced-cl")  # published: in steps
+    assert "a rate that falls by a cosine" in balanced.caution
+    kept = RunConfig(preset="paper", method="moco-v2", drop_last=False)
+    assert "no image left out of an epoch" in kept.caution
 
 
 def test_cautions_of_several_runs_are_one():

@@ -127,11 +127,9 @@ def test_what_is_said_of_memorization_is_what_its_files_hold(figures, tmp_path, 
     assert apart == pytest.approx(tail - flat, abs=0.002)
     assert "6 runs on the long-tail set and 6 runs on the balanced set" in "\n".join(lines)
     found = figures._memorization()
-    assert (
-        found.startswith("**The few are memorized more.** ")
-        and f"few minus many {tail:+.3f}" in found
-    )
-    assert "The momentum loss goes with it by a rank correlation of +0.9" in found
+    assert found.startswith("### The few are memorized more\n")
+    assert f"| few minus many | {tail:+.3f} (" in found
+    assert "| rank correlation with the momentum loss | +0.9" in found
     table = figures.aims_table().splitlines()
     momentum, clean, drop, _ = (line.split(" | ") for line in table[2:6])
     assert momentum[1] == "2 mirrored pairs" and momentum[2] == "1.000 ± 0.000"

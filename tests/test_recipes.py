@@ -69,6 +69,7 @@ def test_parameters_that_contradict_each_other_are_refused():
         (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4"),
         (dict(epochs=2, warmup_epochs=3), "warmup_epochs is 3"),
         (dict(blocks=(2, 0)), "every stage"),
+        (dict(drop_last=True), "equal_batches=false"),  # quick: nothing would be left out
     ):
         with pytest.raises(ConfigError, match=says):
             RunConfig(**wrong)
@@ -89,7 +90,8 @@ def test_a_caution_says_what_differs_from_the_published_recipe_and_nothing_else(
     assert "pruned share 0.5, of it by chance 0.1" in tiny and "a test of the program" in tiny
     one, other = RunConfig(), RunConfig(epochs=60, boost="memory", boost_rule="paper")
     both = joint_caution(one, other, RunConfig(epochs=0))
-    assert "30 epochs or 60 epochs" in both and "the paper's rule of strength" in both
+    assert "30 epochs (SimCLR) or 60 epochs (BCL-I)" in both
+    assert "the paper's rule of strength (BCL-I)" in both
     assert "0 epochs," not in both.replace("30 epochs", "").replace("60 epochs", "")
     for name, value, words in (
         ("weight_decay", 0.1, "weight decay 0.1"), ("temperature", 0.5, "temperature 0.5"),

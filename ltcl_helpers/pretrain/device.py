@@ -10,13 +10,19 @@ from ..errors import ConfigError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device of a name; "auto" is the GPU where there is one."""
+    """The device of a name; "auto" is the GPU where there is one.
+
+    A GPU that is named by its number becomes the process's own, for CUDA graphs, too.
+    """
     has_gpu = torch.cuda.is_available()
     if name.startswith("cuda") and not has_gpu:
         raise ConfigError(f"device is {name!r}, but torch finds no GPU here; use auto or cpu")
     if name == "auto":
         name = "cuda" if has_gpu else "cpu"
-    return torch.device(name)
+    device = torch.device(name)
+    if device.index is not None and device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def use_full_float32(full: bool = True) -> None:

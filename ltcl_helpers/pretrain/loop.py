@@ -58,6 +58,7 @@ def pretrain(
         raise ConfigError("minutes needs out, a folder that keeps what is done by then")
 
     together = ranks.join(config)
+    ranks.check_batches(config, len(inputs.labels), together.count)
     if out is None:
         training = Training(config, inputs, ranks=together)
         keeper = Keeper({}, training.machine, ranks=together)
@@ -125,6 +126,7 @@ def _train_in(
     together: Ranks,
 ) -> Run:
     """Train what is left of the run in `folder`, which the caller holds, or the first rank does."""
+    ranks.check_batches(config, len(inputs.labels), together.count)
     training = Training(config, inputs, ranks=together)
     identity = training.identity()
     keeper = Keeper(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator
 
 import torch
 
@@ -28,3 +30,15 @@ def seed_for(seed: int, purpose: str, epoch: int) -> int:
     name = f"{seed}/{purpose}/{epoch}"
     digest = hashlib.sha256(name.encode()).digest()
     return int.from_bytes(digest[:7], "little")  # 56 bits: every generator takes such a seed
+
+
+@contextlib.contextmanager
+def random_layers(seed: int, device: torch.device) -> Iterator[None]:
+    """Let dropout and the like draw as this seed says; only a library's network has such layers.
+
+    They know no generator but torch's own, which is left as it was found.
+    """
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=gpus):
+        torch.manual_seed(seed)
+        yield

@@ -22,6 +22,7 @@ from ..config import RunConfig
 from ..errors import ConfigError
 from ..networks.exchange import ONE, Ranks
 from ..recipes import AIM_OF, load_method
+from .schedule import batches
 
 MEETING = "LTCL_RANKS_MEET_AT"  # a file that the ranks of `launch` find each other by
 CELL_GPUS = "LTCL_CELL_GPUS"  # of a batch's cell, where it has several
@@ -48,6 +49,20 @@ def check(config: RunConfig, count: int) -> None:
     if config.boost in AIM_OF:
         raise ConfigError(f"boost {config.boost} needs one rank; leave --ranks and --gpus out")
     load_method(config.method).check_ranks(config, count)
+
+
+def check_batches(config: RunConfig, samples: int, count: int) -> None:
+    """Whether the smallest batch of an epoch has an image for every rank.
+
+    Raises:
+        ConfigError: where it has not.
+    """
+    smallest = min(len(batch) for batch in batches(samples, config, 1))
+    if smallest < count:
+        raise ConfigError(
+            f"the last batch of {samples} images has {smallest}, for {count} ranks; "
+            "set equal_batches=true, another batch_size, or fewer ranks"
+        )
 
 
 def join(config: RunConfig) -> Ranks:

@@ -83,7 +83,7 @@ def updates(
     per_epoch = len(parts)
     total = config.epochs * per_epoch
     warmup = round(config.warmup * per_epoch)
-    floor = LAST_LR / config.lr
+    floor = min(1.0, LAST_LR / config.lr)  # a smaller rate stays as it is
     first = (epoch - 1) * per_epoch + 1
     for number, index in enumerate(order.split(sizes), first):
         factor = lr_factor(number, total, warmup, floor, config.lr_drops)

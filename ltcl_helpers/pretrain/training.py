@@ -24,7 +24,7 @@ from . import finite, sources
 from .cuda_graphs import GraphedSteps, Step, set_lr
 from .device import describe_machine, pick_device, pick_precision, use_full_float32
 from .finite import Done, Fault
-from .randomness import generator, seed_for
+from .randomness import generator, random_layers, seed_for
 from .schedule import batches, updates
 
 
@@ -92,6 +92,7 @@ class Training:
         draw_views = torch.Generator(self.device)
         draw_boost = torch.Generator(self.device)
         self.draws = [draw_views, draw_boost]
+        self.layers_seed: int | None = None
         self.trail: list[Done] = []
         self._choose_steps()
 
@@ -118,6 +119,12 @@ class Training:
         Returns:
             The mean loss of the samples seen, [], on the device: nothing here waits for it.
         """
+        if self.layers_seed is None:
+            return self._epoch(steps, views, scores)
+        with random_layers(self.layers_seed, self.device):
+            return self._epoch(steps, views, scores)
+
+    def _epoch(self, steps: Iterable[tuple[Tensor, float]], views: Views, scores: Tensor) -> Tensor:
         self.method.train()
         self.scores.copy_(scores)
         total = torch.zeros((), device=self.device, dtype=self.memory.value.dtype)
@@ -196,10 +203,15 @@ class Training:
         return generator(self.config.seed, purpose, epoch, self.device)
 
     def draws_of(self, epoch: int) -> list[torch.Generator]:
-        """The generators of the views and of their boost, set for the epoch in place."""
+        """The generators of the views and of their boost, set for the epoch in place.
+
+        What a library's layers draw in this epoch is set, too.
+        """
         for draw, purpose in zip(self.draws, ("views", "boost"), strict=True):
             seed = seed_for(self.config.seed, purpose, epoch)
             draw.manual_seed(seed)
+        if ":" in self.config.network:
+            self.layers_seed = seed_for(self.config.seed, "layers", epoch)
         return self.draws
 
     def state_dict(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from ..config import RunConfig
 from ..networks import Encoder
 from ..pretrain import generator
+from ..pretrain.randomness import random_layers, seed_for
 from ..pretrain.sources import ahead, on_device
 from ..views import make_views
 from ..views.share import whole
@@ -82,13 +83,14 @@ def fine_tune(
         nothing = torch.zeros(len(labels), device=device)
         views, _ = make_views(plain, nothing, (draw, draw), ("crop",))
         steps = _steps(len(labels), batch, epoch, epochs, peak, seed, device)
-        for index, lr in ahead(source, steps, generator(seed, "finetune crops", epoch)):
-            sgd.param_groups[0]["lr"] = lr
-            (view,) = views(source[index], nothing[index])
-            sgd.zero_grad()
-            loss = F.cross_entropy(model(view), labels[index])
-            loss.backward()
-            sgd.step()
+        with random_layers(seed_for(seed, "finetune layers", epoch), device):
+            for index, lr in ahead(source, steps, generator(seed, "finetune crops", epoch)):
+                sgd.param_groups[0]["lr"] = lr
+                (view,) = views(source[index], nothing[index])
+                sgd.zero_grad()
+                loss = F.cross_entropy(model(view), labels[index])
+                loss.backward()
+                sgd.step()
         log.info("fine-tuning epoch %d of %d: loss %.4f", epoch, epochs, loss)
     return model.eval()
 

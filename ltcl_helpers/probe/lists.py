@@ -167,7 +167,7 @@ def _find_lists(
 def _pattern_of(stem: str, shots: str) -> str:
     """The pattern of the names of list files that belong to a split, e.g. split1_D_i."""
     prefix, _, rest = stem.partition("split")  # a prefix names the data set
-    number = rest[:1]
+    number = rest.partition("_")[0]  # of the split; of any of them *
     patterns = {
         "full": f"{prefix}{ALL_IMAGES}",
         "1%": f"{prefix}split{number}_S_b.npy",

@@ -17,7 +17,8 @@ if TYPE_CHECKING:  # a batch that has nothing to do loads as little as it can
     import pandas as pd
 
 log = logging.getLogger(__name__)
-KEY = ["features", "protocol", "shots", "list", "test"]  # of one probe's rows
+PROBE_KEY = ["features", "protocol", "shots", "test"]  # of a probe, whose lists are averaged
+KEY = ["features", "protocol", "shots", "list", "test"]  # of one list's rows
 COLUMNS = ("method", "data", "protocol", "shots", "list", "group", "accuracy")  # since ever
 
 
@@ -45,7 +46,8 @@ def released_rows(folder: Path, protocol: str, features: str, shots: Sequence[st
 def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
 
-    Also where it was done with other `groups`: one list's rows follow one rule. Of two processes
+    Also where it was done with other `groups`, or with other lists: what is averaged follows one
+    rule. Of two processes
     that save at once, the second waits, and adds to what the first one wrote. Rows that are damaged
     are left out, and said to be: a probe makes them again.
     """
@@ -60,7 +62,9 @@ def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
             log.warning("%s; what else was in it is lost, probe that again, too", error)
             before = None
         if before is not None:
-            again = pd.MultiIndex.from_frame(before[KEY]).isin(pd.MultiIndex.from_frame(rows[KEY]))
+            again = pd.MultiIndex.from_frame(before[PROBE_KEY]).isin(
+                pd.MultiIndex.from_frame(rows[PROBE_KEY])
+            )
             rows = pd.concat([before[~again], rows], ignore_index=True)
         rows = rows.drop_duplicates([*KEY, "group"], keep="last")
         add_file(folder, PROBE, parquet_bytes(rows))

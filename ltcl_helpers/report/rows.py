@@ -202,9 +202,12 @@ def load_signal(
         weight = counts[run.labels]
         kept = list(zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True))
         for epoch, loss in kept[-1:] if last else kept:
-            found = {"auroc": roc_auc_score(few, loss)}
-            found["weighted"] = roc_auc_score(few, loss, sample_weight=weight)
-            tables.append({**about, "epoch": epoch, **found})
+            seen = ~np.isnan(loss)  # a first epoch with drop_last leaves some without a loss
+            if len(np.unique(few[seen])) == 2:
+                given = few[seen], loss[seen]
+                found = {"auroc": roc_auc_score(*given)}
+                found["weighted"] = roc_auc_score(*given, sample_weight=weight[seen])
+                tables.append({**about, "epoch": epoch, **found})
     return pd.DataFrame(tables)
 
 

@@ -17,13 +17,20 @@ log = logging.getLogger(__name__)
 
 
 def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
-    """Save `state` after `epoch` epochs and keep the one before it; its name holds its digest."""
+    """Save `state` after `epoch` epochs and keep the one before it; its name holds its digest.
+
+    A checkpoint of a later epoch could not be loaded, or this epoch would not be made again: it is
+    removed, so that the one that stays is whole.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     write_bytes(folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt", content)
-    for old in checkpoints(folder)[2:]:
-        old.unlink()
+    found = checkpoints(folder)
+    damaged = [path for path in found if int(path.stem.split("-")[1]) > epoch]
+    whole = [path for path in found if path not in damaged]
+    for path in damaged + whole[2:]:
+        path.unlink()
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any] | None:

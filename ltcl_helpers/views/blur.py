@@ -26,15 +26,21 @@ def blur(images: Tensor, radius: Tensor) -> Tensor:
     On a CPU only the images with a radius above 0 are computed, on a GPU all.
     """
     if images.is_cuda:
-        chosen = (radius > 0)[:, None, None, None]
-        return torch.where(chosen, _blur_all(images, radius.clamp(min=RADIUS[0])), images)
+        return _blur_and_choose(images, radius)
     rows = radius.nonzero()[:, 0]
     if not len(rows):
         return images
-    return images.index_copy(0, rows, _blur_all(images[rows], radius[rows]))
+    return images.index_copy(0, rows, _blurred(images[rows], radius[rows]))
 
 
-def _blur_all(images: Tensor, radius: Tensor) -> Tensor:
+def _blur_and_choose(images: Tensor, radius: Tensor) -> Tensor:
+    """The same without a shape that depends on a value: all are blurred, some are taken."""
+    chosen = (radius > 0)[:, None, None, None]
+    blurred = _blurred(images, radius.clamp(min=RADIUS[0]))  # of radius 0 it would be 0 / 0
+    return torch.where(chosen, blurred, images)
+
+
+def _blurred(images: Tensor, radius: Tensor) -> Tensor:
     count, channels, height, width = images.shape
     distance = torch.arange(-REACH, REACH + 1, device=images.device)
     kernel = (-(distance**2) / (2 * radius[:, None] ** 2)).exp()  # [B, 13]

@@ -22,12 +22,12 @@ def randaugment_view(
     look: Look = CIFAR,
     share: Share | None = None,
 ) -> Tensor:
-    """Crop, flip, jitter of every image without a change of hue, then RandAugment.
+    """Crop, flip, jitter of every image with neither hue nor grayscale, then RandAugment.
 
     Arguments, result and errors are those of `simclr_view`.
     """
     share = share or Share(len(images), slice(0, len(images)))
-    look = look._replace(jitter=1.0, hue=0.0, blur=0.0)
+    look = look._replace(jitter=1.0, hue=0.0, blur=0.0, gray=0.0)
     view = simclr_view(images, generator, crop=crop, look=look, share=share)
     strength = view.new_full((share.total,), STRENGTH)
     chance = view.new_full((share.total,), CHANCE)

@@ -165,8 +165,7 @@ def _change_chosen(
     """Change the chosen [B] images of `levels` [B, 3, H, W], and no others."""
     # A GPU computes all: to know how many are chosen it would have to wait.
     if levels.is_cuda:
-        changed = change(levels, *given)
-        return torch.where(chosen[:, None, None, None], changed, levels)
+        return _change_all(levels, chosen, change, *given)
 
     # A CPU computes these only.
     rows = chosen.nonzero()[:, 0]
@@ -174,6 +173,17 @@ def _change_chosen(
         given_rows = [part[rows] for part in given]
         levels[rows] = change(levels[rows], *given_rows)
     return levels
+
+
+def _change_all(
+    levels: Tensor,
+    chosen: Tensor,
+    change: Callable[..., Tensor],
+    *given: Tensor,
+) -> Tensor:
+    """The same without a shape that depends on a value: all are changed, the chosen are taken."""
+    changed = change(levels, *given)
+    return torch.where(chosen[:, None, None, None], changed, levels)
 
 
 def _move(levels: Tensor, operation: Tensor, value: Tensor) -> Tensor:

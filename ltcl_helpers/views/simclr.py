@@ -37,6 +37,7 @@ class Look(NamedTuple):
     jitter: float = JITTER_CHANCE
     hue: float = HUE_REACH
     blur: float = 0.0  # share of the views that are blurred
+    gray: float = GRAY_CHANCE  # share of the views that are gray
 
 
 CIFAR = Look()
@@ -112,7 +113,7 @@ def draw_view_parameters(
         factors=1 + FACTOR_REACH * jitter[:, :3],
         hue=_in_parts(look.hue * jitter[:, 3], look.hue),
         order=order.argsort(dim=1),
-        gray=gray_draw < GRAY_CHANCE,
+        gray=gray_draw < look.gray,
     )
 
 

@@ -65,6 +65,22 @@ def test_total_loss_is_the_weighted_sum_by_hand(averaging):
         assert torch.equal(method.state_dict()[name], twin.state_dict()[name])
 
 
+def test_features_and_class_weights_have_projections_of_their_own():
+    """As published: two layers with a batch norm and a ReLU between them, twice."""
+    method, _ = toy()
+    for projection in (method.project_features, method.project_classes):
+        first, norm, relu, last = projection
+        assert isinstance(norm, torch.nn.BatchNorm1d) and isinstance(relu, torch.nn.ReLU)
+        sizes = [(layer.in_features, layer.out_features) for layer in (first, last)]
+        assert sizes == [(method.encoder.dim, 16), (16, 128)]
+        assert norm.num_features == 16 and first.bias is not None and last.bias is not None
+    of_features, of_classes = (
+        {id(weight) for weight in projection.parameters()}
+        for projection in (method.project_features, method.project_classes)
+    )
+    assert len(of_features) == 6 and not of_features & of_classes
+
+
 def test_gradient_of_the_contrast_reaches_the_classifiers_weights():
     method, batch = toy(classify_weight=0.0)
     method(batch).mean().backward()

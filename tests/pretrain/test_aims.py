@@ -40,6 +40,20 @@ def test_a_clean_loss_is_the_published_loss_in_batches_of_near_equal_size(monkey
     torch.testing.assert_close(found, expected)
 
 
+def test_the_projection_head_is_a_part_of_every_loss_of_an_aim():
+    """Published losses are of projections; a mean over nothing but features would pass unseen."""
+    given, flat = images(6), nn.Flatten()
+    torch.manual_seed(0)
+    head = nn.Sequential(nn.Linear(192, 5), nn.Tanh())
+    with torch.no_grad():
+        found = aims.clean_loss(flat, head, given, draw(), draws=1)
+        dice = draw()
+        order = torch.randperm(6, generator=dice)
+        first, second = (aims.simclr_view(given[order], dice) for _ in range(2))
+        expected = nt_xent(head(flat(first)), head(flat(second)), 0.2)
+    torch.testing.assert_close(found[order], expected)
+
+
 def test_unless_told_otherwise_two_draws_of_256_images_and_ten_neighbours_count(monkeypatch):
     seen = []
     monkeypatch.setattr(

@@ -15,8 +15,12 @@ from ltcl_helpers.pretrain import device
      ("cuda:1", True, "cuda:1")],
 )  # fmt: skip
 def test_the_gpu_is_taken_where_there_is_one_and_none_is_refused(name, gpu, found, monkeypatch):
+    taken = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     assert device.pick_device(name) == torch.device(found)
+    # CUDA graphs and streams are made on the process's own GPU, whatever tensors lie on.
+    assert taken == ([torch.device("cuda:1")] if name == "cuda:1" else [])
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])

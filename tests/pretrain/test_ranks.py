@@ -324,6 +324,20 @@ def test_an_untrained_encoder_needs_one_rank():
     ranks.check(RunConfig(epochs=0), 1)
 
 
+def test_a_last_batch_with_fewer_images_than_ranks_is_refused_before_a_folder_is_made(
+    tmp_path, monkeypatch
+):
+    small = RunConfig(**COMMON, equal_batches=False, largest_class=16)  # 70 images: 16, ..., 6
+    ranks.check_batches(small, 70, 6)
+    ranks.check_batches(small.model_copy(update={"equal_batches": True}), 70, 7)
+    with pytest.raises(ConfigError, match="70 images has 6, for 7 ranks; set equal_batches=true"):
+        ranks.check_batches(small, 70, 7)
+    monkeypatch.setattr(ranks, "join", lambda config: Ranks(7, 0))
+    with pytest.raises(ConfigError, match="for 7 ranks"):
+        pretrain.pretrain(small, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_rows_are_cut_in_order_and_nearly_equal():
     cuts = [Ranks(4, number).rows(10) for number in range(4)]
     assert [(cut.start, cut.stop) for cut in cuts] == [(0, 3), (3, 6), (6, 8), (8, 10)]

@@ -31,6 +31,12 @@ def test_the_rate_falls_to_a_tenth_after_each_share_of_the_run(update, factor):
     assert lr_factor(update, 10, 2, 0.0, (0.6, 0.8)) == pytest.approx(factor, abs=1e-12)
 
 
+def test_a_rate_below_the_last_one_is_not_raised_to_it():
+    given = dict(batch_size=4, epochs=3, warmup_epochs=1, lr=1e-8)
+    rates = [rate for epoch in (1, 2, 3) for _, rate in updates(RunConfig(**given), 8, epoch)]
+    assert max(rates) == pytest.approx(1e-8) and rates[-1] == pytest.approx(1e-8)
+
+
 def test_a_run_that_is_all_warm_up_ends_at_the_peak():
     assert [lr_factor(update, 4, 4, 0.0) for update in (1, 4)] == [0.25, 1]
     assert lr_factor(5, 4, 4, 0.0) == 0.0

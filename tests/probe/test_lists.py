@@ -89,7 +89,7 @@ PATTERNS = {
     ("split2_D_i", "1%"): "split2_S_b.npy",
     ("split2_D_i", "validation"): "valIdxList.npy",
     ("split2_D_i", "50"): "split*_test_50shot.npy",
-    ("cifar10lt_split31_D_b", "1%"): "cifar10lt_split3_S_b.npy",
+    ("cifar10lt_split31_D_b", "1%"): "cifar10lt_split31_S_b.npy",
     ("cifar10lt_split3_D_b", "full"): "cifar10lt_trainIdxList.npy",
     ("cifar10lt_split3_D_b", "validation"): "cifar10lt_valIdxList.npy",
     ("*split*", "1%"): "*split*_S_b.npy",

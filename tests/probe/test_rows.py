@@ -42,7 +42,7 @@ def test_what_one_probe_is_told_by_and_what_rows_had_since_ever():
     assert ever == rows.COLUMNS
 
 
-@pytest.mark.parametrize("name", ["features", "protocol", "shots", "list", "test"])
+@pytest.mark.parametrize("name", ["features", "protocol", "shots", "test"])
 def test_a_probe_of_another_kind_stands_beside_the_first_and_the_same_takes_its_place(name, folder):
     first, other = table(), table(**{name: "other"})
     assert probe.read_rows(folder, runs.read_done(folder)) is None
@@ -56,6 +56,13 @@ def test_a_probe_of_another_kind_stands_beside_the_first_and_the_same_takes_its_
     assert saved["accuracy"].tolist() == [1, 0, 0.25, 0.25]  # of two alike the last one
     stored = probe.read_rows(folder, runs.verify(folder))
     assert stored.equals(saved.reset_index(drop=True)) and not list(folder.glob(".*.part"))
+
+
+def test_a_probe_with_other_lists_takes_the_place_of_the_first(folder):
+    """Reports average over lists: drawn ones and files of the same shots must not be mixed."""
+    probe.save_probe(folder, pd.concat([table(list="any seed 0"), table(list="any seed 1")]))
+    saved = probe.save_probe(folder, table(list="split1_test_5shot.npy"))
+    assert set(saved["list"]) == {"split1_test_5shot.npy"} and len(saved) == 2
 
 
 def test_rows_that_are_damaged_are_left_out_and_said_to_be(folder, caplog):

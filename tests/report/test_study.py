@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from report.recording import MACHINE, SPLIT, config, probed, record, record_all
+from sklearn.metrics import roc_auc_score
 
 from ltcl_helpers import files, report, runs
 from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.paths import RESULTS
 from ltcl_helpers.report import study
 
 GRID = """
@@ -267,6 +270,20 @@ def test_what_would_be_mixed_in_a_line_is_named(tmp_path):
     assert str(error.value) == (
         f"{runs_[0]} has no probe row with {{'shots': '7'}}; `ltcl probe` makes rows"
     )
+
+
+def test_samples_that_an_epoch_left_out_are_left_out_of_its_signal():
+    """MoCo drops what fills no batch, so some have no loss after epoch 1, and are NaN."""
+    run = runs.Run.load(RESULTS / "shapes-moco" / "moco-v2-0")
+    loss = run.momentum_loss.float().numpy()
+    assert np.isnan(loss[0]).any()
+    signal = report.load_signal("shapes-moco", name="moco-v2")
+    first = signal[(signal["run"] == "moco-v2-0") & (signal["epoch"] == 1)].iloc[0]
+    few = np.isin(run.labels, splits.groups(run.group_counts.numpy())["few"])
+    seen = ~np.isnan(loss[0])
+    assert first["auroc"] == roc_auc_score(few[seen], loss[0][seen])
+    assert signal[["auroc", "weighted"]].notna().all(axis=None)
+    assert len(signal) == signal.drop_duplicates("run")["epochs"].sum()
 
 
 def test_the_signal_of_a_run_says_whose_it_is(tmp_path):

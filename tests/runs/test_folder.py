@@ -279,6 +279,18 @@ def test_a_checkpoint_is_named_by_its_epoch_and_digest_and_opened_where_there_is
     assert asked == [{"weights_only": True, "map_location": "cpu"}]
 
 
+def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path):
+    """A run fell back to epoch 10 from a damaged 20: behind it two whole ones stay, as ever."""
+    runs.save_checkpoint(tmp_path, 10, {"epoch": 10})
+    (tmp_path / "checkpoint-000020-0123456789abcdef.pt").write_bytes(b"half a checkpoint")
+    assert runs.load_checkpoint(tmp_path)["epoch"] == 10
+    for epoch in (11, 12):
+        runs.save_checkpoint(tmp_path, epoch, {"epoch": epoch})
+    newest, older = runs.checkpoints(tmp_path)
+    newest.write_bytes(b"cut")
+    assert runs.load_checkpoint(tmp_path)["epoch"] == 11
+
+
 def test_why_a_checkpoint_is_passed_over_is_said(tmp_path, caplog):
     content = b"no checkpoint"
     name = f"checkpoint-000009-{files.sha256(content)[:16]}.pt"

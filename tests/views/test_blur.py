@@ -130,7 +130,9 @@ def test_a_view_to_classify_is_jittered_without_hue_and_augmented_twice(crop):
     given = {} if crop else {"crop": False}
     found = randaugment_view(images, generator(1), look=Look(**LOOK), **given)
     draw = generator(1)
-    plain = simclr_view(images, draw, crop=crop, look=Look(crop_from=0.5, jitter=1.0, hue=0.0))
+    look = Look(crop_from=0.5, jitter=1.0, hue=0.0, gray=0.0)
+    plain = simclr_view(images, draw, crop=crop, look=look)
+    assert (plain[:, 0] != plain[:, 1]).flatten(1).any(1).all()  # none is gray, as published
     strength, chance = torch.full((40,), 15.0), torch.full((40,), 0.5)
     assert torch.equal(found, rand_augment(plain, strength, chance, 2, draw))
 

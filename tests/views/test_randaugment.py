@@ -173,17 +173,13 @@ def test_permuting_a_batch_with_its_parameters_permutes_the_result(images):
 @pytest.mark.usefixtures("float64")
 def test_changing_all_images_equals_changing_the_chosen_ones(images, monkeypatch):
     """The way of a GPU, where no shape may depend on a value, run on the CPU."""
-
-    def change_all(levels, chosen, change, *given):
-        return torch.where(chosen[:, None, None, None], change(levels, *given), levels)
-
     draw = torch.Generator().manual_seed(6)
     strength, probability = 30 * torch.rand(6, generator=draw), torch.rand(6, generator=draw)
     for _ in range(10):
         given = images, strength, probability, randaugment.draw_rand_augment(6, 3, draw)
         expected = randaugment.apply_rand_augment(*given)
         with monkeypatch.context() as patch:
-            patch.setattr(randaugment, "_change_chosen", change_all)
+            patch.setattr(randaugment, "_change_chosen", randaugment._change_all)
             assert torch.equal(randaugment.apply_rand_augment(*given), expected)
 
 
