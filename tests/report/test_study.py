@@ -13,7 +13,7 @@ from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import RESULTS
-from ltcl_helpers.report import study
+from ltcl_helpers.report import page, study
 
 GRID = """
 title: A title
@@ -277,13 +277,22 @@ def test_samples_that_an_epoch_left_out_are_left_out_of_its_signal():
     run = runs.Run.load(RESULTS / "shapes-moco" / "moco-v2-0")
     loss = run.momentum_loss.float().numpy()
     assert np.isnan(loss[0]).any()
-    signal = report.load_signal("shapes-moco", name="moco-v2")
-    first = signal[(signal["run"] == "moco-v2-0") & (signal["epoch"] == 1)].iloc[0]
+    signal = report.load_signal(run.folder)
+    first = signal[signal["epoch"] == 1].iloc[0]
     few = np.isin(run.labels, splits.groups(run.group_counts.numpy())["few"])
     seen = ~np.isnan(loss[0])
     assert first["auroc"] == roc_auc_score(few[seen], loss[0][seen])
     assert signal[["auroc", "weighted"]].notna().all(axis=None)
-    assert len(signal) == signal.drop_duplicates("run")["epochs"].sum()
+    assert len(signal) == run.config.epochs
+
+
+def test_every_kind_of_recorded_run_has_a_signal_or_none_and_moco_has_a_page(tmp_path):
+    for folder in sorted(RESULTS.glob("*/")):
+        for file in sorted(folder.glob("*/memory.npz"))[::48]:
+            signal = report.load_signal(file.parent)
+            assert signal.empty or signal["auroc"].between(0, 1).all(), file.parent
+    page.write([RESULTS / "shapes-moco" / "moco-v2-0"], tmp_path / "moco.html")
+    assert "MoCo v2" in (tmp_path / "moco.html").read_text(encoding="utf-8")
 
 
 def test_the_signal_of_a_run_says_whose_it_is(tmp_path):
