@@ -12,7 +12,7 @@ from .checking import compare, exercise, require
 
 @exercise(
     "largest / imbalance ** (r / (classes - 1)), cut off once, at the end; a product over the "
-    "ranks adds up rounding errors.",
+    "ranks adds up rounding errors, and exp of a log can make 59.999... of 60.",
     "rounding instead of cutting off",
     "r / classes instead of r / (classes - 1)",
     "the same factor again and again (`np.cumprod`)",
