@@ -93,6 +93,7 @@ RECIPES = {
     "cross-entropy": Recipe("cross-entropy (with labels)", "cross-entropy", "none", 1, 5e-4,
                             CROSS_ENTROPY, True, dict(compensation=0.0), CLASSIFY_SIZES),
 }  # fmt: skip
+OWN_NETWORKS = ("resnet", "bottleneck")  # the others are a library's, by its name
 SUPERVISED = ("balanced-cl", "cross-entropy")  # learn from labels
 AIMS = ("clean-loss", "pruning-drop", "neighbour-distance")  # need no labels; `pretrain.aims`
 AIM_OF = {boost: aim for aim in AIMS for boost in (aim, f"{aim}-shuffled")}

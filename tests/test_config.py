@@ -5,9 +5,9 @@ import json
 import pytest
 
 from ltcl_helpers import config
+from ltcl_helpers.cautions import joint_caution
 from ltcl_helpers.config import (
     RunConfig,
-    joint_caution,
     parameter_names,
     parse_setting,
     parse_settings,

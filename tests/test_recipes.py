@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from ltcl_helpers import recipes, runs
-from ltcl_helpers.config import RunConfig, joint_caution, parse_setting
+from ltcl_helpers.cautions import joint_caution
+from ltcl_helpers.config import RunConfig, parse_setting
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
 from ltcl_helpers.recipes import AIMS, RECIPES, SUPERVISED, load_method

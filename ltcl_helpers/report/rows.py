@@ -15,7 +15,8 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from .. import probe, runs
-from ..config import RunConfig, joint_caution
+from ..cautions import joint_caution
+from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
 from ..probe.run import about_run
