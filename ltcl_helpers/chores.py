@@ -104,8 +104,7 @@ def lint() -> None:
 def test() -> None:
     """Lint, then all tests."""
     lint()
-    workers = JOBS + 1  # a test that waits for a browser or a process leaves its core to another
-    run(PYTHON, "-m", "pytest", f"--numprocesses={workers}", "--dist=worksteal")
+    run(PYTHON, "-m", "pytest", f"--numprocesses={JOBS}", "--dist=worksteal")
 
 
 def faults() -> None:

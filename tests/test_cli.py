@@ -119,7 +119,10 @@ WRONG_RUNS = {
     GOOD + " --split {bad}/floats.npy": "whole numbers",
     GOOD + " --split {bad}/table.npy": "one list",
     GOOD + " --split {bad}/text.npy": "not a whole .npy",
-    GOOD + " --split all --set batch_size=65 --set drop_last=true": "batch_size is 65",
+    GOOD + " --split all --set drop_last=true": "equal_batches=false",
+    GOOD + " --split all --set batch_size=65 --set equal_batches=false --set drop_last=true": (
+        "batch_size is 65"
+    ),
     GOOD + " --split {bad}/signed.npy": "position 18446744073709551613",
     GOOD + " --split {bad}/words.npy": "not one list of whole numbers",
     GOOD + " --split {bad}/list.txt": "of a text with a position a line",

@@ -1,11 +1,13 @@
 """A batch survives every kill; with real processes."""
 
+import contextlib
 import json
 import os
 import random
 import resource
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -249,6 +251,17 @@ def test_kernel_killed_then_driver_killed_then_disk_full(batch, finished):
     assert batch.done() == set()
     batch.assert_no_orphan()
     assert_completes(batch, finished)
+
+
+def test_a_second_batch_on_a_machine_says_nothing_of_ports():
+    """Warnings are errors here."""
+    with socket.socket() as taken:
+        with contextlib.suppress(OSError):  # by somebody else already: as good
+            taken.bind(("", 8787))
+            taken.listen()
+        with cluster._client(1, False, None) as client:
+            assert client.submit(int, 3).result(timeout=60) == 3
+            assert client.cluster.scheduler.http_server.address == "127.0.0.1"  # nobody else's
 
 
 def test_a_computer_that_slept_still_has_its_workers():
