@@ -186,7 +186,7 @@ def _client(workers: int, on_gpus: bool, scheduler: str | None) -> Iterator[Clie
                 n_workers=workers,
                 threads_per_worker=1,
                 memory_limit=0,
-                # Its web server, which cannot be left out: on this machine, at any port that is free.
+                # Its web server cannot be left out: on this machine, at any free port.
                 dashboard_address="127.0.0.1:0",
                 scheduler_kwargs={"dashboard": False},
                 resources=resources,
