@@ -57,6 +57,8 @@ def check_batches(config: RunConfig, samples: int, count: int) -> None:
     Raises:
         ConfigError: where it has not.
     """
+    if count == 1:
+        return
     smallest = min(len(batch) for batch in batches(samples, config, 1))
     if smallest < count:
         raise ConfigError(

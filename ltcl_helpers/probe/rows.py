@@ -47,9 +47,8 @@ def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
     """Add rows to a run's probe.parquet; a probe done again replaces its old rows.
 
     Also where it was done with other `groups`, or with other lists: what is averaged follows one
-    rule. Of two processes
-    that save at once, the second waits, and adds to what the first one wrote. Rows that are damaged
-    are left out, and said to be: a probe makes them again.
+    rule. Of two processes that save at once, the second waits, and adds to what the first one
+    wrote. Rows that are damaged are left out, and said to be: a probe makes them again.
     """
     import pandas as pd
 

@@ -198,8 +198,6 @@ def load_signal(
         about = {"run": run.folder.name, "name": config.name, "label": config.label, "split": kind}
         about |= dict(zip(WHO, place(config), strict=True), epochs=config.epochs)
         few = np.isin(run.labels, few_classes)
-        if few.all() or not few.any():
-            continue
         weight = counts[run.labels]
         kept = list(zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True))
         for epoch, loss in kept[-1:] if last else kept:
