@@ -27,6 +27,7 @@ from torchvision import transforms as tv
 
 from . import files, pretrain, probe, report, runs
 from .config import RunConfig
+from .cores import cores_each
 from .data import splits
 from .errors import ConfigError
 from .methods.losses import nt_xent
@@ -262,10 +263,10 @@ def run(device: str, data: str, out: Path | None = None, repeats: int = 5, cap: 
     pick = np.random.default_rng(0).permutation(len(split.index))[: None if on_gpu else cap]
     arrays = {name: getattr(split, name)[pick] for name in ("images", "labels", "index")}
     machine = describe_machine(place, pick_precision(config.precision, place))
-    machine |= {"cores": os.cpu_count(), "load before": round(os.getloadavg()[0], 2)}
+    machine |= {"cores": cores_each(), "load before": round(os.getloadavg()[0], 2)}
     waiting = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
     machine |= {name: os.environ.get(name, "not set") for name in waiting}
-    workers = (8, os.cpu_count() or 1) if on_gpu else (2,)
+    workers = (8, cores_each()) if on_gpu else (2,)
     tasks = _tasks(config, split._replace(**arrays), place, workers)
     seconds, processor = _time(tasks, repeats, on_gpu)
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts in bytes, Linux in KiB

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import resource
 import sys
 import time
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from . import files, report, runs
+from .cores import cores_each
 from .data import read_arrays
 from .data.stored import Stored
 from .errors import ConfigError
@@ -91,7 +91,7 @@ def run(data: str, out: Path | None = None) -> None:
         "CPU ms per image": {n: [1000 * s / count for s in each] for n, each in seconds.items()},
         "sha256 of the crops": digests,
         "peak MiB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit,
-        "cores": os.cpu_count(),
+        "cores": cores_each(),
         "git_commit": runs.git_commit(),
     }
     print(table(result))

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from .cores import cores_each
+
 ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
@@ -27,8 +29,7 @@ class Failed(SystemExit):
 
 def main(chore: str) -> int:
     """Do one chore and return its exit code."""
-    threads = max(1, (os.cpu_count() or 1) // JOBS)
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_NUM_THREADS", str(cores_each(JOBS)))
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # the kernel is the one of .venv
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each process compiles torch's sources
     os.chdir(ROOT)

@@ -107,7 +107,7 @@ def test_both_are_timed_in_turn_and_printed_and_recorded(
     usage = SimpleNamespace(ru_maxrss=5120 * unit + 1)
     monkeypatch.setattr(bench_loader.resource, "getrusage", lambda who: usage)
     monkeypatch.setattr(bench_loader.sys, "platform", system)
-    monkeypatch.setattr(bench_loader.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(bench_loader, "cores_each", lambda: 3)
     monkeypatch.setenv("LTCL_GIT_COMMIT", "abc")
     bench_loader.run(packed, tmp_path / "loader.json")
     result = json.loads((tmp_path / "loader.json").read_text())

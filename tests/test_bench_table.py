@@ -163,7 +163,7 @@ def machine(monkeypatch):
     monkeypatch.setattr(bench, "table", lambda result: f"table of {result['data']}")
     monkeypatch.setattr(bench, "describe_machine", lambda *given: {"about": list(map(str, given))})
     monkeypatch.setattr(bench, "pick_precision", lambda *given: " ".join(map(str, given)))
-    monkeypatch.setattr(bench.os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(bench, "cores_each", lambda: 3)
     monkeypatch.setattr(bench.os, "getloadavg", lambda: (1.234, 8, 9))
     monkeypatch.setattr(bench.sys, "platform", "linux")
     for name, which in (("self", "RUSAGE_SELF"), ("children", "RUSAGE_CHILDREN")):

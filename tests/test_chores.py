@@ -148,17 +148,18 @@ def test_a_chore_is_done_in_the_clone_with_its_share_of_the_threads(monkeypatch,
     places = (chores.ROOT, chores.VENV, chores.BIN, chores.PYTHON)
     assert places == (ROOT, ROOT / ".venv", python.parent, python)
     monkeypatch.delenv("JOBS", raising=False)
-    assert runpy.run_path(chores.__file__)["JOBS"] == 2
+    monkeypatch.delitem(sys.modules, chores.__name__)
+    assert runpy.run_module(chores.__name__)["JOBS"] == 2
     seen, names = [], ("OMP_NUM_THREADS", "JUPYTER_PREFER_ENV_PATH", "PYTHONDONTWRITEBYTECODE")
     note = lambda: seen.append((Path.cwd(), [os.environ.get(n) for n in names]))  # noqa: E731
     monkeypatch.setitem(chores.CHORES, "test", note)
     for cores, jobs, given, threads in (
-        (8, 2, None, "4"), (1, 2, None, "1"), (None, 1, None, "1"), (8, 2, "3", "3"),
+        (8, 2, None, "4"), (2, 2, None, "1"), (8, 2, "3", "3"),
     ):  # fmt: skip
         for name in names:
             monkeypatch.setenv(name, "1")
         monkeypatch.setenv(*(names[0], given)) if given else monkeypatch.delenv(names[0])
-        monkeypatch.setattr(chores.os, "cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr(chores, "cores_each", lambda jobs, cores=cores: cores // jobs)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(chores, "JOBS", jobs)
         assert chores.main("test") == 0

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from .. import files
+from ..cores import cores_each
 from ..data import splits
 from ..data.images import read_classes
 from ..errors import ConfigError
@@ -92,7 +93,7 @@ def run(
     if not waiting:
         return failures
     count = len(gpus) or workers
-    threads = None if scheduler else int(os.environ.get("OMP_NUM_THREADS", 0)) or _share(count)
+    threads = None if scheduler else int(os.environ.get("OMP_NUM_THREADS", 0)) or cores_each(count)
     common: dict[str, Any] = {
         "cwd": os.getcwd(),
         "threads": threads,
@@ -116,13 +117,6 @@ def _token(study: Path) -> Iterator[tuple[str, str]]:
         yield str(path), content
     finally:
         path.unlink(missing_ok=True)
-
-
-def _share(workers: int) -> int:
-    """Threads of a worker; a system without affinities (macOS) has all its cores."""
-    asked = getattr(os, "sched_getaffinity", None)
-    cores = len(asked(0)) if asked else os.cpu_count() or 1
-    return max(1, cores // workers)
 
 
 def _check_inputs(cells: list[Cell]) -> None:

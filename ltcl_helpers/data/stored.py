@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..cores import cores_each
 from ..errors import DamagedFile
 from ..files import read_bytes, sha256
 from .folders import as_shown
@@ -43,7 +43,7 @@ class Stored:
         positions: int64 [n], which of the origin's images these are; None: all.
     """
 
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4
+    threads = cores_each()
 
     def __init__(self, origin: Origin, side: int, positions: np.ndarray | None = None) -> None:
         self.origin = origin

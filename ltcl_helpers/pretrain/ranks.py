@@ -19,6 +19,7 @@ import torch.distributed as dist
 
 from .. import networks, runs
 from ..config import RunConfig
+from ..cores import cores_each
 from ..errors import ConfigError
 from ..networks.exchange import ONE, Ranks
 from ..recipes import AIM_OF, load_method
@@ -197,7 +198,7 @@ def _started(
     arguments: Sequence[str], count: int, gpus: Sequence[str], folder: str, words: list[Path]
 ) -> Iterator[list[subprocess.Popen]]:
     """The ranks' processes; whatever happens, none is left."""
-    threads = str(max(1, (os.cpu_count() or 1) // count))
+    threads = str(cores_each(count))
     processes = []
     try:
         for number, log in enumerate(words):

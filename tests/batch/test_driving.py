@@ -46,11 +46,6 @@ def test_gpus_are_dealt_out_in_groups():
             cluster.grouped(gpus, each)
 
 
-def test_threads_are_shared_out_and_each_worker_has_one(monkeypatch):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(7))
-    assert [cluster._share(count) for count in (1, 2, 3, 8)] == [7, 3, 2, 1]
-
-
 def test_a_token_is_secret_while_the_batch_lasts(tmp_path):
     study = tmp_path / "a" / "b"
     with cluster._token(study) as (path, content):

@@ -9,6 +9,7 @@ from own_pictures import draw
 from PIL import Image
 from torchvision.transforms.v2 import functional as tv
 
+from ltcl_helpers.cores import cores_each
 from ltcl_helpers.data import own
 from ltcl_helpers.data.images import read_arrays
 from ltcl_helpers.data.stored import Origin, Stored, of_files, shrink
@@ -148,9 +149,8 @@ def test_a_folder_of_more_than_two_gigabytes_is_read_image_by_image(tmp_path, mo
     assert isinstance(own._folder_images([path] * 6, 16), Stored)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system tells nobody")
 def test_threads_are_as_many_as_the_processors_that_may_be_used():
-    assert Stored.threads == len(os.sched_getaffinity(0))
+    assert Stored.threads == cores_each()
 
 
 def test_images_of_a_folder_are_fit_into_a_square(tmp_path):

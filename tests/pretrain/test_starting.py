@@ -217,7 +217,7 @@ def test_each_rank_is_a_process_that_knows_its_place(tmp_path, monkeypatch):
         return made[-1][-1]
 
     monkeypatch.setattr(subprocess, "Popen", popen)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(ranks, "cores_each", lambda processes: 8 // processes)
     words = [tmp_path / "0.log", tmp_path / "1.log", tmp_path / "2.log"]
     for threads, gpus in (("7", ["4", "6", "5"]), (None, ())):
         made.clear()
@@ -236,10 +236,6 @@ def test_each_rank_is_a_process_that_knows_its_place(tmp_path, monkeypatch):
             assert env["CUDA_VISIBLE_DEVICES"] == (gpus[number] if gpus else "")
             assert process.killed and process.returncode == -9
             assert out is err and (out is None) == (number == 0)
-    monkeypatch.setattr(os, "cpu_count", lambda: None)
-    made.clear()
-    with ranks._started(["run"], 3, (), str(tmp_path), words):
-        assert made[0][1]["OMP_NUM_THREADS"] == "1"
 
 
 def test_a_run_is_begun_once_and_then_gone_on_with(tmp_path, monkeypatch):
