@@ -126,6 +126,19 @@ def test_workflows_match_the_github_schema():
     check_schema("vendor.github-workflows", *files)
 
 
+def test_what_workflows_and_pages_call_is_there():
+    """A workflow runs elsewhere: a file that has moved would be missed there only, and late."""
+    workflows = [*(ROOT / ".github" / "workflows").glob("*.yml"), *(ROOT / ".ci").iterdir()]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    named = set()
+    for file in workflows:
+        named |= set(re.findall(r"\b(?:tests|experiments)/[\w./-]*\w", file.read_text("utf-8")))
+    for page in pages:
+        named |= set(re.findall(r"\btests/[\w./-]+\.(?:py|mjs)", page.read_text("utf-8")))
+    assert len(named) > 8
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_citation_is_valid_and_of_this_version():
     check_schema("vendor.citation-file-format", ROOT / "CITATION.cff")
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
