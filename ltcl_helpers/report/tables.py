@@ -142,8 +142,8 @@ def _limits(table: pd.DataFrame) -> list[str]:
         f"table (†): {len(stays)}.",
     ]
     if len(shown):
-        words = f"Intervals reach {reach.min():.1f} to {reach.max():.1f} points to each side."
-        lines.append(words)
+        ends = dict.fromkeys(f"{end:.1f}" for end in (reach.min(), reach.max()))
+        lines.append(f"Intervals reach {' to '.join(ends)} points to each side.")
     if (table["n"] == 2).any():
         lines.append(
             f"Two units tell little: the interval of two reaches {stats.t.ppf(0.975, 1):.1f} "

@@ -29,7 +29,7 @@ CLEAR = f"""
 {LIMITS}
 * Of 2 comparisons, chance alone would call about 0.1 a difference. Called so here: 2; left of \
 them by Holm's correction over this table (†): 2.
-* Intervals reach 0.4 to 0.4 points to each side."""
+* Intervals reach 0.4 points to each side."""
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +120,7 @@ def test_wide_small_and_single_comparisons_have_sentences_of_their_own():
         LIMITS,
         "* Of 2 comparisons, chance alone would call about 0.1 a difference. Called so here: 1; "
         "left of them by Holm's correction over this table (†): 1.",
-        "* Intervals reach 0.1 to 0.1 points to each side.",
+        "* Intervals reach 0.1 points to each side.",
         "* Two units tell little: the interval of two reaches 12.7 standard errors to each side, "
         "so even a difference that all runs share may stay open, and how many more are needed is "
         "hardly known.",
