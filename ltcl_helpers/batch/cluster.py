@@ -278,6 +278,7 @@ class Progress:
     def __init__(self, total: int, done: int, tasks: dict[Cell, cell.Task]) -> None:
         self.folders = {one: Path(task["folder"]) for one, task in tasks.items()}
         self.failed, self.finished = 0, done
+        self.since: dict[Cell, float] = {}  # when a running cell was seen first
         self.said: dict[Cell, int] = {}  # minutes of silence that are worth the next word
         self.quiet = not sys.stderr.isatty()  # a log gets a line for each cell instead
         self.bar = tqdm(
@@ -304,9 +305,11 @@ class Progress:
 
     def show(self, running: list[Cell]) -> None:
         """Draw the bar anew; into a log, say who has been silent for long, each time it doubles."""
+        now = time.monotonic()
+        self.since = {one: self.since.get(one, now) for one in running}
         if self.quiet:
             for one in running:
-                self._say_silence(one, silent_minutes(cell.log_of(self.folders[one])))
+                self._say_silence(one, self._silence(one))
             return
         words, parts = [], 0.0
         for one in running:
@@ -314,12 +317,17 @@ class Progress:
             epoch, epochs, loss = epoch_of(log_file)
             parts += epoch / epochs if epochs else 0
             about = f"{one.name} {epoch}/{epochs} {loss}" if epochs else one.name
-            if (minutes := silent_minutes(log_file)) >= 1:
+            if (minutes := self._silence(one)) >= 1:
                 about += f", silent for {minutes} min"
             words.append(about)
         self.bar.n = self.finished + self.failed + parts
         counts = f"{len(running)} running, {self.failed} failed"
         self.bar.set_postfix_str("; ".join([counts, *words]))
+
+    def _silence(self, one: Cell) -> int:
+        """Minutes without a word; an earlier attempt's last word is not this one's."""
+        waited = int((time.monotonic() - self.since[one]) / 60)
+        return min(waited, silent_minutes(cell.log_of(self.folders[one])))
 
     def _say_silence(self, one: Cell, minutes: int) -> None:
         if minutes >= self.said.get(one, SILENT):

@@ -245,6 +245,10 @@ def test_a_bar_shows_epochs_silence_and_failures(tmp_path, monkeypatch):
         progress.over(cells[2], "done")
         progress.over(cells[3], "failed")
         progress.show(cells[:2])
+        assert "silent" not in progress.bar.postfix  # the log is that of an earlier attempt
+        clock = time.monotonic() + 61
+        monkeypatch.setattr(time, "monotonic", lambda: clock)
+        progress.show(cells[:2])
         assert progress.bar.n == 3 + 1 + 1 + 0.25 and progress.bar.total == 9
         assert progress.bar.postfix == "2 running, 1 failed; a 1/4 2.5; b, silent for 1 min"
         assert (progress.bar.desc, progress.bar.unit, progress.bar.initial) == ("cells", "cell", 3)
