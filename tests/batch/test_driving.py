@@ -254,6 +254,26 @@ def test_a_bar_shows_epochs_silence_and_failures(tmp_path, monkeypatch):
         assert (progress.bar.desc, progress.bar.unit, progress.bar.initial) == ("cells", "cell", 3)
 
 
+def test_a_log_is_told_of_silence_each_time_it_doubles(tmp_path, monkeypatch, caplog):
+    (one,) = some("a")
+    log = tmp_path / "a.log"
+    log.write_text("epoch 1 of 4: loss 2.5")
+    start, said = time.time(), {}
+    os.utime(log, (start - 3600, start - 3600))  # of an earlier attempt
+    caplog.set_level("INFO")
+    with cluster.Progress(1, 0, {one: {"folder": str(tmp_path / "a")}}) as progress:
+        for minutes in (0, 9, 10, 11, 19, 20, 39, 40):
+            monkeypatch.setattr(time, "monotonic", lambda now=60 * minutes: now)
+            progress.show([one])
+            said[minutes] = caplog.messages.copy()
+            caplog.clear()
+        assert [minutes for minutes, words in said.items() if words] == [10, 20, 40]
+        assert said[10] == ["a: no sign of life for 10 minutes"]
+        os.utime(log)  # a word: silence begins anew
+        progress.show([one])
+        assert progress.said == {} and not caplog.messages
+
+
 # --- one cell's process -----------------------------------------------------------------------
 
 SHELL = """#!/bin/sh
