@@ -72,6 +72,29 @@ def test_lesson_has_its_parts(path):
 
 
 @each_lesson
+def test_sections_and_exercises_are_numbered_without_a_gap(path):
+    """What a lost cell takes with it is seen here: a stub without its task, a section less."""
+    sections, asked = [], []
+    for kind, text, *_ in read_cells(path):
+        if kind == "markdown":
+            sections += re.findall(r"^## (\d+)\.", text, re.M)
+            asked += re.findall(r"^### (Exercise \d+.*)", text, re.M)
+        elif "# your answer here" in text:
+            asked.append("stub")
+    assert sections == [str(number + 1) for number in range(len(sections))]
+    tasks = [line for line in asked if line != "stub"]
+    named = [line.split(":")[0] for line in tasks]
+    assert named == [f"Exercise {number + 1}" for number in range(len(tasks))]
+    expected = []
+    for line in tasks:
+        expected += [line] if "paper and pencil" in line else [line, "stub"]
+    assert asked == expected
+    plan = (paths.ROOT / "docs" / "teaching.md").read_text(encoding="utf-8")
+    said = re.search(rf"^\| {path.stem[:2]} .*\| (\d+), [●○]", plan, re.M)
+    assert int(said[1]) == len(tasks)
+
+
+@each_lesson
 def test_lesson_ends_with_a_bet_and_the_way_on(path):
     """ "Try next" is one bet with a command, and the last lesson but one links to the next."""
     text = "\n".join(text for kind, text, *_ in read_cells(path) if kind == "markdown")
