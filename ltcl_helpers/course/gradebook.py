@@ -8,6 +8,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from unicodedata import category
 
 from .. import files
 from ..errors import ConfigError
@@ -17,6 +18,8 @@ COLUMNS = (
     "student", "file", "lesson", "exercise", "answer", "status", "points", "of", "message",
     "seconds", "same_as", "fingerprint", "digest",
 )  # fmt: skip
+UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # controls, marks of direction, half characters
+JOINERS = "\u200c\u200d"  # of Persian and Indian scripts
 NOT_GRADED = "not graded"  # a fault of the grader's system; it is tried again
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
 Row = dict[str, str]
@@ -48,6 +51,7 @@ class Gradebook:
             file: the hand-in.
             digest: of all that decides its grades.
         """
+        file = _cell(file)
         with self.lock:
             self.place.setdefault(file, len(self.place))
             old = [key for key, row in self.rows.items() if row["file"] == file]
@@ -57,11 +61,12 @@ class Gradebook:
 
     def get(self, file: str, answer: str) -> Row | None:
         """The row of this answer, if it is graded already."""
-        row = self.rows.get((file, answer))
+        row = self.rows.get((_cell(file), answer))
         return None if row is None or row["status"] == NOT_GRADED else row
 
     def add(self, row: Row) -> None:
         """Keep a row, and write all of them; nothing once the book is closed."""
+        row = row | {name: _cell(row[name]) for name in ("student", "file")}  # as they are read
         with self.lock:
             if self.closed:
                 return
@@ -146,7 +151,12 @@ def write_feedback(folder: Path, rows: list[Row]) -> list[Path]:
 
 
 def _feedback(student: str, rows: list[Row]) -> str:
-    got, of = (sum(float(row[name] or 0) for row in rows) for name in ("points", "of"))
+    best: dict[tuple[str, str], tuple[float, float]] = {}  # of several hand-ins, as in the sums
+    for row in rows:
+        place = (row["lesson"], row["answer"])
+        counted = (float(row["points"] or 0), float(row["of"] or 0))
+        best[place] = max(best.get(place, counted), counted)
+    got, of = (sum(each) for each in zip(*best.values(), strict=True))
     lines = [f"# {_plain(student)}", "", f"{_number(got)} of {_number(of)} points."]
     for name in dict.fromkeys(row["file"] for row in rows):
         mine = [row for row in rows if row["file"] == name]
@@ -174,9 +184,14 @@ def write_csv(path: Path, rows: list[Row], columns: tuple[str, ...]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in rows:
-        cells = ["".join(c if c.isprintable() else " " for c in row[n])[:500] for n in columns]
+        cells = [_cell(row[name]) for name in columns]
         writer.writerow([f"'{cell}" if cell[:1] in FORMULA else cell for cell in cells])
     files.write_bytes(path, text.getvalue().encode())
+
+
+def _cell(text: str) -> str:
+    """A text in one line that can be written; spaces and joiners of any script are letters here."""
+    return "".join(" " if category(c) in UNSEEN and c not in JOINERS else c for c in text)[:500]
 
 
 def read_csv(path: Path) -> list[Row]:

@@ -14,6 +14,7 @@ import logging
 import queue
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -34,10 +35,12 @@ CALL = re.compile(r"^#? ?exercises\.(check_\w+)\((my_\w+)\)$", re.MULTILINE)
 HEADING = re.compile(r"^###+ Exercise \d+.*?(●+)", re.MULTILINE)
 RUN_FILE = re.compile(r"^\s*%run\s+(?:-\w+\s+)*([\w-]+\.py)\b", re.MULTILINE)
 COPY = re.compile(r"[\s_-]*(\(\d+\)|copy\s*\d*|kopie\s*\d*)$", re.IGNORECASE)
+COPY_OF = re.compile(r"^(copy of|kopie von|copie de|copia de)\s+", re.IGNORECASE)  # Colab's
 LARGEST = 50 << 20  # bytes of a submission, which may hold pictures
 LONGEST = 1 << 20  # characters of its code
 MOST = 5000  # submissions of a call
 HIDDEN = (".", "__MACOSX")  # folders that a system makes beside a hand-in
+NOBODYS = ("student", "editions", "notebooks")  # folders of the kit, which may be handed in whole
 
 
 class Exercise(NamedTuple):
@@ -50,7 +53,7 @@ class Exercise(NamedTuple):
 
 
 class HandIn(NamedTuple):
-    """A submission: whose it is, its lesson, its code; or what is wrong with it."""
+    """A submission: whose it is ("" until all are read), its lesson, its code; or what is wrong."""
 
     path: Path
     student: str
@@ -149,17 +152,52 @@ def lesson_of(cells: list[str], course: dict[str, list[Exercise]]) -> str:
     return best if hits[best] else ""
 
 
-def student_of(path: Path, course: Iterable[str]) -> str:
-    """Whose submission it is: by the file's name without the lesson's, or else by its folder's."""
-    name = path.stem
+class Name(NamedTuple):
+    """Whose a file is by its name, and whether a lesson's name stood beside the student's."""
+
+    student: str
+    is_sure: bool
+
+
+def name_in(path: Path, course: Iterable[str]) -> Name:
+    """What a file's name leaves without the lesson's and a copy's marks; "" if nothing."""
+    name = COPY_OF.sub("", unicodedata.normalize("NFC", path.stem))
     while COPY.search(name):
         name = COPY.sub("", name)
     for lesson in course:
-        if lesson in name:
-            name = name.replace(lesson, "").strip(" _-.")
-        elif name == lesson[:2] or (len(name) > 2 and lesson.startswith(name)):
-            name = ""
-    return name or path.resolve().parent.name
+        words = re.compile(r"[\s_-]*".join(lesson.split("_")), re.IGNORECASE)
+        if words.search(name):
+            rest = words.sub("", name).strip(" _-.")
+            return Name(rest, bool(rest))
+        if name == lesson[:2] or (len(name) > 2 and lesson.startswith(name)):
+            return Name("", False)
+    return Name(name, False)
+
+
+def folder_of(path: Path) -> str:
+    """The folder of a student: the nearest that the kit does not make itself."""
+    above = path.resolve().parents
+    names = [folder.name for folder in above if folder.name not in NOBODYS]
+    return unicodedata.normalize("NFC", names[0] if names else "")
+
+
+def whose(names: list[Name], folders: list[Path], lessons: list[str]) -> list[str]:
+    """The student of each submission, or "" where its folder has to say.
+
+    A name that is alone for a lesson in each of several folders ("homework") is no student's. A
+    folder with several names holds several students: these are people, handed in again elsewhere.
+    """
+    places: dict[tuple[str, str], set[Path]] = {}
+    beside: dict[tuple[Path, str], set[str]] = {}
+    for name, folder, lesson in zip(names, folders, lessons, strict=True):
+        places.setdefault((name.student, lesson), set()).add(folder)
+        beside.setdefault((folder, lesson), set()).add(name.student)
+    common = {
+        student
+        for (student, lesson), where in places.items()
+        if len(where) > 1 and all(len(beside[folder, lesson]) == 1 for folder in where)
+    }
+    return [name.student if name.is_sure or name.student not in common else "" for name in names]
 
 
 def find(submissions: Iterable[Path]) -> list[Path]:
@@ -169,10 +207,14 @@ def find(submissions: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             found.append(path)
             continue
-        for below in sorted(path.rglob("*.ipynb")):
+        for below in sorted(path.rglob("*")):
             parts = below.relative_to(path).parts
-            if not any(part.startswith(HIDDEN) for part in parts):
+            if any(part.startswith(HIDDEN) for part in parts):
+                continue
+            if below.suffix.lower() == ".ipynb":
                 found.append(below)
+            elif ".ipynb" in below.name.lower() and below.is_file():
+                log.warning("%s is left out; a notebook's name ends in .ipynb", below)
     if not found or len(found) > MOST:
         raise ConfigError(f"{len(found)} notebooks to grade; allowed is 1 to {MOST}")
     return list(dict.fromkeys(found))
@@ -181,24 +223,34 @@ def find(submissions: Iterable[Path]) -> list[Path]:
 def read(
     submissions: Iterable[Path], course: dict[str, list[Exercise]], wanted: str, limits: Limits
 ) -> list[HandIn]:
-    """The submissions; `wanted` is the lesson that was asked for, or "".
-
-    A file's name that several folders have for the same lesson ("homework") is no student's.
-    """
+    """The submissions; `wanted` is the lesson that was asked for, or ""."""
     found = [hand_in(path, course, wanted, limits) for path in find(submissions)]
-    folders: dict[tuple[str, str], set[Path]] = {}
-    for each in found:
-        folders.setdefault((each.student, each.lesson), set()).add(each.path.resolve().parent)
-    common = {student for (student, _), places in folders.items() if len(places) > 1}
-    for k, each in enumerate(found):
-        if each.student in common:
-            found[k] = each._replace(student=each.path.resolve().parent.name)
+    names = [name_in(each.path, course) for each in found]
+    folders = [each.path.resolve().parent for each in found]
+    students = whose(names, folders, [each.lesson for each in found])
+    found = [
+        each._replace(student=student or folder_of(each.path))
+        for each, student in zip(found, students, strict=True)
+    ]
+    _say_who_is_one(found)
     return found
+
+
+def _say_who_is_one(found: list[HandIn]) -> None:
+    """Name the folders whose hand-ins for one lesson count as one student's."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for each in found:
+        folders = places.setdefault((each.student, each.lesson), [])
+        if (folder := str(each.path.parent)) not in folders:
+            folders.append(folder)
+    for (student, lesson), folders in places.items():
+        if len(folders) > 1:
+            where = ", ".join(folders)
+            log.warning("%s, %s: hand-ins of one student in %s", student, lesson or "-", where)
 
 
 def hand_in(path: Path, course: dict[str, list[Exercise]], wanted: str, limits: Limits) -> HandIn:
     """Read a submission; `wanted` is the lesson that was asked for, or ""."""
-    student = student_of(path, course)
     problem = None
     own, cells, content = "", [], b""
     try:
@@ -212,7 +264,7 @@ def hand_in(path: Path, course: dict[str, list[Exercise]], wanted: str, limits: 
         problem = Verdict(ERROR, str(error))
     made_of = [content, kit(), repr((wanted, limits, problem)).encode()]
     digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()[:12]
-    return HandIn(path, student, wanted or own, cells, digest, problem)
+    return HandIn(path, "", wanted or own, cells, digest, problem)
 
 
 @functools.cache
@@ -309,6 +361,7 @@ def _grade_one(
         if book.closed:
             return
         if known := book.get(str(each.path), exercise.answer):
+            known |= {"student": each.student}  # a hand-in beside it may tell more of names
             book.add(gradebook.points(known, exercise.points))  # which may count otherwise now
             continue
         start = time.monotonic()

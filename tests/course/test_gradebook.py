@@ -143,6 +143,31 @@ def test_sums_are_by_student_and_lesson_and_the_better_hand_in_counts():
     ]
 
 
+def test_a_second_call_knows_names_of_every_script(tmp_path):
+    wide, hard, joined = "\u3000", "\u00a0", "\u200c"  # spaces of two kinds, a joiner
+    names = [f"田中{wide}太郎", f"Zoé{hard}Noir", f"علی{joined}رضا", "a\tb", "\udce4"]
+    for _ in range(2):
+        book = gradebook.Gradebook(tmp_path / "grades.csv")
+        for name in names:
+            file = f"{name}/one.ipynb"
+            book.begin(file, "d")
+            book.add(row(name, file=file, digest="d"))
+            assert book.get(file, "my_a")["student"]
+        assert [each["student"] for each in book.sorted()] == [*names[:3], "a b", " "]
+
+
+def test_a_page_counts_two_hand_ins_as_the_sums_do(tmp_path):
+    rows = [
+        row("anna", file="old.ipynb", points="0", of="2"),
+        row("anna", "my_b", "2", file="old.ipynb", points="1", of="1"),
+        row("anna", file="new.ipynb", points="2", of="2"),
+        row("anna", "my_b", "2", file="new.ipynb", points="0", of="1"),
+    ]
+    [page] = gradebook.write_feedback(tmp_path, rows)
+    assert "3 of 3 points." in page.read_text()
+    assert gradebook.sums(rows, {"01": 3.0})[0]["points"] == "3"
+
+
 PAGE = """\
 # an na
 

@@ -182,8 +182,15 @@ def test_names_of_files_say_whose_they_are(tmp_path):
         "x/01_long_tail_data_berta.ipynb": "berta",
         "x/berta - 01_long_tail_data.ipynb": "berta", "x/berta.ipynb": "berta",
         "x/berta (1).ipynb": "berta", "x/1234567.ipynb": "1234567",
+        "berta/Copy of 01_long_tail_data.ipynb": "berta", "x/Kopie von berta.ipynb": "berta",
+        "x/Berta 01 Long-Tail Data.ipynb": "Berta", "berta/01-long-tail-data.ipynb": "berta",
+        "berta/student/01_long_tail_data.ipynb": "berta", "x/Mu\u0308ller.ipynb": "M\u00fcller",
+        "Mu\u0308ller/01.ipynb": "M\u00fcller", "x/student.ipynb": "student",
     }.items():  # fmt: skip
-        assert grading.student_of(tmp_path / name, course) == student, name
+        path = tmp_path / name
+        found = grading.name_in(path, course)
+        assert (found.student or grading.folder_of(path)) == student, name
+        assert found.is_sure == ("erta" in path.stem and "01" in path.stem), name
 
 
 ODD = {  # the first answer of a student who worked otherwise than the lesson

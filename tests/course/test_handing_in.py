@@ -5,7 +5,7 @@ import types
 
 import pytest
 
-from ltcl_helpers.course import editions, grading, sandbox
+from ltcl_helpers.course import editions, gradebook, grading, sandbox
 from ltcl_helpers.course.grading import Exercise, HandIn, Limits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.exercises.checking import Verdict
@@ -128,7 +128,7 @@ def test_what_is_wrong_with_a_hand_in_is_its_verdict(tmp_path):
         return grading.hand_in(path, COURSE, wanted, limits or Limits())
 
     found = read(one)
-    assert found[:4] == (one, "anna", "01_one", ["def my_a(x):\n    return 1"])
+    assert found[:4] == (one, "", "01_one", ["def my_a(x):\n    return 1"])
     assert found.problem is None and len(found.digest) == 12
     assert read(one, "02_two").problem == Verdict("not answered", "this is lesson 01_one")
     assert read(one, "02_two").lesson == "02_two" and read(one, "01_one").problem is None
@@ -163,6 +163,50 @@ def test_a_name_that_two_folders_have_for_one_lesson_is_no_students(tmp_path):
         notebook(tmp_path / f"{name}.ipynb", code.format(answer))
     found = grading.read([tmp_path], COURSE, "", Limits())
     assert [each.student for each in found] == ["anna", "berta", "own", "own2", "own"]
+
+
+def students(folder, answers):
+    """Whose hand-ins of these names and functions are, in the order of their names."""
+    for name, answer in answers.items():
+        notebook(folder / f"{name}.ipynb", f"def my_{answer}(x):\n    return 1")
+    return [each.student for each in grading.read([folder], COURSE, "", Limits())]
+
+
+def test_a_name_beside_a_lessons_is_a_students_wherever_it_is_handed_in(tmp_path, caplog):
+    late = {"late/anna_01_one": "a", "late/berta_01_one": "a", "on time/anna_01_one": "a"}
+    assert students(tmp_path, late) == ["anna", "berta", "anna"]
+    [said] = caplog.messages  # both count, and somebody may look
+    assert said.startswith("anna, 01_one: hand-ins of one student in ") and "on time" in said
+
+
+def test_a_folder_of_several_names_is_a_week_and_no_student(tmp_path):
+    weeks = {f"week{k}/{name}": "a" for k in (1, 2) for name in ("anna", "berta")}
+    assert students(tmp_path, weeks) == ["anna", "berta"] * 2
+
+
+def test_a_folder_that_the_kit_makes_is_no_student(tmp_path, caplog):
+    whole = {f"{name}/student/01_one": "a" for name in ("anna", "berta")}
+    assert students(tmp_path, whole) == ["anna", "berta"] and not caplog.messages
+
+
+def test_a_known_row_takes_the_name_that_a_second_call_knows(tmp_path):
+    one = notebook(tmp_path / "anna" / "hw.ipynb", "def my_a(x):\n    return 1")
+    book = gradebook.Gradebook()
+    book.begin(str(one), "d")
+    for name in ("hw", "anna"):  # until Berta hands in a file of this name, too
+        each = HandIn(one, name, "01_one", [], "d", Verdict("error", "x"))
+        grading._grade_one(each, COURSE, None, book)
+    assert {row["student"] for row in book.sorted()} == {"anna"}
+
+
+def test_a_name_that_is_no_notebooks_is_told(tmp_path, caplog):
+    notebook(tmp_path / "anna.IPYNB", "def my_a(x):\n    return 1")
+    for name in ("berta.ipynb.txt", "carl.ipynb.json", "notes.txt"):
+        (tmp_path / name).write_text("{}")
+    assert [path.name for path in grading.find([tmp_path])] == ["anna.IPYNB"]
+    assert [word.split(" is left out")[0][-9:] for word in caplog.messages] == [
+        "ipynb.txt", "pynb.json",
+    ]  # fmt: skip
 
 
 # --- verdicts ---------------------------------------------------------------------------------
