@@ -140,7 +140,7 @@ def checked(history: History) -> History:
     if history.labels is not None:
         names = history.class_names or None
         history.labels, history.class_names = arrays.check_labels(history.labels, samples, names)
-    if history.images is not None:
+    if history.images is not None and not isinstance(history.images, Stored):
         history.images = arrays.check_images(history.images, samples)
     if history.features is not None:
         history.features = arrays.check_features(history.features, samples)

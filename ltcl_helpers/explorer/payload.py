@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.metadata
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from .history import MOST_IMAGES, History, open_run, without_folders
 MOST_EPOCHS = 100  # kept epochs shown; more are thinned evenly
 MANY = 200_000  # samples above which a page says what to expect
 SHEET = 32  # thumbnails in a row and in a column of one picture file
+FEW = 16  # samples; UMAP wants more, for neighbours of each
 VIEW_EPOCHS = 3  # at which a page holds views
 
 
@@ -37,16 +39,16 @@ def payload(
         views: whether the views of some samples are put in; a kernel draws them when asked.
     """
     histories = [open_run(part) for part in (run, compare) if part is not None]
-    first = histories[0]
-    for other in histories[1:]:
-        other.images = first.images  # they learned from the same
     rows = _common_epochs(histories)
+    histories = _side_by_side(histories)
+    first = histories[0]
     epochs = [first.kept[row] for row in rows[0]]
     arrays: dict[str, Any] = {}
     meta = _about_samples(first, arrays)
     meta |= {
         "epochs": epochs,
         "used": used_scores(epochs, histories),
+        "over": _over(histories),
         "colours": plots.COLOURS,
         "notes": _notes(histories),
         "aboutLabels": _about_labels(histories),
@@ -64,10 +66,23 @@ def payload(
     _add_truth(histories, meta, arrays)
     _add_pictures(first, meta, arrays)
     drawable = "side" in meta and all(_has_views(history) for history in histories)
-    meta["live"] = drawable and not views
+    meta["drawable"], meta["live"] = drawable, drawable and not views
     if drawable and views:
         _page_views(histories, meta, arrays)
     return meta, _pack(meta, arrays), histories
+
+
+def _side_by_side(histories: list[History]) -> list[History]:
+    """The same runs: two share the pictures that one has, and are told apart by their labels."""
+    if len(histories) == 1:
+        return histories
+    first, second = histories
+    images = second.images if first.images is None else first.images
+    label = second.label if second.label != first.label else f"{second.label} (2)"
+    return [
+        dataclasses.replace(first, images=images),
+        dataclasses.replace(second, images=images, label=label),
+    ]
 
 
 def _about_samples(history: History, arrays: dict[str, Any]) -> dict[str, Any]:
@@ -94,12 +109,14 @@ def _about_samples(history: History, arrays: dict[str, Any]) -> dict[str, Any]:
 def _common_epochs(histories: list[History]) -> list[list[int]]:
     """Rows to show of each run: the same epochs, at most MOST_EPOCHS."""
     first, other = histories[0], histories[-1]
-    for part in ("index", "labels"):
-        if not np.array_equal(getattr(first, part), getattr(other, part)):
-            raise ConfigError(
-                f"compare: {first.label!r} and {other.label!r} learned from different images; "
-                "give two runs of one split and seed"
-            )
+    parts: list[tuple[Any, Any]] = [(first.index, other.index), (first.labels, other.labels)]
+    if isinstance(first.images, np.ndarray) and isinstance(other.images, np.ndarray):
+        parts.append((first.images, other.images))  # two sets may have the same labels
+    if not all(np.array_equal(*both) for both in parts):
+        raise ConfigError(
+            f"compare: {first.label!r} and {other.label!r} learned from different images; "
+            "give two runs of one data set, split and seed"
+        )
     if first.momentum_loss.shape[1] != other.momentum_loss.shape[1]:
         raise ConfigError("compare: the two histories have different numbers of samples")
     common = sorted(set(first.kept) & set(other.kept))
@@ -128,6 +145,12 @@ def used_scores(epochs: list[int], histories: list[History]) -> list[list[int] |
         else:
             used.append([epoch + 1, row])
     return used
+
+
+def _over(histories: list[History]) -> str:
+    """What is said of an epoch that no views follow."""
+    ends = {history.config.epochs for history in histories if history.config}
+    return "the run was over" if len(ends) < 2 else "one of the two runs was over"
 
 
 STEERS = {  # what steers a sample's boost, and how the page says it
@@ -257,7 +280,13 @@ def _project(features: np.ndarray) -> tuple[str, np.ndarray]:
     try:
         from umap import UMAP
     except ImportError:
-        return "PCA", PCA(2, random_state=0).fit_transform(features).astype(np.float32)
+        UMAP = None
+    if UMAP is None or len(features) <= FEW:
+        found = np.zeros((len(features), 2), np.float32)
+        axes = min(2, *features.shape)
+        if len(features) > 1:
+            found[:, :axes] = PCA(axes, random_state=0).fit_transform(features)
+        return "PCA", found
     return "UMAP", UMAP(random_state=0, n_jobs=1).fit_transform(features).astype(np.float32)
 
 
@@ -291,6 +320,8 @@ def _page_views(histories: list[History], meta: dict, arrays: dict[str, Any]) ->
     """Views for the page: of some samples, at some epochs, in every run."""
     samples = pictures.worth_seeing(histories)
     with_views = [row for row, used in enumerate(meta["used"]) if used]
+    if not with_views:
+        return  # the last epoch alone is shown
     places = np.linspace(0, len(with_views) - 1, VIEW_EPOCHS).round().astype(int)
     shown = [with_views[place] for place in np.unique(places)]
     meta["views"] = {"samples": samples.tolist(), "rows": shown, "used": []}

@@ -17,6 +17,7 @@ import {
   packNumbers,
   ranked,
   readView,
+  search,
   unpackNumbers,
   writeView,
 } from "../../ltcl_helpers/explorer/front/data.mjs";
@@ -131,6 +132,16 @@ test("the colours of memorization are even steps, and its ends do not stretch th
   assert.deepEqual(new Set(inSteps(new Float32Array(5), 4).steps), new Set([0])); // all are equal
   assert.deepEqual(coloursOf(opened[0].data), ["group", "memorization"]);
   assert.deepEqual(coloursOf(opened[1].data), ["group"]);
+});
+
+test("a class's whole name is found first, whatever it is", () => {
+  const classes = ["2", "red, ripe", "red"].map((name) => ({ name, group: "all" }));
+  const data = { classes, labels: [0, 1, 2, 0], samples: 4, groups: ["all"], meta: { labelled: true } };
+  assert.deepEqual(search(data, "2").found, [0, 3]);
+  assert.deepEqual(search(data, "#2").found, [2]);
+  assert.deepEqual(search(data, "Red, Ripe").found, [1]);
+  assert.deepEqual(search(data, "red, 1").found, [2, 1]);
+  assert.deepEqual(search(data, "re").found, [1, 2]);
 });
 
 test("a strength is that of the epoch in which it was used", () => {

@@ -32,7 +32,9 @@ def histories():
         pair.append(run)
     large = 1000 + draw.random((3, SAMPLES)) / 100
     large[1] = 1000.1
-    return {"two runs": pair, "large losses": [from_arrays(large)]}
+    # Names of all classes of a set, of which the samples have two: whole groups are empty.
+    part = from_arrays(draw.gamma(3, size=(3, SAMPLES)), np.arange(SAMPLES) % 2, None, [*"abcdefg"])
+    return {"two runs": pair, "large losses": [from_arrays(large)], "two of seven": [part]}
 
 
 def without_nan(values):

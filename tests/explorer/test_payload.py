@@ -72,6 +72,7 @@ def test_a_description_of_losses_alone():
     assert meta == {
         "samples": 3, "classes": [{"name": "sample", "size": 3, "group": "all", "rarity": 0.0}],
         "labelled": False, "data": "", "epochs": [4, 9], "used": [[5, 0], [10, 1]],
+        "over": "the run was over", "drawable": False,
         "colours": plots.COLOURS, "notes": [], "kit": __version__, "docs": payload_module._docs(),
         "aboutLabels": "No labels were given: every sample is one mark of the same kind.",
         "runs": [run], "live": False, "arrays": {"labels": [0, 6], "loss0": [8, 12]},
@@ -207,7 +208,7 @@ def test_what_cannot_be_compared_is_refused_in_words():
     for second, said in (
         (other, "the two histories have different numbers of samples"),
         (labelled, "'momentum loss' and 'momentum loss' learned from different images; give two "
-                   "runs of one split and seed"),
+                   "runs of one data set, split and seed"),
         (later, "the two runs have no kept epoch in common"),
     ):  # fmt: skip
         with pytest.raises(ConfigError) as error:
@@ -215,6 +216,54 @@ def test_what_cannot_be_compared_is_refused_in_words():
         assert str(error.value) == f"compare: {said}"
     meta, _, _ = make(from_arrays(np.ones((3, 3))), from_arrays(np.ones((3, 3)), epochs=[2, 3, 4]))
     assert meta["epochs"] == [2, 3] and list(meta["arrays"]) == ["labels", "loss0", "loss1"]
+
+
+def test_pictures_of_another_set_are_refused_and_never_shown():
+    first, second = boosted(), boosted("memory")
+    second.images = IMAGES[::-1].copy()
+    own = second.images
+    with pytest.raises(ConfigError, match="learned from different images"):
+        make(first, second)
+    assert second.images is own
+
+
+def test_two_runs_share_the_pictures_that_one_has():
+    first, second = boosted(), boosted("memory")
+    for lacking in (first, second):
+        first.images = second.images = IMAGES
+        lacking.images = None
+        meta, _, runs = make(first, second)
+        assert meta["side"] == 16 and lacking.images is None
+        assert runs[0].images is IMAGES and runs[1].images is IMAGES
+
+
+def test_two_runs_of_one_label_are_told_apart():
+    meta, _, runs = make(small(), small())
+    assert [each["label"] for each in meta["runs"]] == ["mine", "mine (2)"]
+    assert [each.label for each in runs] == ["mine", "mine (2)"]
+
+
+def test_a_page_of_the_last_epoch_alone_has_no_views_and_says_why():
+    run = boosted("memory")
+    run.momentum_loss, run.epochs = run.momentum_loss[-1:], [4]
+    meta, _, _ = make(run, views=True)
+    assert meta["used"] == [None] and "views" not in meta
+    assert meta["drawable"] and not meta["live"] and meta["over"] == "the run was over"
+    longer = boosted()
+    longer.config = longer.config.model_copy(update={"epochs": 6})
+    assert make(boosted(), longer)[0]["over"] == "one of the two runs was over"
+
+
+@pytest.mark.parametrize("shape", [(1, 3), (2, 3), (3, 1), (10, 5)])
+def test_a_map_of_few_samples_has_two_dimensions(shape):
+    how, flat = payload_module._project(np.random.default_rng(0).normal(size=shape))
+    assert how == "PCA" and flat.shape == (shape[0], 2) and np.isfinite(flat).all()
+
+
+def test_images_that_stay_in_their_files_are_not_read_to_check_them(monkeypatch):
+    run = small(images=IMAGES)
+    run.images = object.__new__(history_module.Stored)
+    assert history_module.checked(run).images is run.images
 
 
 def test_pages_name_no_folder():

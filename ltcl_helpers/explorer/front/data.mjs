@@ -48,7 +48,7 @@ export function openData(meta, bytes) {
   const bySize = classes.map((_, c) => c).sort((a, b) => classes[b].size - classes[a].size || a - b);
   const place = new Uint16Array(classes.length); // of a class, the largest first
   bySize.forEach((c, at) => (place[c] = at));
-  const groups = GROUPS.filter((name) => classes.some((c) => c.group === name));
+  const groups = GROUPS.filter((name) => classes.some((c) => c.group === name && c.size));
   const ofClass = classes.map((c) => groups.indexOf(c.group));
   const rank = Uint8Array.from(labels, (label) => ofClass[label]);
   return {
@@ -306,7 +306,7 @@ export function steered(data, run, t, i) {
 
 /** Strength and probability of a sample's views in the epoch of a row, as text. */
 export function boostWords(data, run, t, i) {
-  if (!data.meta.used[t]) return ["the run was over", "the run was over"];
+  if (!data.meta.used[t]) return [data.meta.over, data.meta.over];
   const by = steered(data, run, t, i);
   if (by === null) {
     const whose = run.steer === "aim" ? "by another aim" : "another sample's";
@@ -320,7 +320,8 @@ export function boostWords(data, run, t, i) {
 }
 
 // --- search -------------------------------------------------------------------------------------
-/** Samples by class name, group or number, several terms between commas; and the terms not found. */
+/** Samples by class name, group or number, several terms between commas; and the terms not found.
+ *  A class's whole name comes first, whatever it is; "#2" is always sample 2. */
 export function search(data, text) {
   const found = [],
     unknown = [];
@@ -328,20 +329,20 @@ export function search(data, text) {
     const wanted = data.classes.map(test);
     for (let i = 0; i < data.samples; i++) if (wanted[data.labels[i]]) found.push(i);
   };
-  for (const term of text
-    .split(",")
-    .map((part) => part.trim())
-    .filter(Boolean)) {
+  const isClass = (name) => data.meta.labelled && data.classes.some((c) => c.name.toLowerCase() === name);
+  const whole = text.trim();
+  const parts = isClass(whole.toLowerCase()) ? [whole] : text.split(",").map((part) => part.trim());
+  for (const term of parts.filter(Boolean)) {
     const before = found.length,
       range = /^#?(\d+)(?:\s*-\s*(\d+))?$/.exec(term),
       low = term.toLowerCase();
-    const exact = (c) => c.name.toLowerCase() === low;
-    if (range) {
+    if (isClass(low)) {
+      take((c) => c.name.toLowerCase() === low);
+    } else if (range) {
       const last = Math.min(Number(range[2] ?? range[1]), data.samples - 1);
       for (let i = Number(range[1]); i <= last; i++) found.push(i);
     } else if (data.meta.labelled) {
-      if (data.classes.some(exact)) take(exact);
-      else if (data.groups.includes(low)) take((c) => c.group === low);
+      if (data.groups.includes(low)) take((c) => c.group === low);
       else take((c) => c.name.toLowerCase().includes(low));
     }
     if (found.length === before) unknown.push(term);

@@ -170,7 +170,7 @@ function viewStrips(app, strips, captions) {
       t = state.row;
     if (i === null || wanted === `${i}/${t}`) return;
     wanted = `${i}/${t}`;
-    if (meta.live && !meta.used[t]) return clear("The run was over: no views followed this epoch.");
+    if (meta.drawable && !meta.used[t]) return clear(`No views followed this epoch: ${meta.over}.`);
     if (meta.live) return ask(i, t);
     if (!meta.views)
       return clear(
