@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from .. import files, runs
 from ..config import RunConfig
+from ..data import splits
 from ..errors import ConfigError, DamagedFile
 from ..paths import RESULTS
 from . import cell
@@ -142,7 +143,6 @@ def _cost(config: RunConfig) -> str:
     }
     if config.boost != "none":
         same |= {"boost": "memory", "boost_scale": 1.0, "boost_noise": 0.0}
-    split = re.sub(r"\d", "", Path(config.split).name)
-    same["split"] = split.replace("balanced", "long-tail").replace("_D_b", "_D_i")  # of one size
+    same["split"] = re.sub(r"\d", "", splits.tail_of(Path(config.split).name))  # of one size
     same["data"] = Path(config.data).stem.removesuffix("_train")  # wherever it lies
     return config.model_copy(update=same).digest()

@@ -27,7 +27,7 @@ def read_list(path: str | Path) -> FileList:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # some editors put a mark before it
     except OSError as error:
         raise ConfigError(f"list {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError:

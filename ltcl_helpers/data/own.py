@@ -85,13 +85,14 @@ def _npz_file(where: str, part: str) -> Path:
             f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
             "or give one with --test npz:X_test.npz"
         )
-    return own_path(path.with_name(f"{stem}_test.npz"))
+    return own_path(path.with_name(f"{stem}_test.npz" if stem else "test.npz"))
 
 
 def _training_file(path: Path) -> Path:
     """What a test file's labels are compared with."""
     stem, _, named = path.stem.rpartition("_")
-    return own_path(path.with_name(f"{stem}_train.npz")) if named == "test" else path
+    name = f"{stem}_train.npz" if stem else "train.npz"
+    return own_path(path.with_name(name)) if named == "test" else path
 
 
 def refuse_test_part(name: str) -> None:

@@ -87,8 +87,11 @@ def pack(
         raise ConfigError(f"{out} exists; name another --out, or delete that one first")
     if not root.is_dir():
         raise ConfigError(f"{root} is no folder; give the one that the lists' paths start from")
-    entries = _of_lists(root, names, tests) if names or tests else _of_folders(root)
-    class_names = _class_names(entries)
+    if names or tests:
+        entries = _of_lists(root, names, tests)
+        class_names = _class_names(entries)
+    else:
+        entries, class_names = _of_folders(root)
     out.parent.mkdir(parents=True, exist_ok=True)
     changed: Counter[str] = Counter()
     with replacing(out) as file:
@@ -154,7 +157,7 @@ def _prepare(entry: Entry, keep: bool) -> Packed:
         turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
         kind, mode = image.format, image.mode
         pixels = as_shown(image)  # decodes: a file that is cut off is found here
-    except (OSError, ValueError, SyntaxError):
+    except Exception:  # Pillow raises many kinds, of a header that claims too much, too
         raise DamagedFile(
             f"{entry.file} is not a readable image; repair it, or take it off the lists"
         ) from None
@@ -222,8 +225,8 @@ def _find(root: Path, path: str, listed: Path) -> Path:
     raise ConfigError(f"{root / path} does not exist, which list {listed} names; is {root} right?")
 
 
-def _of_folders(root: Path) -> list[Entry]:
-    """The images of train/ and of test/ or val/, class folders in alphabetical order."""
+def _of_folders(root: Path) -> tuple[list[Entry], list[str]]:
+    """The images of train/ and of test/ or val/, and the classes, in alphabetical order."""
     known: dict[str, int] = {}
     entries = []
     for part, folders in enumerate((["train"], ["test", "val"])):
@@ -240,12 +243,13 @@ def _of_folders(root: Path) -> list[Entry]:
         for file, label in zip(found.files, found.labels.tolist(), strict=True):
             name = file.relative_to(root).as_posix()
             entries.append(Entry(name, file, known[found.class_names[label]], part))
+    names = list(known)
     if not any(entry.part == 0 for entry in entries):
         raise ConfigError(
             f"{root} has no folder train/ with a folder of images per class; "
             "make one, or name the images by --lists"
         )
-    return entries
+    return entries, names
 
 
 def _class_names(entries: list[Entry]) -> list[str]:

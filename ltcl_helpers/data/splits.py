@@ -312,7 +312,7 @@ def select(config: RunConfig) -> Inputs:
             f"method {config.method} learns from labels, and these are of one class only; "
             "simclr, sdclr, bcl-i, bcl-d and moco need none"
         )
-    partner = own_path(config.split.replace("_D_b", "_D_i").replace("_BL_", "_LT_"))  # as published
+    partner = own_path(tail_of(config.split))
     is_its_own = str(partner) == str(own_path(config.split))  # a long-tail list
     if listed is not None and not is_its_own and partner.exists():
         of_partner = in_data(open_list(partner), data.labels, config.data)
@@ -320,6 +320,23 @@ def select(config: RunConfig) -> Inputs:
     _tell(config, data, counts)
     images = taken(data.images, index)
     return Inputs(images, labels, index, counts, counts if group_counts is None else group_counts)
+
+
+def tail_of(split: str) -> str:
+    """The long-tail partner of a balanced set, by the published naming; of a long-tail set itself.
+
+    Published are `split1_D_b.npy` beside `split1_D_i.npy`, and `ImageNet_BL_train.txt` beside
+    `ImageNet_LT_train.txt`.
+    """
+    if split == "balanced":
+        return "long-tail"
+    folder, slash, name = split.rpartition("/")
+    return folder + slash + name.replace("_D_b", "_D_i").replace("_BL_", "_LT_")
+
+
+def is_balanced(split: str) -> bool:
+    """Whether a set is the balanced partner of a long-tail one."""
+    return tail_of(split) != split
 
 
 def taken(images: Any, index: np.ndarray) -> np.ndarray | Stored:

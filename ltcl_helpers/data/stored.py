@@ -124,7 +124,7 @@ class Stored:
         content = self.origin.read(position)
         try:
             return as_shown(Image.open(io.BytesIO(content)))
-        except (OSError, ValueError, SyntaxError):
+        except Exception:  # Pillow raises many kinds
             name = self.origin.paths[position]
             raise DamagedFile(f"{name} is not a readable image; repair or delete it") from None
 
@@ -164,7 +164,7 @@ def of_files(files: Sequence[Path]) -> Origin:
             with Image.open(path) as image:
                 width, height = image.size
                 turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # on its side
-        except (OSError, ValueError, SyntaxError):
+        except Exception:  # Pillow raises many kinds
             raise DamagedFile(f"{path} is not a readable image; repair or delete it") from None
         heights[number], widths[number] = (width, height) if turned else (height, width)
         about = path.stat()

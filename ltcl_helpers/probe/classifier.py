@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ..data import splits
+from ..data import read_arrays, splits
 from ..data.images import check_same, check_test, read_classes, read_test
 from ..runs import Run
 from .choices import CLASSIFIER, OWN_LABELS
 from .groups import result_rows
 from .linear import features, measure
-from .run import about_run, untested
+from .run import about_run, check_size, untested
 from .streaming import embed_images
 
 
@@ -43,6 +43,8 @@ def classifier_rows(
     check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train, config.root)
     held_out = read_test(test, train, config.root)
+    if test != config.data:
+        check_size(test, read_arrays(config.data, "train", config.root), held_out)
 
     # Without compensation for the class sizes, which is of the training loss only.
     test_x = embed_images(partial(features, run.encoder), held_out.images)  # [M, D]

@@ -121,7 +121,12 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
     check_test(test, train.classes, config.root)
     held_out = read_test(test, train.classes, config.root)
 
-    # An encoder would take images of another size, too, and say nothing.
+    check_size(test, train, held_out)
+    return train, held_out
+
+
+def check_size(test: str, train: ImageArrays, held_out: ImageArrays) -> None:
+    """Complain of test images of another size; an encoder would take these and say nothing."""
     ours = train.images[:1].shape[2:]
     theirs = held_out.images[:1].shape[2:]
     if ours != theirs:
@@ -129,7 +134,6 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
             f"images of the test part of {test} are {_sides(theirs)}, those of training are "
             f"{_sides(ours)}; give both one size, as in folder:PATH@{ours[0]}"
         )
-    return train, held_out
 
 
 def _sides(shape: tuple[int, ...]) -> str:

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import files
+from ..data import splits
 from ..errors import ConfigError
 from . import plots, tables
 from .rows import caution
@@ -180,7 +181,7 @@ def _signal(study: Study) -> Iterator[str]:
             "No run here kept a momentum loss over three or more classes of different sizes."
         )
         return
-    controls = found["split"].eq("balanced") | found["split"].str.contains("_D_b")
+    controls = found["split"].map(splits.is_balanced)
     for key, part in found.groupby("section", sort=False):
         section = str(key)
         words = "AUROC for images of the few classes, mean over seeds (bands: sd, over mirrored "

@@ -61,7 +61,9 @@ def _rows_of(folder: Path) -> pd.DataFrame:
         raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
     own = rows["test"] == rows["data"]
     if own.any():
-        rows = rows[own]  # another test set's are no result of the run's data, unless it has none
+        # Another test set's are no result of the run's data, unless it has none. Its own may have
+        # been probed where they lay then.
+        rows = rows[own].assign(test=run.config.data)
     columns = {**rows, **_about(run)}
     rows = pd.DataFrame(columns, index=rows.index)  # at once: a column at a time takes ten times it
     return _with_names(rows, run.config)
@@ -78,7 +80,7 @@ def _no_accuracy(run: Run) -> pd.DataFrame:
 def _about(run: Run) -> dict[str, Any]:
     """What every row of a run says: its whole configuration, its machine, where it lies."""
     config = run.config
-    about = config.model_dump(exclude={"options", "split"})
+    about = config.model_dump(exclude={"options", "split", "groups"})  # the rows say these
     about.update(config.options)
     for name, value in about.items():
         if isinstance(value, tuple | dict):
@@ -139,7 +141,7 @@ def place(run: RunConfig) -> tuple[str, bool, int]:
     The balanced list of a published split counts as the draw of its long-tail partner.
     """
     in_file = run.split not in splits.DRAWN
-    listed = Path(run.split).stem.replace("_D_b", "_D_i")  # the published naming
+    listed = Path(splits.tail_of(run.split)).stem
     return listed if in_file else str(run.drawn_with), run.mirrored, run.seed
 
 

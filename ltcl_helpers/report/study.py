@@ -17,11 +17,13 @@ import pandas as pd
 from .. import runs
 from ..batch import grid
 from ..config import RunConfig
+from ..data import splits
 from ..errors import ConfigError
 from ..paths import RESULTS
 from .rows import by_run, controlled, folders, group_counts, load_rows, load_signal, place
 
 BLOCK = ["section", "protocol", "shots"]  # what is the same in one table
+NOTHING_SAID = r"^(, )+|(, )+$|(?<=, )(, )+"  # in a list between commas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _words(axis: str, value: object) -> str:
 def _of_runs(there: list[Path]) -> Study:
     """Runs by their names; what a name does not say (data, length, split) makes a section."""
     rows = load_rows(there)
-    balanced = rows["split"].eq("balanced") | rows["split"].str.contains("_D_b")
+    balanced = rows["split"].map(splits.is_balanced)
     rows = rows.assign(
         row=rows["name"].where(~balanced, rows["name"] + "-balanced"),
         label=rows["label"].where(~balanced, rows["label"] + ", balanced set"),
@@ -137,12 +139,26 @@ def _of_runs(there: list[Path]) -> Study:
         parts.append("tested on " + rows["test"])
     if trained["epochs"].nunique() > 1:
         parts.append(rows["epochs"].astype(str) + " epochs")
+    parts += _by_split(rows)
     told: list[Any] = [part for part in parts if part.nunique() > 1]
     section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
+    section = section.str.replace(NOTHING_SAID, "", regex=True)
     rows = rows.assign(section=section)
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     title = there[0].name if len(there) == 1 else f"{len(there)} runs"
     return Study(title, "", rows, labels, pairs_of(rows), there, [])
+
+
+def _by_split(rows: pd.DataFrame) -> list[pd.Series]:
+    """What decides which images of its data a run had, beside its seed; and whom a group holds."""
+    drawn = rows["split"].isin(set(splits.DRAWN) - {"all"})
+    kinds = rows["split"].map({"all": "all images"}).fillna("listed sets").mask(drawn, "drawn sets")
+    found = [kinds, "groups by " + rows["groups"]]
+    for name in ("imbalance", "largest_class"):
+        if rows.loc[drawn, name].nunique(dropna=False) > 1:
+            found.append((f"{name} " + rows[name].astype(str)).where(drawn, ""))
+    alike = [rows["data"], rows["preset"]]  # these are said already
+    return [part for part in found if (part.groupby(alike).nunique() > 1).any()]
 
 
 def pairs_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
@@ -168,9 +184,15 @@ def _partners(row: str, run: RunConfig) -> list[str]:
     return [name for name in (f"{row}-balanced", *others) if name and name != row]
 
 
+def _of_encoders(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row for each run: one of its encoder, where there is one, whatever was probed first."""
+    last = (rows["features"] != "encoder").sort_values(kind="stable").index
+    return rows.loc[last].drop_duplicates("folder").sort_index()
+
+
 def machines(study: Study) -> pd.DataFrame:
     """Time and device of every run: one line each."""
-    runs = study.rows.drop_duplicates("folder")
+    runs = _of_encoders(study.rows)
     lines = {
         "run": runs["run"],
         "features": runs["label"],
@@ -189,7 +211,7 @@ def _seconds(value: float) -> str:
 
 def signal(study: Study, last: bool = False) -> pd.DataFrame:
     """AUROC by run and epoch as by `load_signal`, with the study's rows and labels."""
-    runs = study.rows.drop_duplicates("folder").set_index("folder")
+    runs = _of_encoders(study.rows).set_index("folder")
     found = []
     for folder in study.folders:
         here = runs.loc[str(folder)]
@@ -205,7 +227,8 @@ def per_class(study: Study) -> pd.DataFrame:
         Columns section, protocol, shots, row, label, folder, class, images, accuracy (mean over
         the lists).
     """
-    found = controlled(study.rows)
+    of_blocks = [controlled(part) for _, part in study.rows.groupby(BLOCK, sort=False)]
+    found = pd.concat(of_blocks) if of_blocks else study.rows
     found = found[found["group"].str.fullmatch(r"class \d+")]
     if found.empty:
         return pd.DataFrame()

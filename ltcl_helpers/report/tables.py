@@ -267,10 +267,23 @@ def facts(study: Study) -> list[str]:
 def left_out(study: Study) -> list[str]:
     """Which boosted rows are in no table of accuracies, since their control is not there."""
     rows = study.rows[study.rows["accuracy"].notna() & (study.rows["features"] != "pixels")]
-    rows = rows.drop_duplicates(["folder", "features"])
-    absent = rows.drop(controlled(rows).index).drop_duplicates("row")
+    absent: dict[str, tuple[pd.Series, list[str]]] = {}
+    for key, part in rows.groupby(BLOCK, sort=False):  # as the tables are
+        block = part.drop_duplicates(["folder", "features"])
+        for _, row in block.drop(controlled(block).index).drop_duplicates("row").iterrows():
+            section, protocol, shots = key
+            table = ", ".join(filter(None, [str(section), f"{shots}-shot", f"protocol {protocol}"]))
+            absent.setdefault(row["row"], (row, []))[1].append(table)
+    there = set(zip(rows["epochs"], rows["name"], strict=True))
     lines = []
-    for _, row in absent.iterrows():
+    for row, where in absent.values():
+        if (row["epochs"], row["control"]) in there:
+            lines.append(
+                f"{study.labels[row['row']]} is left out of {'; '.join(where)}: its control, "
+                f"{row['control']}, has no accuracies there. Probe the control as this run was "
+                "probed; then report both."
+            )
+            continue
         call = f"ltcl run --method {row['method']} --set boost={CONTROLS[row['boost']]}"
         lines.append(
             f"{study.labels[row['row']]} is left out: what a boost does shows only beside its "

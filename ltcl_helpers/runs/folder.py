@@ -53,7 +53,7 @@ def finished(where: str | Path | Iterable[str | Path]) -> list[Path]:
         ConfigError: where there is none.
     """
     if not isinstance(where, str | Path):
-        return [folder for each in where for folder in finished(each)]
+        return list(dict.fromkeys(folder for each in where for folder in finished(each)))
     for base in (Path(where), RESULTS / where):
         if (base / "DONE.json").exists():
             return [base]

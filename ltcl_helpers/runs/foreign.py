@@ -85,15 +85,13 @@ def read_weights(path: str | Path, layout: str) -> Imported:
 def _open(path: Path) -> tuple[dict[str, Tensor], int | None]:
     """The state dict in a file, and the epoch that it names."""
     content = files.read_bytes(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load
-
-        return load(content), None
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load
+
+            return load(content), None
         found: Any = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
-    except (
-        Exception
-    ) as error:  # torch and pickle raise many kinds; a library's text is not passed on
+    except Exception as error:  # of many kinds; a library's text is not passed on
         raise ConfigError(
             f"{path} is not a checkpoint that opens without running code "
             f"({type(error).__name__}); save its state_dict again with torch.save"

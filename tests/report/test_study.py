@@ -124,6 +124,14 @@ def test_runs_are_sections_by_what_their_names_do_not_say(tmp_path):
     assert sections("f", config("simclr", data="cifar10", split="long-tail"), long) == [
         "cifar100, 30 epochs", "cifar10, 30 epochs", "cifar100, 60 epochs"
     ]  # fmt: skip
+    counts = dict(epochs=30, data="shapes", split="long-tail")
+    assert sections("i", config("simclr", split="all"), config("simclr", split="long-tail")) == [
+        "listed sets", "all images", "drawn sets",
+    ]  # fmt: skip
+    mild, mixed = config("simclr", imbalance=2, **counts), config("simclr", seed=1, **counts)
+    assert set(of(tmp_path / "j", a=mild, b=mixed).rows["section"]) == {
+        "imbalance 2.0", "imbalance 100.0",
+    }  # fmt: skip
     tiny = RunConfig(preset="tiny", epochs=30)
     assert sections("g", tiny) == ["cifar100, quick preset", "shapes, tiny preset"]
     other = config("simclr", 1)
@@ -131,6 +139,40 @@ def test_runs_are_sections_by_what_their_names_do_not_say(tmp_path):
              record(tmp_path / "h" / "b", other, probed(other, 0.5, test="cifar10"))]  # fmt: skip
     tested = study.read(there)
     assert list(tested.rows["section"].unique()) == ["tested on cifar100", "tested on cifar10"]
+
+
+def test_a_balanced_list_of_imagenet_is_the_control_of_its_partner(tmp_path):
+    tail, flat = (config("simclr", split=f"my_{kind}_train.txt") for kind in ("LT", "BL"))
+    both = of(tmp_path, a=tail, b=flat)
+    assert both.pairs == [("simclr", "simclr-balanced")] and set(both.rows["section"]) == {""}
+    assert both.rows.groupby("row")["draw"].first().nunique() == 1  # so they are paired
+
+
+def test_runs_whose_groups_follow_other_rules_stand_apart(tmp_path):
+    for name, rule in (("a", "thirds"), ("b", "counts")):
+        run = config("simclr", ord(name))
+        record(tmp_path / name, run, probed(run, 0.5).assign(groups=rule))
+    one = study.read([tmp_path])
+    assert set(one.rows["section"]) == {"groups by thirds", "groups by counts"}
+
+
+def test_data_that_moved_are_the_runs_own_wherever_they_were_probed(tmp_path):
+    run = config("simclr", data="npz:old/x_train.npz", split="all")
+    here = probed(run, 0.5, ("100",))
+    there = probed(run, 0.5, ("50",)).assign(data="npz:new/x_train.npz", test="npz:new/x_train.npz")
+    record(tmp_path / "a", run, pd.concat([here, there]))
+    one = study.read([tmp_path])
+    assert set(one.rows["section"]) == {""} and set(one.rows["test"]) == {run.data}
+
+
+def test_a_run_is_called_by_its_encoder_and_counts_once(tmp_path):
+    run = config("simclr")
+    rows = [probed(run, 0.2).assign(features="pixels"), probed(run, 0.5)]
+    folder = record(tmp_path / "a", run, pd.concat(rows))
+    one = study.read([folder, folder])
+    assert len(one.folders) == 1
+    assert list(study.machines(one)["features"]) == ["SimCLR"]
+    assert set(study.signal(one)["label"]) == {"SimCLR"}
 
 
 def test_boosted_methods_stand_beside_plain_and_control(tmp_path):

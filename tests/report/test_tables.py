@@ -196,6 +196,19 @@ def test_a_boost_without_its_control_is_left_out_and_says_how_to_make_it(four, t
     assert tables.left_out(alone) == [said] and tables.results(alone) == f"* {said}"
 
 
+def test_a_boost_is_left_out_of_the_tables_that_its_control_is_not_in(tmp_path):
+    boosted, control = config("bcl-i"), config("simclr-shuffled")
+    rows = probed(boosted, 0.5, ("100", "full"))
+    one = study.read([
+        record(tmp_path / "a", boosted, rows),
+        record(tmp_path / "b", control, probed(control, 0.5, ("100",))),
+    ])  # fmt: skip
+    assert tables.left_out(one) == [
+        "BCL-I is left out of full-shot, protocol bcl: its control, simclr-shuffled, has no "
+        "accuracies there. Probe the control as this run was probed; then report both."
+    ]
+
+
 def test_published_numbers_stand_beside_ours_line_by_line(two):
     text, note = tables.beside_published(two).split("\n\n")
     assert cells(text) == [
