@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from ..files import sha256
 from ..paths import own_path
 from ..runs import Run
 from .choices import check_enough, check_shots
+
+log = logging.getLogger(__name__)
 
 SHARES = {"1%": 9, "10%": 90}  # thousandths of the smallest class: a tenth is held out first
 DRAWN_LISTS = 5  # as many as are published for each number of shots
@@ -152,6 +155,12 @@ def _find_lists(
     has_file = config.split not in splits.DRAWN and "split" in split.stem
     if not has_file and where is None:
         return []
+    if where is None and not split.exists():
+        log.warning(
+            "the split %s is not here, so no list files are; lists are drawn, unless --lists "
+            "names a folder",
+            split,
+        )
     stem = split.stem if has_file else "*split*"  # of any data set, with any number
     pattern = _pattern_of(stem, shots)
     where = where and own_path(where)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DamagedFile
+from ..data.folders import listed
+from ..errors import ConfigError, DamagedFile
 from ..files import parquet_bytes, read_parquet
 from ..runs import add_file, lock, read_done, sweep, verify_file
 from ..runs.done import PROBE
@@ -64,10 +65,26 @@ def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
             again = pd.MultiIndex.from_frame(before[PROBE_KEY]).isin(
                 pd.MultiIndex.from_frame(rows[PROBE_KEY])
             )
+            _refuse_drawn_lists(folder, before[again], rows)
             rows = pd.concat([before[~again], rows], ignore_index=True)
         rows = rows.drop_duplicates([*KEY, "group"], keep="last")
         add_file(folder, PROBE, parquet_bytes(rows))
     return rows
+
+
+def _refuse_drawn_lists(folder: Path, before: pd.DataFrame, rows: pd.DataFrame) -> None:
+    """Keep rows of list files where a probe drew lists, since it did not find the files."""
+    if "list_source" not in before or "list_source" not in rows:
+        return
+    of_files = before[~before["list_source"].isin(["drawn", "split"])]
+    drawn = rows[rows["list_source"] == "drawn"]
+    alike = set(of_files["shots"]) & set(drawn["shots"])
+    if alike and (of_files["protocol"].isin(drawn["protocol"])).any():
+        raise ConfigError(
+            f"{folder} holds rows of the lists {listed(sorted(set(of_files['list'])))}, and this "
+            "probe found no list files and drew its own; its rows are not kept. Give --lists with "
+            "the folder of the files, or probe a copy of the run"
+        )
 
 
 def complete(rows: pd.DataFrame) -> pd.DataFrame:

@@ -29,8 +29,9 @@ def test_a_bad_list_says_what_is_wrong_with_it(text, tmp_path):
 
 
 def test_a_list_may_mix_positions_and_names_and_is_utf_8(tmp_path):
-    (tmp_path / "list.txt").write_bytes("12\nété.jpg\n".encode())
-    assert lists.read_list(tmp_path / "list.txt").paths == ["12", "été.jpg"]
+    for mark in ("", "\ufeff"):  # which some editors put before a text
+        (tmp_path / "list.txt").write_bytes(f"{mark}12\nété.jpg\n".encode())
+        assert lists.read_list(tmp_path / "list.txt").paths == ["12", "été.jpg"]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from own_pictures import SIDE, colours_agree, draw, fill, save
 
 from ltcl_helpers import files
 from ltcl_helpers.config import RunConfig
-from ltcl_helpers.data import classes, folders, images, splits
+from ltcl_helpers.data import classes, folders, images, own, splits
 from ltcl_helpers.data.images import load_images, read_arrays, read_classes
 from ltcl_helpers.errors import ConfigError, DamagedFile
 
@@ -55,6 +55,14 @@ def test_labels_of_an_npz_are_ids_that_both_parts_share(tmp_path, labels, tested
     assert colours_agree(train, test)
     said = [line for line in caplog.messages if "labels are taken as ids" in line]
     assert bool(said) == (names != tuple(map(str, range(len(names)))))
+
+
+def test_parts_may_be_called_train_and_test_alone(tmp_path):
+    save(tmp_path / "train.npz", [0, 1, 1])
+    save(tmp_path / "test.npz", [1])
+    for part, count in (("train", 3), ("test", 1)):
+        assert len(read_arrays(f"npz:{tmp_path}/train.npz", part).labels) == count
+    assert own._training_file(tmp_path / "test.npz") == tmp_path / "train.npz"
 
 
 def test_a_label_that_training_lacks_is_refused(tmp_path):

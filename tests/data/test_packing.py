@@ -67,6 +67,16 @@ def test_a_pack_of_folders_holds_both_parts(folder, tmp_path, caplog):
     assert kept.about["short_side"] is None
 
 
+def test_a_class_is_the_folder_of_a_class_however_deep_its_images_lie(folder, tmp_path):
+    for deep in ("train/cat", "train/dog", "val/dog"):
+        files = list((folder / deep).iterdir())
+        (folder / deep / "holiday").mkdir()
+        for file in files:
+            file.rename(folder / deep / "holiday" / file.name)
+    opened, _ = make(folder, tmp_path)
+    assert opened.class_names == ("cat", "dog") and opened.labels.tolist() == [0, 0, 1, 1, 1]
+
+
 def test_a_pack_of_folders_needs_the_test_classes_in_training(folder, tmp_path):
     draw(folder / "val" / "eel" / "0.jpg")
     with pytest.raises(ConfigError, match=r"val has classes that train/ does not have: eel"):

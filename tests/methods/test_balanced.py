@@ -146,6 +146,11 @@ def test_the_runs_own_classifier_is_tested(tmp_path):
     assert rows["few"] == pytest.approx(
         float(right[torch.isin(test.labels, few)].mean()), abs=1e-12
     )
+    small = np.zeros((24, 16, 16, 3), np.uint8)
+    names = np.array(test.class_names)
+    np.savez(tmp_path / "b_test.npz", images=small, labels=np.arange(24) % 12, class_names=names)
+    with pytest.raises(ConfigError, match="16 x 16 pixels, those of training are 32 x 32"):
+        probe.classifier_rows(tmp_path / "run", test=f"npz:{tmp_path}/b_test.npz")
     pretrain.pretrain(RunConfig(**TINY), tmp_path / "simclr")
     with pytest.raises(ConfigError, match="keeps no classifier"):
         probe.classifier_rows(tmp_path / "simclr")

@@ -65,6 +65,17 @@ def test_a_probe_with_other_lists_takes_the_place_of_the_first(folder):
     assert set(saved["list"]) == {"split1_test_5shot.npy"} and len(saved) == 2
 
 
+def test_rows_of_list_files_do_not_give_way_to_drawn_ones(folder):
+    """A copied run is probed where its split and lists do not lie."""
+    first = probe.save_probe(folder, table(list_source="published"))
+    drawn = table(list="any seed 0", list_source="drawn")
+    with pytest.raises(ConfigError, match="holds rows of the lists a.npy, and this probe found no"):
+        probe.save_probe(folder, drawn)
+    assert probe.read_rows(folder, runs.verify(folder)).equals(first)
+    assert len(probe.save_probe(folder, drawn.assign(shots="7"))) == 4
+    assert len(probe.save_probe(folder, drawn.assign(protocol="knn"))) == 6
+
+
 def test_rows_that_are_damaged_are_left_out_and_said_to_be(folder, caplog):
     probe.save_probe(folder, table())
     (folder / "probe.parquet").write_text("garbage")
