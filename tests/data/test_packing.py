@@ -14,6 +14,7 @@ from PIL import Image
 from ltcl_helpers import data
 from ltcl_helpers.data.images import file_names
 from ltcl_helpers.data.pack import FOOTER, MAGIC, Pack, pack
+from ltcl_helpers.data.stored import of_files
 from ltcl_helpers.errors import ConfigError, DamagedFile
 
 
@@ -75,6 +76,14 @@ def test_a_class_is_the_folder_of_a_class_however_deep_its_images_lie(folder, tm
             file.rename(folder / deep / "holiday" / file.name)
     opened, _ = make(folder, tmp_path)
     assert opened.class_names == ("cat", "dog") and opened.labels.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_a_header_that_claims_too_much_is_one_line(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # Pillow refuses twice as many
+    with pytest.raises(DamagedFile, match="train/cat/0.jpg is not a readable image"):
+        make(folder, tmp_path)
+    with pytest.raises(DamagedFile, match="0.jpg is not a readable image"):
+        of_files([folder / "train" / "cat" / "0.jpg"])
 
 
 def test_a_pack_of_folders_needs_the_test_classes_in_training(folder, tmp_path):

@@ -155,7 +155,8 @@ class Harmful:
 def test_what_is_no_safe_checkpoint_of_the_layout_is_one_line(tmp_path, capsys):
     weights = small().state_dict()
     torch.save({"state_dict": weights, "args": Harmful()}, tmp_path / "harmful.pt")
-    (tmp_path / "text.pt").write_text("no checkpoint")
+    for name in ("text.pt", "text.safetensors"):
+        (tmp_path / name).write_text("no checkpoint")
     (tmp_path / "pickle.pt").write_bytes(pickle.dumps(Harmful()))
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save(weights, tmp_path / "plain.pt")
@@ -163,6 +164,7 @@ def test_what_is_no_safe_checkpoint_of_the_layout_is_one_line(tmp_path, capsys):
     for name, layout, says in (
         ("harmful.pt", "bcl", "without running code"),
         ("text.pt", "bcl", "without running code"),
+        ("text.safetensors", "torchvision", "without running code"),
         ("pickle.pt", "bcl", "without running code"),
         ("list.pt", "bcl", "holds a list"),
         ("plain.pt", "moco", "no encoder_q"),
