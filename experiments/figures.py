@@ -356,8 +356,8 @@ def _count(table: pd.DataFrame, in_all: int | None) -> list[str]:
         f"Of {len(table)} comparisons: a difference {differs.sum()} (chance alone would make "
         f"{0.05 * len(table):.1f}; left by Holm's correction over {over}, †: {left.sum()}), "
         f"no difference that matters (=) {same.sum()}, open {(~differs & ~same).sum()}.",
-        "Further units: how many more would answer an open question in 80 % of all cases, if mean "
-        "and spread stay.",
+        "Further units: how many more would answer an open question in at least 80 % of all cases, "
+        "if mean and spread stay.",
     ]
 
 

@@ -137,7 +137,9 @@ def _open_pack(where: str, part: str) -> tuple[Pack, Stored]:
     """PATH[@SIZE]: the pack, and a part's images at this size."""
     from .pack import SIDE, Pack
 
-    path, _, size = where.rpartition("@") if "@" in where else (where, "", str(SIDE))
+    path, _, size = where.rpartition("@")
+    if not path or "/" in size:  # a folder's name may hold such a sign
+        path, size = where, str(SIDE)
     if not (size.isascii() and size.isdecimal()) or int(size) not in own.SIZES:
         raise ConfigError(f"pack:{where}: the size after '@' is {size!r}; allowed is 8 to 512")
     opened = Pack(own_path(path))

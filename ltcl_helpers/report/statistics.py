@@ -208,7 +208,7 @@ def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95
 
 
 def further_units(found: Interval, size: float) -> int:
-    """How many units more give an open comparison an answer in 80 % of all cases.
+    """How many units more give an open comparison an answer in at least 80 % of all cases.
 
     It is taken that the true difference is the mean so far, and that the spread stays. The answer
     that needs fewer units counts: a difference, or none that matters.
@@ -220,7 +220,7 @@ def further_units(found: Interval, size: float) -> int:
     sd = found.error * float(np.sqrt(found.n))
     mean = abs(found.mean)
     needed = units_needed(sd, mean)
-    if mean < size:  # each of the two one-sided tests in 90 %, so both in 80 % of all cases
+    if mean < size:  # each of the two one-sided tests in 90 %, so both in 80 % or more
         needed = min(needed, units_needed(sd, size - mean, power=0.9, level=0.9))
     return max(needed - found.n, 1)
 

@@ -116,7 +116,7 @@ def _open(rows: pd.DataFrame) -> list[str]:
     further = rows.assign(words=rows["group"] + " " + rows["further"].astype(str))
     lines = [
         f"Open, no clear difference; beside each group, how many {units}s more would answer it in "
-        f"80 % of all cases, if mean and spread stay: {_named(further, 'words')}."
+        f"at least 80 % of all cases, if mean and spread stay: {_named(further, 'words')}."
     ]
     wide = rows[rows.apply(is_wide, axis=1)]
     if len(wide):

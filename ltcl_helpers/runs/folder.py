@@ -80,7 +80,7 @@ def refuse_unwritable(folder: Path) -> None:
     """Raise an OSError where nothing can be written: before hours are spent, not after them."""
     trial = folder / ".trial"
     write_bytes(trial, bytes(4096))
-    trial.unlink()
+    trial.unlink(missing_ok=True)  # a second process may have tried at once
 
 
 def sweep(folder: Path) -> None:

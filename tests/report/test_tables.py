@@ -94,7 +94,8 @@ def test_a_comparison_is_told_in_words(two, four):
     )
     assert words[10].startswith(
         "* Open, no clear difference; beside each group, how many seeds more would answer it in "
-        "80 % of all cases, if mean and spread stay: BCL-I minus SimCLR (few 17, all 17); BCL-I "
+        "at least 80 % of all cases, if mean and spread stay: BCL-I minus SimCLR (few 17, all 17); "
+        "BCL-I "
     )
     assert words[12].startswith("* Of 8 comparisons, chance alone would call about 0.4 a")
     assert words[13] == "* Intervals reach 0.4 to 7.5 points to each side."
@@ -114,7 +115,7 @@ def test_wide_small_and_single_comparisons_have_sentences_of_their_own():
         "* Of these, smaller than what matters: b minus a (all).",
         "* No difference that matters (=): none.",
         "* Open, no clear difference; beside each group, how many seeds more would answer it in "
-        f"80 % of all cases, if mean and spread stay: b minus a (few {few}).",
+        f"at least 80 % of all cases, if mean and spread stay: b minus a (few {few}).",
         "* Of these, too wide to be shown, since their intervals reach more than 15 points to each "
         "side: 1.",
         LIMITS,
