@@ -176,7 +176,7 @@ def test_two_classes_have_neither_groups_nor_a_signal(place, copied, tmp_path):
 # --- a boosted run without its control ----------------------------------------------------------
 
 
-def test_a_boosted_run_without_its_control_is_named_on_the_page(copied, tmp_path):
+def test_a_boosted_run_without_its_control_is_named_on_the_page(place, copied, tmp_path):
     ask(copied / "boosted")
     page.write([copied / "boosted"], tmp_path / "one.html")
     alone = words_of(tmp_path / "one.html")
@@ -189,7 +189,9 @@ def test_a_boosted_run_without_its_control_is_named_on_the_page(copied, tmp_path
         )
         assert "nan" not in text and "Not recorded" not in text
     assert "<td>SimCLR</td>" in beside and "<td>SimCLR</td>" not in alone
-    train(copied, "tail", boost="shuffled", out="control")
+    # Of the same data, by the name that the others have for them.
+    same = f"npz:{place}/tail_train.npz"
+    train(copied, "tail", boost="shuffled", out="control", data=same)
     ask(copied / "control")
     page.write([copied / n for n in ("boosted", "tail", "control")], tmp_path / "three.html")
     assert "left out" not in words_of(tmp_path / "three.html")

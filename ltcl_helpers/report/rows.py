@@ -73,7 +73,7 @@ def _no_accuracy(run: Run) -> pd.DataFrame:
     """The one row of a run whose data have one class: no probe can measure anything there."""
     texts = ("protocol", "shots", "list", "list_source", "list_sha256", "untested")
     about = about_run(run.config, "encoder") | dict.fromkeys(texts, "")
-    about |= {"test": run.config.data, "images": len(run.index)}
+    about |= {"test": run.config.data, "groups": run.config.groups, "images": len(run.index)}
     return pd.DataFrame([{**about, "group": "none", "accuracy": np.nan}])
 
 

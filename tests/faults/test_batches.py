@@ -83,19 +83,6 @@ def test_a_silent_cell_is_seen_and_ended_only_where_that_is_asked_for(tmp_path):
     assert cluster.silent_minutes(log) == 11 and cluster.silent_minutes(tmp_path / "no.log") == 0
 
 
-def test_a_log_tells_of_silence_when_it_doubles(tmp_path, caplog, monkeypatch):
-    one = grid.Cell("a", "a", {}, RunConfig(), {}, KNN, "A")
-    minutes = iter([3, 10, 11, 19, 20, 39, 40, 2, 9, 10])
-    monkeypatch.setattr(cluster, "silent_minutes", lambda _: next(minutes))
-    caplog.set_level("INFO")
-    with cluster.Progress(1, 0, {one: {"folder": str(tmp_path / "a")}}) as progress:
-        progress.quiet = True
-        for _ in range(10):
-            progress.show([one])
-    said = [r.message for r in caplog.records if "no sign of life" in r.message]
-    assert [line.split()[-2] for line in said] == ["10", "20", "40", "10"]
-
-
 # --- grids ------------------------------------------------------------------------------------
 
 GOOD = "base: {preset: tiny, data: 'npz:a.npz'}\n"
