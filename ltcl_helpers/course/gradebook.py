@@ -116,19 +116,26 @@ def sums(rows: list[Row], lessons: dict[str, float]) -> list[Row]:
         rows: of a gradebook.
         lessons: the points that each lesson has.
     """
-    best: dict[str, dict[tuple[str, str], float]] = {}
-    for row in rows:
-        mine = best.setdefault(row["student"], {})
-        place = (row["lesson"], row["answer"])
-        mine[place] = max(mine.get(place, 0.0), float(row["points"] or 0))
     found = []
-    for student, points in best.items():
+    for student in dict.fromkeys(row["student"] for row in rows):
+        best = _best([row for row in rows if row["student"] == student])
+        points = {place: got for place, (got, _) in best.items()}
         line = {"student": student, "points": _number(sum(points.values()))}
         line["of"] = _number(sum(lessons.values()))
         for lesson in lessons:
             line[lesson] = _number(sum(p for (name, _), p in points.items() if name == lesson))
         found.append(line)
     return found
+
+
+def _best(rows: list[Row]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The points that a student has, and could have, for each (lesson, answer)."""
+    best: dict[tuple[str, str], tuple[float, float]] = {}
+    for row in rows:
+        place = (row["lesson"], row["answer"])
+        counted = (float(row["points"] or 0), float(row["of"] or 0))
+        best[place] = max(best.get(place, counted), counted)
+    return best
 
 
 def _number(value: float) -> str:
@@ -151,12 +158,7 @@ def write_feedback(folder: Path, rows: list[Row]) -> list[Path]:
 
 
 def _feedback(student: str, rows: list[Row]) -> str:
-    best: dict[tuple[str, str], tuple[float, float]] = {}  # of several hand-ins, as in the sums
-    for row in rows:
-        place = (row["lesson"], row["answer"])
-        counted = (float(row["points"] or 0), float(row["of"] or 0))
-        best[place] = max(best.get(place, counted), counted)
-    got, of = (sum(each) for each in zip(*best.values(), strict=True))
+    got, of = (sum(each) for each in zip(*_best(rows).values(), strict=True))
     lines = [f"# {_plain(student)}", "", f"{_number(got)} of {_number(of)} points."]
     for name in dict.fromkeys(row["file"] for row in rows):
         mine = [row for row in rows if row["file"] == name]

@@ -73,13 +73,12 @@ def save_probe(folder: str | Path, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _refuse_drawn_lists(folder: Path, before: pd.DataFrame, rows: pd.DataFrame) -> None:
-    """Keep rows of list files where a probe drew lists, since it did not find the files."""
+    """Keep rows of list files where the same probe drew lists, since it did not find the files."""
     if "list_source" not in before or "list_source" not in rows:
-        return
+        return  # rows of long ago
     of_files = before[~before["list_source"].isin(["drawn", "split"])]
     drawn = rows[rows["list_source"] == "drawn"]
-    alike = set(of_files["shots"]) & set(drawn["shots"])
-    if alike and (of_files["protocol"].isin(drawn["protocol"])).any():
+    if set(of_files["shots"]) & set(drawn["shots"]):
         raise ConfigError(
             f"{folder} holds rows of the lists {listed(sorted(set(of_files['list'])))}, and this "
             "probe found no list files and drew its own; its rows are not kept. Give --lists with "

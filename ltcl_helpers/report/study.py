@@ -23,7 +23,6 @@ from ..paths import RESULTS
 from .rows import by_run, controlled, folders, group_counts, load_rows, load_signal, place
 
 BLOCK = ["section", "protocol", "shots"]  # what is the same in one table
-NOTHING_SAID = r"^(, )+|(, )+$|(?<=, )(, )+"  # in a list between commas
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,7 +141,6 @@ def _of_runs(there: list[Path]) -> Study:
     parts += _by_split(rows)
     told: list[Any] = [part for part in parts if part.nunique() > 1]
     section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
-    section = section.str.replace(NOTHING_SAID, "", regex=True)
     rows = rows.assign(section=section)
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     title = there[0].name if len(there) == 1 else f"{len(there)} runs"
@@ -153,10 +151,10 @@ def _by_split(rows: pd.DataFrame) -> list[pd.Series]:
     """What decides which images of its data a run had, beside its seed; and whom a group holds."""
     drawn = rows["split"].isin(set(splits.DRAWN) - {"all"})
     kinds = rows["split"].map({"all": "all images"}).fillna("listed sets").mask(drawn, "drawn sets")
-    found = [kinds, "groups by " + rows["groups"]]
     for name in ("imbalance", "largest_class"):
         if rows.loc[drawn, name].nunique(dropna=False) > 1:
-            found.append((f"{name} " + rows[name].astype(str)).where(drawn, ""))
+            kinds = kinds.mask(drawn, kinds + f", {name} " + rows[name].astype(str))
+    found = [kinds, "groups by " + rows["groups"]]
     alike = [rows["data"], rows["preset"]]  # these are said already
     return [part for part in found if (part.groupby(alike).nunique() > 1).any()]
 

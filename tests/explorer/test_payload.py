@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from explorer.browsing import FIRST
+from explorer.small import FEATURES, IMAGES, LABELS, LOSS, NAMES, boosted, small
 from PIL import Image
 from report.recording import config as config_of
 from report.recording import record
@@ -34,26 +35,6 @@ from ltcl_helpers.explorer import payload as make
 from ltcl_helpers.report import plots
 
 payload_module = importlib.import_module("ltcl_helpers.explorer.payload")
-LABELS = np.repeat([0, 1, 2], [6, 3, 1])
-NAMES = ("ant", "bee", "cow")
-LOSS = np.random.default_rng(0).uniform(1, 3, (4, 10))
-IMAGES = np.random.default_rng(1).integers(0, 256, (10, 3, 16, 16), np.uint8)
-FEATURES = np.random.default_rng(2).normal(size=(10, 3))
-LOSS[0, 9] = np.nan
-
-
-def small(**more):
-    """Ten samples of three classes, four epochs, by arrays; images and features where asked."""
-    run = from_arrays(LOSS, LABELS, class_names=NAMES, **more)
-    run.label = "mine"
-    return run
-
-
-def boosted(boost="none", **more):
-    run = small(images=IMAGES)
-    run.config = RunConfig(preset="tiny", boost=boost, epochs=4, **more)
-    run.label = boost
-    return run
 
 
 def part(meta, data, name, kind):
@@ -199,48 +180,6 @@ def test_long_histories_and_many_samples_are_cut_and_say_so(monkeypatch):
     assert "projection0" in meta["arrays"]
     run.images, run.no_images = None, "No images (/a b/here/data.npz is not there)."
     assert make(run)[0]["notes"][0].startswith("No images (")
-
-
-def test_what_cannot_be_compared_is_refused_in_words():
-    plain, other = from_arrays(np.ones((2, 3))), from_arrays(np.ones((2, 4)))
-    labelled = from_arrays(np.ones((2, 3)), [0, 1, 1])
-    later = from_arrays(np.ones((2, 3)), epochs=[7, 8])
-    for second, said in (
-        (other, "the two histories have different numbers of samples"),
-        (labelled, "'momentum loss' and 'momentum loss' learned from different images; give two "
-                   "runs of one data set, split and seed"),
-        (later, "the two runs have no kept epoch in common"),
-    ):  # fmt: skip
-        with pytest.raises(ConfigError) as error:
-            make(plain, second)
-        assert str(error.value) == f"compare: {said}"
-    meta, _, _ = make(from_arrays(np.ones((3, 3))), from_arrays(np.ones((3, 3)), epochs=[2, 3, 4]))
-    assert meta["epochs"] == [2, 3] and list(meta["arrays"]) == ["labels", "loss0", "loss1"]
-
-
-def test_pictures_of_another_set_are_refused_and_never_shown():
-    first, second = boosted(), boosted("memory")
-    second.images = IMAGES[::-1].copy()
-    own = second.images
-    with pytest.raises(ConfigError, match="learned from different images"):
-        make(first, second)
-    assert second.images is own
-
-
-def test_two_runs_share_the_pictures_that_one_has():
-    first, second = boosted(), boosted("memory")
-    for lacking in (first, second):
-        first.images = second.images = IMAGES
-        lacking.images = None
-        meta, _, runs = make(first, second)
-        assert meta["side"] == 16 and lacking.images is None
-        assert runs[0].images is IMAGES and runs[1].images is IMAGES
-
-
-def test_two_runs_of_one_label_are_told_apart():
-    meta, _, runs = make(small(), small())
-    assert [each["label"] for each in meta["runs"]] == ["mine", "mine (2)"]
-    assert [each.label for each in runs] == ["mine", "mine (2)"]
 
 
 def test_a_page_of_the_last_epoch_alone_has_no_views_and_says_why():

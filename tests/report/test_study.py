@@ -130,7 +130,7 @@ def test_runs_are_sections_by_what_their_names_do_not_say(tmp_path):
     ]  # fmt: skip
     mild, mixed = config("simclr", imbalance=2, **counts), config("simclr", seed=1, **counts)
     assert set(of(tmp_path / "j", a=mild, b=mixed).rows["section"]) == {
-        "imbalance 2.0", "imbalance 100.0",
+        "drawn sets, imbalance 2.0", "drawn sets, imbalance 100.0",
     }  # fmt: skip
     tiny = RunConfig(preset="tiny", epochs=30)
     assert sections("g", tiny) == ["cifar100, quick preset", "shapes, tiny preset"]
