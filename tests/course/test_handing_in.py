@@ -301,8 +301,8 @@ def test_an_answer_that_is_not_there_is_told_apart_from_one_that_cannot_be_read(
 
 
 def test_the_sums_stand_beside_the_grades_and_are_of_the_graded_lessons(tmp_path):
-    rows = [{"student": "anna", "lesson": LESSON, "answer": "my_sizes", "points": "1"}]
-    path = grading.write_sums(tmp_path / "g.csv", rows, {"my_groups": 4})
+    row = {"student": "anna", "lesson": LESSON, "answer": "my_sizes", "points": "1", "of": "2"}
+    path = grading.write_sums(tmp_path / "g.csv", [row], {"my_groups": 4})
     assert path == tmp_path / "g-students.csv"
     assert path.read_text() == f"student,points,of,{LESSON}\nanna,1,8,1\n"
 
