@@ -22,6 +22,7 @@ from ..cores import cores_each
 from ..data import splits
 from ..data.images import read_classes
 from ..errors import ConfigError
+from ..paths import own_path
 from ..probe.choices import check_enough
 from . import cell
 from .grid import Cell
@@ -122,10 +123,10 @@ def _token(study: Path) -> Iterator[tuple[str, str]]:
 def _check_inputs(cells: list[Cell]) -> None:
     """Complain about missing lists and data now, not once in every cell."""
     for split in {one.config.split for one in cells} - set(splits.DRAWN):
-        if not Path(split).is_file():
+        if not own_path(split).is_file():
             raise ConfigError(f"{split} does not exist; `ltcl data get splits`, or --set lists=DIR")
     for lists in {one.probe["lists"] for one in cells}:
-        if lists is not None and not Path(lists).is_dir():
+        if lists is not None and not own_path(lists).is_dir():
             raise ConfigError(f"lists is {lists}, which is no folder; `ltcl data get splits`")
     for one in {one.config.data: one for one in cells}.values():
         splits.select(one.config)

@@ -12,6 +12,7 @@ import itertools
 import math
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
             base[name] = value
     grid = {**content, "base": base, "cross": cross}
     errors = _check_names(grid)
-    cells, wrong = _cells(grid) if not errors else ([], [])
+    cells, wrong = _cells(grid, path.stem) if not errors else ([], [])
     if errors := errors + wrong:
         raise ConfigError(f"{path}: {'; '.join(errors)}")
     return Grid(
@@ -125,7 +126,7 @@ def _check_names(grid: dict[str, Any]) -> list[str]:
     return errors
 
 
-def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
+def _cells(grid: dict[str, Any], study: str) -> tuple[list[Cell], list[str]]:
     """All cells, and what is wrong with any of them, each complaint once."""
     cells: list[Cell] = []
     wrong: dict[str, list[str]] = {}
@@ -150,8 +151,9 @@ def _cells(grid: dict[str, Any]) -> tuple[list[Cell], list[str]]:
             continue
         cells.append(Cell(name, row, axes, config, given, probe, label or config.label))
     errors = [f"{cells[0]}{_more(cells)}: {error}" for error, cells in wrong.items()]
-    names = [cell.name for cell in cells]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    names = {cell.folder(study): cell.name for cell in cells}
+    count = Counter(cell.folder(study) for cell in cells)
+    if twice := sorted(names[folder] for folder, n in count.items() if n > 1):
         errors.append(f"several cells have the folder {twice[0]}{_more(twice)}; change `folder`")
     if not cells and not errors:
         errors.append("no cell is left; lessen `skip`")

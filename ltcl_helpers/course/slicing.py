@@ -118,8 +118,8 @@ def parse(cell: str) -> list[ast.stmt]:
 def _parts(cells: list[str], lesson: list[str], name: str) -> tuple[list[Part], str]:
     """Statements of all cells that can be read; and the first error in one that speaks of `name`.
 
-    What the answer's own cell defines, a lesson's later cell does not take away by using the same
-    name for something else.
+    What the answer's own cell defines, a later cell does not take away by using the same name for
+    something else; nor does a lesson's later cell take away what its student wrote before.
     """
     parts: list[Part] = []
     answers: set[str] = set()
@@ -137,7 +137,11 @@ def _parts(cells: list[str], lesson: list[str], name: str) -> tuple[list[Part], 
         bound: set[str] = set().union(*(part.binds for part in found))
         if name in bound:
             answers, after = bound - {ANYTHING}, len(parts)
-    later = [part._replace(binds=part.binds - answers) for part in parts[after:]]
+    written = answers.union(*(part.binds for part in parts[:after] if part.own)) - {ANYTHING}
+    later = []
+    for part in parts[after:]:
+        kept = answers if part.own else written
+        later.append(part._replace(binds=part.binds - kept))
     return _with_changes([*parts[:after], *later]), problem
 
 
@@ -261,7 +265,7 @@ def fingerprint(definitions: list[ast.stmt]) -> str:
 
 
 class _Renamed(ast.NodeTransformer):
-    """Variables and arguments become v0, v1, ...; docstrings and type hints go."""
+    """Variables, arguments and functions become v0, v1, ...; docstrings and type hints go."""
 
     def __init__(self, node: ast.AST) -> None:
         self.names: dict[str, str] = {}
@@ -270,6 +274,8 @@ class _Renamed(ast.NodeTransformer):
                 self._name(each.id)
             elif isinstance(each, ast.arg):
                 self._name(each.arg)
+            elif isinstance(each, ast.FunctionDef):
+                self._name(each.name)
 
     def _name(self, name: str) -> None:
         self.names.setdefault(name, f"v{len(self.names)}")
@@ -287,5 +293,10 @@ class _Renamed(ast.NodeTransformer):
         node.returns = None
         if ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-        node.name = ""
+        node.name = self.names[node.name]
         return self.generic_visit(node)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
+        """A variable with a type hint, which may have no value yet."""
+        value = ast.Constant(None) if node.value is None else self.visit(node.value)
+        return ast.Assign([self.visit(node.target)], value)

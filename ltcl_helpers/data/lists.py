@@ -62,9 +62,9 @@ def read_list(path: str | Path) -> FileList:
 
 
 def _parse(line: str) -> tuple[str, int | None]:
-    name, _, last = line.rpartition(" ")
-    if name and last.isdecimal():
-        return name.strip(), int(last)
+    words = line.rsplit(maxsplit=1)  # at a space or a tab
+    if len(words) == 2 and words[1].isdecimal():
+        return words[0], int(words[1])
     return line, None
 
 

@@ -2,7 +2,7 @@
 
 from .batchnorm import SplitBatchNorm2d, replace_modules, split_batch_norms
 from .bottleneck import ImageNetResNet
-from .building import build, check, layout
+from .building import build, check, check_takes, layout
 from .convolution import Conv
 from .resnet import MEAN, STD, Encoder, ProjectionHead, ResNet
 
@@ -17,6 +17,7 @@ __all__ = [
     "SplitBatchNorm2d",
     "build",
     "check",
+    "check_takes",
     "layout",
     "replace_modules",
     "split_batch_norms",

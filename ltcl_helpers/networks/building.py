@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ..config import RunConfig
+from ..data.stored import Stored
 from .batchnorm import refuse_more_than_a_norm
 from .bottleneck import ImageNetResNet
 from .foreign import ForeignEncoder, batch_norms, feature_length
@@ -25,10 +28,17 @@ def build(config: RunConfig) -> Encoder:
 def check(config: RunConfig) -> None:
     """Raise the ConfigError of `build`, where there is one, without memory for any weights."""
     if ":" in config.network:
-        feature_length(config.network)
+        feature_length(config.network)  # of images that every network takes
         if "group_size" in config.options:  # a method with batch norms in groups
             for norm in batch_norms(config.network):
                 refuse_more_than_a_norm(norm)
+
+
+def check_takes(config: RunConfig, images: np.ndarray | Stored) -> None:
+    """Raise a ConfigError where a library's network does not take images of this size."""
+    if ":" in config.network:
+        height, width = images.shape[2:]
+        feature_length(config.network, height, width)
 
 
 def layout(config: RunConfig) -> str:

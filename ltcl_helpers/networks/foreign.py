@@ -38,22 +38,28 @@ class ForeignEncoder(Encoder):
         return features
 
 
-def feature_length(network: str) -> int:
+def feature_length(network: str, height: int = TRIAL, width: int = TRIAL) -> int:
     """How long a feature of this network is; computed without memory for its weights.
 
+    Args:
+        network: library and name.
+        height: of the images, in pixels.
+        width: of the images.
+
     Raises:
-        ConfigError: for a name that the library does not have, or a network that gives no one
-            vector for an image.
+        ConfigError: for a name that the library does not have, or a network that does not take
+            such images or gives no one vector for an image.
     """
     with torch.device("meta"):
         model = _without_classifier(network)
         try:
-            found = model.train()(torch.empty(2, 3, TRIAL, TRIAL))
+            found = model.train()(torch.empty(2, 3, height, width))
         except (RuntimeError, ValueError, AssertionError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(
-                f"network {network!r} does not take {TRIAL}x{TRIAL} images ({reason}); "
-                "take a classifier for images of any size, e.g. torchvision:resnet50"
+                f"network {network!r} does not take {width}x{height} images ({reason}); "
+                "take a classifier for images of any size, e.g. torchvision:resnet50, or give the "
+                f"images the size that it wants, often {TRIAL}: data=folder:PATH@{TRIAL}"
             ) from None
     if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != 2:
         raise ConfigError(

@@ -169,6 +169,7 @@ def _find_lists(
     if where and not paths:
         raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
     _check_one_data_set(paths, shots, where)
+    _check_one_name(paths)
     published = _published()
     return [_read_list(path, len(labels), published) for path in paths]
 
@@ -198,6 +199,18 @@ def _check_one_data_set(paths: list[Path], shots: str, where: Path | None) -> No
             f"{where} and its folders hold lists of several data sets for shots {shots}: "
             f"{names}; name the folder of one"
         )
+
+
+def _check_one_name(paths: list[Path]) -> None:
+    """Raise a ConfigError where two lists have one name, by which rows tell them apart."""
+    places: dict[str, Path] = {}
+    for path in paths:
+        other = places.setdefault(path.name, path)
+        if other != path:
+            raise ConfigError(
+                f"{other} and {path} are two lists of one name, and a table would hold one of "
+                "them; rename one, or give --lists with the folder of one"
+            )
 
 
 def _read_list(path: Path, images: int, published: set[str]) -> LabelledList:

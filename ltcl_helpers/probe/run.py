@@ -18,7 +18,7 @@ from ..data.folders import listed
 from ..data.images import check_test, read_test
 from ..data.stored import Stored
 from ..errors import ConfigError
-from ..networks import Encoder
+from ..networks import Encoder, check_takes
 from ..pretrain import pick_device, use_full_float32
 from ..runs import Run
 from .choices import PROBES, check_choice, check_probes
@@ -74,7 +74,7 @@ def probe_run(
     if protocol == "sdclr":
         validation = validation_list(run, train.labels, where).index
         found = _without(found, validation)  # images that choose the epoch must not teach
-        device = pick_device(config.device)
+        device = _device_of(config)
         results = _sdclr_results(embed, train, held_out, found, validation, device)
     elif protocol == "finetune":
         results = _finetune_results(run, kind, train, held_out, found)
@@ -122,6 +122,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
     held_out = read_test(test, train.classes, config.root)
 
     check_size(test, train, held_out)
+    check_takes(config, train.images)
     return train, held_out
 
 
@@ -174,8 +175,17 @@ def _embedding(run: Run, kind: str) -> Embed:
         return pixels
     use_full_float32()  # as in training
     network = run.network(kind)
-    device = str(pick_device(run.config.device))
+    device = str(_device_of(run.config))
     return lambda images: features(network, images, device)
+
+
+def _device_of(config: RunConfig) -> torch.device:
+    """The run's device; another where it was a GPU and there is none here."""
+    if config.device.startswith("cuda") and not torch.cuda.is_available():
+        said = "The run was made with device=%s; here is no GPU, so the CPU probes"
+        log.info(said, config.device)
+        return torch.device("cpu")
+    return pick_device(config.device)
 
 
 def about_run(config: RunConfig, kind: str) -> dict[str, object]:
@@ -229,7 +239,7 @@ def _finetune_results(
     lists: list[Listed],
 ) -> Iterator[ProbeResult]:
     """Each list's network, fine-tuned as a whole."""
-    device = pick_device(run.config.device)
+    device = _device_of(run.config)
     use_full_float32()  # as in training
     classes = len(train.class_names)
     encoder = run.network(kind)

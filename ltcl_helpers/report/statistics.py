@@ -328,10 +328,12 @@ def each(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) ->
 def ends(
     found: Interval | Mapping[str, float] | pd.Series, scale: float = 100, digits: int = 1
 ) -> str:
-    """Mean and ends of an interval, in points: "1.2 (-0.3 to 2.7)"."""
+    """Mean and ends of an interval, in points: "1.2 (-0.3 to 2.7)"; of no unit "none yet"."""
     if isinstance(found, Interval):
         found = found._asdict()
     mean, low, high = found["mean"], found["low"], found["high"]
+    if np.isnan(mean):
+        return "none yet"
     text = f"{scale * mean:+.{digits}f}"
     if np.isnan(low):
         return text

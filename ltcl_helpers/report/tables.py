@@ -96,9 +96,11 @@ def readings(table: pd.DataFrame) -> list[str]:
     found = table[table["verdict"] == NONE_THAT_MATTERS]
     lines.append(f"No difference that matters (=): {_named(found)}.")
     lines += _open(table[table["verdict"] == OPEN])
-    alone = table[table["low"].isna()]
-    if len(alone):
-        lines.append(f"One unit, so no interval: {'; '.join(alone['difference'].unique())}.")
+    few = {1: "One unit, so no interval", 0: "No whole mirrored pair yet, so no value"}
+    for n, words in few.items():
+        names = table.loc[table["n"] == n, "difference"].unique()
+        if len(names):
+            lines.append(f"{words}: {'; '.join(names)}.")
     return [*lines, *_limits(table[~table["low"].isna()])]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ class Run:
         arrays = files.read_npz(folder / "memory.npz", needed=("epochs_kept", *ARRAYS))
         _compare(folder, done, config, arrays["index"])
         if data is not None:
+            _check_size_is_named(config.data, data)
             config = config.model_copy(update={"data": data})
         epochs_kept = arrays["epochs_kept"].tolist()
         tensors: dict[str, Any] = {name: torch.from_numpy(arrays[name]) for name in ARRAYS}
@@ -145,6 +147,16 @@ class Run:
                 "history.parquet and memory.npz, or make the run again"
             )
         return f"{self.folder or 'this run'} is a {self.config.method} run, which keeps no {name}"
+
+
+def _check_size_is_named(before: str, now: str) -> None:
+    """Complain where the run's images had a size of their own and the new place names none."""
+    size = re.search(r"@\d+$", before)
+    if size and not re.search(r"@\d+$", now):
+        raise ConfigError(
+            f"data is {now!r}, without a size; the run's images were {before!r}: "
+            f"give {now}{size[0]}"
+        )
 
 
 def _say_what_is_remade(folder: Path, done: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from toy_batch import write
 
@@ -66,6 +67,14 @@ def test_lists_that_are_missing_are_named_before_a_run(tmp_path):
     said = f"lists is {tmp_path}/gone, which is no folder; `ltcl data get splits`"
     with pytest.raises(ConfigError, match=said):
         cluster._check_inputs([one])
+
+
+def test_lists_in_the_home_folder_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "mine.npy", np.arange(40))
+    lists = KNN | {"lists": "~"}
+    config = RunConfig(preset="tiny", split="~/mine.npy")
+    cluster._check_inputs([grid.Cell("a", "a", {}, config, {}, lists, "A")])
 
 
 def test_what_a_worker_must_know_of_a_cell(tmp_path):

@@ -115,6 +115,10 @@ def test_placeholders_rows_of_other_studies_and_settings(tmp_path):
         ({"base": {"split": "{nummer}.npy"}}, ["{nummer} is unknown", "seed, row, lists"]),
         ({"compare": [["simclr", "sdclr"]]}, ["'sdclr'", "of simclr"]),
         ({"folder": "{row}", "cross": {"seed": [0, 1]}}, ["several cells have the folder simclr"]),
+        (
+            {"folder": "{seed}", "cross": {"seed": {"a/../x": 0, "x": 1}}},
+            ["several cells have the folder x"],
+        ),
         ({"skip": ["*"]}, ["no cell is left"]),
         ({"probe": {"shots": "ten"}}, ["shots is 'ten'"]),
         ({"probe": {"protocol": "svm"}}, ["protocol is 'svm'"]),

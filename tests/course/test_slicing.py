@@ -41,6 +41,15 @@ def test_a_helper_stays_what_it_was_where_the_answer_was_checked():
     assert my_f(2.5) == 10 and "train" not in text
 
 
+def test_a_lessons_later_cell_does_not_take_a_students_helper_away():
+    lesson = ["helper = train_for_hours()"]
+    own = ["def helper(x):\n    return 4 * x", "def my_f(x):\n    return helper(x)"]
+    my_f, text = function([*own, *lesson], lesson=lesson)
+    assert my_f(2.5) == 10 and "train" not in text
+    my_f, _ = function([*own, *lesson, "def helper(x):\n    return 6 * x"], lesson=lesson)
+    assert my_f(2.5) == 15  # a student's own later cell counts
+
+
 ODD = {  # cells that a notebook runs as their author meant; my_f(3) is 6
     "star import": ["from math import *", "def my_f(x):\n    return factorial(x)"],
     "list filled in a loop": [
@@ -111,10 +120,12 @@ def test_a_fingerprint_is_of_what_is_done_not_of_how_it_looks():
     def of(text):
         return slicing.fingerprint(ast.parse(text).body)
 
-    first = "def my_f(values):\n    total = 0\n    for v in values:\n        total += v * v - 1\n"
+    first = "def my_f(values):\n    def square(w):\n        return w * w\n    total = 0\n"
+    first += "    for v in values:\n        total += square(v) - 1\n"
     first += "    return total / len(values) + max(values)"
-    second = 'def my_f(xs: list) -> float:\n    """Doc."""\n    s = 0  # sum\n    for x in xs:\n'
-    second += "        s += x*x - 1\n    return s/len(xs) + max(xs)"
+    second = 'def my_f(xs: list) -> float:\n    """Doc."""\n    def sq(y: int) -> int:\n'
+    second += "        return y*y\n    s: float = 0  # sum\n    for x in xs:\n"
+    second += "        s += sq(x) - 1\n    return s/len(xs) + max(xs)"
     assert of(first) == of(second) != ""
     assert of(first.replace("max", "min")) != of(first)
     assert of("def my_f(x):\n    return x + 1") == ""  # short answers are alike by themselves

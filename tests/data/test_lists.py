@@ -34,6 +34,12 @@ def test_a_list_may_mix_positions_and_names_and_is_utf_8(tmp_path):
         assert lists.read_list(tmp_path / "list.txt").paths == ["12", "été.jpg"]
 
 
+def test_a_label_may_stand_behind_a_tab(tmp_path):
+    (tmp_path / "list.txt").write_text("my cat.jpg\t1\nb/7\t 0 \n")
+    found = lists.read_list(tmp_path / "list.txt")
+    assert (found.paths, found.labels) == (["my cat.jpg", "b/7"], [1, 0])
+
+
 @pytest.mark.parametrize(
     ("paths", "labels", "says"),
     [

@@ -84,13 +84,20 @@ def test_the_size_of_a_photo_is_that_of_the_upright_one(tmp_path, turn, on_its_s
     assert Stored(origin, 8)[:].shape == (1, 3, 8, 8)
 
 
-def test_names_sizes_and_dates_of_files_stand_for_their_content(files):
+def test_names_and_sizes_of_files_stand_for_their_content(files):
     first = of_files(files).digest
     assert first == of_files(files).digest != of_files(files[::-1]).digest
-    os.utime(files[1], ns=(0, 10**18 + 1))
-    assert of_files(files).digest != first
-    assert of_files(files).read(2) == files[2].read_bytes()
+    os.utime(files[1], ns=(0, 10**18 + 1))  # as a copy has it
+    assert of_files(files).digest == first
+    read = files[2].read_bytes()
+    assert of_files(files).read(2) == read
     assert of_files(files).paths == [str(path) for path in files]
+    files[2].write_bytes(read + b"0")
+    longer = of_files(files).digest
+    picture(0, 9, 17).save(files[2])
+    files[2].write_bytes(files[2].read_bytes().ljust(len(read) + 1, b"0"))
+    other_pixels = of_files(files).digest
+    assert len({first, longer, other_pixels}) == 3
 
 
 def test_the_digest_is_of_origin_side_and_positions(files):

@@ -132,6 +132,13 @@ def test_a_foreign_network_is_tried_with_images_of_224_pixels():
     assert foreign.feature_length("torchvision:vit_b_16") == 768  # takes no other size
 
 
+def test_a_foreign_network_that_does_not_take_the_images_is_refused(tmp_path):
+    config = RunConfig(preset="tiny", network="torchvision:vit_b_32")
+    with pytest.raises(ConfigError, match=r"does not take 32x32 images .*data=folder:PATH@224"):
+        pretrain.pretrain(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 class Odd(nn.Module):
     """A classifier that gives something else than a vector for each image."""
 

@@ -149,6 +149,11 @@ def test_lists_of_a_folder_are_taken_whatever_the_split_is(place, monkeypatch):
     (too_few,) = (says(probe.labelled_lists, run_of(), LABELS[:6], "1%", place),)
     assert too_few == "split1_S_b.npy has positions beyond the 6 images"
     assert len(probe.labelled_lists(run_of(), LABELS[:7], "1%", place)) == 1
+    (place / "more").mkdir()
+    np.save(place / "more" / "split1_test_5shot.npy", np.arange(3))
+    with pytest.raises(ConfigError, match="two lists of one name, and a table would hold one"):
+        probe.labelled_lists(run_of(), LABELS, "5", place)
+    (place / "more" / "split1_test_5shot.npy").unlink()
     np.save(place / "b_split1_test_5shot.npy", np.arange(3))
     assert says(probe.labelled_lists, run_of(), LABELS, "5", place) == (
         f"{place} and its folders hold lists of several data sets for shots 5: "

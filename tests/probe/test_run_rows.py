@@ -119,6 +119,15 @@ def test_other_test_images_and_moved_data_are_those_that_are_named(made, tmp_pat
         probe.probe_run(made.folder, ("full",), protocol="knn", data=moved)
 
 
+def test_a_run_of_a_gpu_is_probed_where_there_is_none(made, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = made.config.model_copy(update={"device": "cuda:1"})
+    assert run._device_of(config) == torch.device("cpu")
+    assert "made with device=cuda:1; here is no GPU, so the CPU probes" in caplog.text
+    assert run._device_of(made.config) == torch.device("cpu")
+
+
 def test_the_usual_probe_is_of_a_hundred_images_a_class_by_protocol_bcl(made, monkeypatch):
     asked = []
     monkeypatch.setattr(run, "check_probes", lambda *given: asked.append(given))

@@ -159,6 +159,14 @@ def test_the_sentences_name_every_group_and_all_answers():
     assert "One unit, so no interval: b minus a." in report.readings(one)
 
 
+def test_half_a_mirrored_pair_is_no_unit_and_is_said_to_be_none():
+    table = report.compare(made_runs().iloc[[1, 5]], [("b", "a")])
+    text = report.comparison(table)
+    assert "| b minus a | 0 mirrored pairs | none yet |" in text and "nan" not in text
+    assert "No whole mirrored pair yet, so no value: b minus a." in report.readings(table)
+    assert "One unit" not in text
+
+
 def test_a_rank_correlation_is_spearmans_and_its_interval_is_the_bootstraps():
     draw = np.random.default_rng(1)
     first = draw.normal(size=60)

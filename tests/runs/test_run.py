@@ -45,6 +45,17 @@ def folder(tmp_path):
     return tmp_path
 
 
+def test_a_size_that_moved_data_need_is_asked_for(tmp_path):
+    config = CONFIG.model_copy(update={"data": "folder:me@lab/photos@64"})
+    runs.begin(tmp_path, config)
+    run = dataclasses.replace(in_memory(), config=config)
+    runs.save(run, tmp_path, [LAPTOP], None)
+    with pytest.raises(ConfigError, match="give folder:me@lab/moved@64$"):
+        Run.load(tmp_path, "folder:me@lab/moved")
+    for place in ("folder:moved@64", "folder:moved@32"):
+        assert Run.load(tmp_path, place).config.data == place
+
+
 def test_what_a_run_leaves_and_that_it_comes_back(folder):
     written = {"config.json", "history.parquet", "memory.npz", "encoder.safetensors"}
     assert {path.name for path in folder.iterdir()} == {*written, "DONE.json"}
