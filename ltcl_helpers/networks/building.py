@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from ..config import RunConfig
-from ..data.stored import Stored
 from .batchnorm import refuse_more_than_a_norm
 from .bottleneck import ImageNetResNet
 from .foreign import ForeignEncoder, batch_norms, feature_length
@@ -34,10 +31,9 @@ def check(config: RunConfig) -> None:
                 refuse_more_than_a_norm(norm)
 
 
-def check_takes(config: RunConfig, images: np.ndarray | Stored) -> None:
+def check_takes(config: RunConfig, height: int, width: int) -> None:
     """Raise a ConfigError where a library's network does not take images of this size."""
     if ":" in config.network:
-        height, width = images.shape[2:]
         feature_length(config.network, height, width)
 
 

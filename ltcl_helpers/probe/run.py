@@ -122,7 +122,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
     held_out = read_test(test, train.classes, config.root)
 
     check_size(test, train, held_out)
-    check_takes(config, train.images)
+    check_takes(config, *train.images[:1].shape[2:])
     return train, held_out
 
 
