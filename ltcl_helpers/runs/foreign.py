@@ -197,4 +197,6 @@ def _load(encoder: torch.nn.Module, weights: dict[str, Tensor], path: Path) -> N
             raise ConfigError(
                 f"{path}: {name} is {list(value.shape)}, where {list(own[name].shape)} fits"
             )
+        if not value.isfinite().all():
+            raise ConfigError(f"{path}: {name} is not finite; take an earlier checkpoint")
     encoder.load_state_dict(weights, strict=False)

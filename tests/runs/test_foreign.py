@@ -324,6 +324,10 @@ def test_weights_have_every_key_and_shape_of_the_network_they_say_they_are(photo
         ({"bn1.bias": None, "more": torch.zeros(1)}, f"bn1.bias is missing, {last}"),
         ({"b": torch.zeros(1), "a": torch.zeros(1)}, f"a is none of its keys, {last}"),
         ({"bn1.bias": torch.zeros(2, 3)}, "bn1.bias is [2, 3], where [4] fits"),
+        (
+            {"bn1.bias": torch.full([4], torch.nan)},
+            "bn1.bias is not finite; take an earlier checkpoint",
+        ),
     ):
         state = {key: value for key, value in (weights | changed).items() if value is not None}
         call = (saved(path, state), "torchvision", tmp_path / "run", photos)
