@@ -112,15 +112,20 @@ def methods_table() -> str:
     return f"{rows}\n\n{note}\n\n{signal}"
 
 
+def title_question() -> study.Study:
+    """SimCLR on long-tail and on balanced sets of the embedded data, and what lies below it."""
+    return recorded("evidence-shapes").part("pixels", "untrained", "simclr", "balanced")
+
+
 def tail_and_balanced(**only: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Accuracies by run of shapes-simclr: on the long-tail and on the balanced sets."""
-    ((_, _, runs),) = recorded("shapes-simclr").blocks(**only)
-    return runs.xs("long-tail"), runs.xs("balanced")
+    """Accuracies by run on the embedded data: of the long-tail and of the balanced sets."""
+    ((_, _, runs),) = title_question().blocks(**only)
+    return runs.xs("simclr"), runs.xs("balanced")
 
 
 def shapes_table() -> str:
     """What a quick run shows on the embedded data, and what it does not."""
-    one, body = recorded("shapes-simclr"), []
+    one, body = title_question(), []
     for protocol, shots in (("logistic", "100"), ("logistic", "50"), ("bcl", "100"), ("bcl", "50")):
         tail, flat = tail_and_balanced(protocol=protocol, shots=shots)
         apart = report.paired(tail, flat)
@@ -128,12 +133,12 @@ def shapes_table() -> str:
         body.append(gap_line(f'many-few gap, {shots}-shot, protocol "{protocol}"', gap))
     tail, flat = tail_and_balanced(**LOGISTIC)
     body.append(gap_line("the first without its control", tail["many"] - tail["few"]))
-    body += _apart_in_auroc(one, "long-tail", "balanced")
+    body += _apart_in_auroc(one, "simclr", "balanced")
     chance = f"Chance is {report.spread(np.array([1 / len(shapes.CLASS_NAMES)]))} %."
     compared = tables.compared(one, **LOGISTIC)
     parts = [tables.results(one, **LOGISTIC), chance, compared, markdown(TITLE_HEAD, body)]
     parts.append(_last_aurocs(one))
-    return "\n\n".join([*parts, tables.about(one, "data/results/shapes-simclr")])
+    return "\n\n".join([*parts, tables.about(one, "data/results/evidence-shapes")])
 
 
 def gap_line(name: str, values: pd.Series) -> list[str]:
@@ -1038,21 +1043,21 @@ def draw_figures() -> None:
     one = recorded("cifar10-length")
     lengths = {int(p["epochs"].iloc[0]): runs for _, p, runs in one.blocks(shots="100")}
     figure = plots.length_curves(lengths, one.labels, "simclr")
-    save_with_rows(figure, "training_length", "cifar10-length")
+    save_with_rows(figure, "training_length", "cifar10-length/*")
     one = recorded("cifar100-quick")
     ((_, _, runs),) = one.blocks(shots="100")
     figure = plots.paired_strips(runs, one.pairs, one.labels)
-    save_with_rows(figure, "cifar100_quick", "cifar100-quick")
+    save_with_rows(figure, "cifar100_quick", "cifar100-quick/*")
     one = recorded("evidence-cifar10")
     ((_, _, runs),) = one.blocks(shots="100")
     figure = plots.paired_strips(runs, one.pairs, one.labels)
-    save_with_rows(figure, "evidence_cifar10", "evidence-cifar10", "cifar10-length")
+    save_with_rows(figure, "evidence_cifar10", "evidence-cifar10/*", "cifar10-length/*")
 
 
 def long_tail_effect() -> None:
     """Accuracy by group, long-tail against balanced pre-training, and the paired differences."""
-    ((_, _, runs),) = recorded("shapes-simclr").blocks(**LOGISTIC)
-    labels = {"balanced": "balanced set", "long-tail": "long-tail set"}
+    ((_, _, runs),) = title_question().blocks(**LOGISTIC)
+    labels = {"balanced": "balanced set", "simclr": "long-tail set"}
     figure, (left, right) = plt.subplots(1, 2, figsize=(9.5, 3.2), layout="constrained")
     plots.group_strips(runs, labels, splits.GROUPS, left)
     left.set(xlabel="100-shot accuracy, %")
@@ -1067,15 +1072,16 @@ def long_tail_effect() -> None:
     right.axhline(0, color="black", lw=0.8)
     title = f"{len(apart)} seeds in {found.n} mirrored pairs; bars: 95 % interval"
     right.set(xlabel="", ylabel="long-tail minus balanced, points", title=title)
-    save_with_rows(figure, "long_tail_effect", "shapes-simclr")
+    shown_runs = (f"evidence-shapes/{row}-*" for row in ("untrained", "simclr", "balanced"))
+    save_with_rows(figure, "long_tail_effect", *shown_runs)
 
 
 def save_with_rows(figure: plt.Figure, name: str, *places: str) -> None:
     """A figure beside the names and sha256 of the rows it shows."""
     rows = {
-        f"data/results/{place}/{path.parent.name}/probe.parquet": files.sha256(path)
+        path.relative_to(ROOT).as_posix(): files.sha256(path)
         for place in places
-        for path in sorted((RESULTS / place).glob("*/probe.parquet"))
+        for path in sorted(RESULTS.glob(f"{place}/probe.parquet"))
     }
     plots.save(figure, FIGURES / f"{name}.png", rows)
 

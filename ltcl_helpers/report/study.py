@@ -49,7 +49,10 @@ class Study:
         """Some rows, in the order of the grid, and the pairs among them."""
         labels = {row: label for row, label in self.labels.items() if row in rows}
         pairs = [pair for pair in self.pairs if set(pair) <= labels.keys()]
-        return dataclasses.replace(self, labels=labels, pairs=pairs)
+        found = self.rows[self.rows["row"].isin(labels)]
+        names = set(found["folder"])
+        there = [folder for folder in self.folders if str(folder) in names]
+        return dataclasses.replace(self, rows=found, labels=labels, pairs=pairs, folders=there)
 
 
 def read(
