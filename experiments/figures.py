@@ -813,7 +813,7 @@ def _aim_in_words(compared: pd.DataFrame) -> str:
         return "makes a difference"
     if (compared["verdict"] == NONE_THAT_MATTERS).all():
         return "makes no difference that matters"
-    return "is not settled"
+    return "is not shown to help or harm"
 
 
 def _memorization() -> str:
