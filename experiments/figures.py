@@ -303,6 +303,20 @@ def unseen_answers() -> str:
     return markdown(head[:-2], [line[:-2] for line in body])
 
 
+def first_pairs() -> str:
+    """The oracle against its control on the pairs that suggested it, and on those made after."""
+    ((_, _, runs),) = recorded("evidence-shapes").blocks(**LOGISTIC)
+    apart = report.units(report.paired(runs.xs("oracle"), runs.xs("oracle-shuffled"))["few"])
+    apart = apart.rename(index=int).sort_index()
+    seen = UNSEEN["evidence-shapes"] // 2  # two seeds a pair
+    parts = {"tried first": apart[:seen], "made after": apart[seen:]}
+    body = [
+        [name, report.each(part), report.ends(report.interval(part))]
+        for name, part in parts.items()
+    ]
+    return markdown(["pairs", "oracle minus shuffled, few, points", "mean (95 %)"], body)
+
+
 @cache
 def planned(name: str) -> grid.Grid:
     """A grid that may have no run yet."""
@@ -1023,7 +1037,8 @@ TABLES = {
     "cells": reproduction.count_of_cells,
     "tree": tree_of_files, "power": power_table, "answers": answers_table,
     "planned-answers": planned_answers,
-    "unseen-answers": unseen_answers, "planned-power": planned_power, "spent": spent_table,
+    "unseen-answers": unseen_answers, "first-pairs": first_pairs,
+    "planned-power": planned_power, "spent": spent_table,
     "leave-out": leave_out_table, "aims": aims_table,
     "published-code": published_code_table, "beside-published-code": beside_published_code,
     "any-processor": processors_table,
