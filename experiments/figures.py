@@ -264,6 +264,7 @@ EVIDENCE = {
 # Grids with a number of units chosen before looking; nothing is read off them until they are whole.
 PLANNED = {
     "evidence-shapes": ({"shots": "100", "protocol": "logistic"}, 12),
+    "evidence-decay": ({"shots": "100", "protocol": "logistic"}, 12),
     "evidence-dose": ({"shots": "100", "protocol": "logistic"}, 6),
     "evidence-noise": ({"shots": "100", "protocol": "logistic"}, 12),
     "evidence-cifar10": ({"shots": "100", "protocol": "logistic"}, 6),
