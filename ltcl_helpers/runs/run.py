@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 HISTORY = ("epoch", "loss", "lr", "seconds")  # columns of history.parquet
 ARRAYS = ("momentum_loss", "labels", "index", "class_counts", "group_counts")  # of memory.npz
 PUT_BACK = "put the old data back, or make the run again"
+SIZED = re.compile("^(?:folder|pack):.*(@[0-9]+)$")  # data whose name says a size
 HEAD = "head"  # the network that a run has while it is in memory, and no folder keeps
 
 
@@ -151,11 +152,11 @@ class Run:
 
 def _check_size_is_named(before: str, now: str) -> None:
     """Complain where the run's images had a size of their own and the new place names none."""
-    size = re.search(r"@\d+$", before)
-    if size and not re.search(r"@\d+$", now):
+    size = SIZED.search(before)
+    if size and now.startswith(("folder:", "pack:")) and not SIZED.search(now):
         raise ConfigError(
             f"data is {now!r}, without a size; the run's images were {before!r}: "
-            f"give {now}{size[0]}"
+            f"give {now}{size[1]}"
         )
 
 

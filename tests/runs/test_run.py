@@ -52,7 +52,7 @@ def test_a_size_that_moved_data_need_is_asked_for(tmp_path):
     runs.save(run, tmp_path, [LAPTOP], None)
     with pytest.raises(ConfigError, match="give folder:me@lab/moved@64$"):
         Run.load(tmp_path, "folder:me@lab/moved")
-    for place in ("folder:moved@64", "folder:moved@32"):
+    for place in ("folder:moved@64", "pack:moved@32", "npz:moved_train.npz"):
         assert Run.load(tmp_path, place).config.data == place
 
 
