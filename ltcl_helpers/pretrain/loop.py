@@ -53,7 +53,7 @@ def pretrain(
         raise ConfigError("weights is set by `ltcl import-weights`; leave it out of a run")
     networks.check(config)
     inputs = inputs or splits.select(config)
-    networks.check_takes(config, *inputs.images[:1].shape[2:])
+    networks.check_takes(config, *inputs.images.shape[2:])
     pick_device(config.device)
     if out is None and minutes is not None:
         raise ConfigError("minutes needs out, a folder that keeps what is done by then")
