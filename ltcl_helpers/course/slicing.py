@@ -297,6 +297,7 @@ class _Renamed(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> Any:
-        """A variable with a type hint, which may have no value yet."""
-        value = ast.Constant(None) if node.value is None else self.visit(node.value)
-        return ast.Assign([self.visit(node.target)], value)
+        """A variable with a type hint; a hint without a value does nothing."""
+        if node.value is None:
+            return None
+        return ast.Assign([self.visit(node.target)], self.visit(node.value))

@@ -124,7 +124,7 @@ def test_a_fingerprint_is_of_what_is_done_not_of_how_it_looks():
     first += "    for v in values:\n        total += square(v) - 1\n"
     first += "    return total / len(values) + max(values)"
     second = 'def my_f(xs: list) -> float:\n    """Doc."""\n    def sq(y: int) -> int:\n'
-    second += "        return y*y\n    s: float = 0  # sum\n    for x in xs:\n"
+    second += "        return y*y\n    s: float = 0  # sum\n    x: int\n    for x in xs:\n"
     second += "        s += sq(x) - 1\n    return s/len(xs) + max(xs)"
     assert of(first) == of(second) != ""
     assert of(first.replace("max", "min")) != of(first)
