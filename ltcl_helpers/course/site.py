@@ -31,6 +31,8 @@ LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*
 FRAME = '<iframe class="explorer" title="{title}" src="../{name}" loading="lazy"></iframe>'
 SIDEBAR = '<div id="pst-primary-sidebar"'
 LANDMARK = 'role="complementary" aria-label="Title and pages"'  # the theme leaves the title outside
+CELL = re.compile("<td.*?</td>", re.DOTALL)
+VALUE = re.compile(r"(?<=\d) (±|to) (?=[+-]?\d)")  # inside of "58.6 ± 8.2" and "-0.3 to +2.7"
 TWO_RUNS = ("shapes-simclr/long-tail-0", "shapes-methods/bcl-i-0")
 ROOMS = (
     "views", "networks", "methods", "pretrain", "probe", "data", "runs", "batch", "report",
@@ -90,7 +92,13 @@ def _build(source: Path, target: Path) -> None:
     (target / ".buildinfo").unlink(missing_ok=True)
     for path in target.rglob("*.html"):
         content = path.read_text(encoding="utf-8").replace(SIDEBAR, f"{SIDEBAR} {LANDMARK}")
-        _write(path, content.replace("<table ", '<table tabindex="0" '))  # scrolled by keys, too
+        content = content.replace("<table ", '<table tabindex="0" ')  # scrolled by keys, too
+        _write(path, CELL.sub(_unbroken, content))
+
+
+def _unbroken(cell: re.Match) -> str:
+    """A table's cell whose values and intervals stay on one line each."""
+    return VALUE.sub("\u00a0\\1\u00a0", cell[0])
 
 
 def _write(path: Path, content: str) -> None:

@@ -185,6 +185,13 @@ def test_a_page_is_read_by_keys_and_by_landmarks(site):
     assert text.count(sidebar) == 1
 
 
+def test_a_value_of_a_table_stays_on_one_line(site):
+    text = (site / "docs" / "methods.html").read_text(encoding="utf-8")
+    cells = re.findall("<td.*?</td>", text, re.DOTALL)
+    assert sum(bool(re.search("\\d\u00a0(±|to)\u00a0[+-]?\\d", cell)) for cell in cells) > 100
+    assert not any(re.search(r"\d (±|to) [+-]?\d", cell) for cell in cells)
+
+
 def test_a_room_has_a_page_with_the_shapes_of_its_names(site):
     text = (site / "api" / "methods.html").read_text(encoding="utf-8")
     for name in ("MomentumLoss", "nt_xent", "balanced_contrastive", "magnitude_masks"):
