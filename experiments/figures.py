@@ -1084,14 +1084,17 @@ def draw_figures() -> None:
     lengths = {int(p["epochs"].iloc[0]): runs for _, p, runs in one.blocks(shots="100")}
     figure = plots.length_curves(lengths, one.labels, "simclr")
     save_with_rows(figure, "training_length", "cifar10-length/*")
-    one = recorded("cifar100-quick")
-    ((_, _, runs),) = one.blocks(shots="100")
+    paired_differences("cifar100-quick", "cifar100-quick/*")
+    paired_differences("evidence-cifar10", "evidence-cifar10/*", "cifar10-length/*")
+    paired_differences("evidence-shapes", "evidence-shapes/*", protocol="logistic")
+
+
+def paired_differences(name: str, *places: str, **only: str) -> None:
+    """The 100-shot differences of a study's pairs, run by run."""
+    one = recorded(name)
+    ((_, _, runs),) = one.blocks(shots="100", **only)
     figure = plots.paired_strips(runs, one.pairs, one.labels)
-    save_with_rows(figure, "cifar100_quick", "cifar100-quick/*")
-    one = recorded("evidence-cifar10")
-    ((_, _, runs),) = one.blocks(shots="100")
-    figure = plots.paired_strips(runs, one.pairs, one.labels)
-    save_with_rows(figure, "evidence_cifar10", "evidence-cifar10/*", "cifar10-length/*")
+    save_with_rows(figure, name.replace("-", "_"), *places)
 
 
 def long_tail_effect() -> None:

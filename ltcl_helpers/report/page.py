@@ -154,8 +154,9 @@ def _compared(study: Study) -> Iterator[str]:
     yield to_html("## Paired comparisons")
     for keys, part in tables.by_block(found):
         yield to_html(f"### {tables.name_of_block(*keys)}\n\n{tables.comparison(part)}")
-        words = "Dots are paired runs, bars the 95 % interval of the mean; there is none for one "
-        words += f"unit, and none beyond ±{100 * WIDEST:g} points."
+        words = "Dots are units (mirrored pairs where there are any, else runs), bars the 95 % "
+        words += "interval of the mean; there is none for one unit, and none beyond "
+        words += f"±{100 * WIDEST:g} points."
         figure = plots.paired_strips(_runs(study, *keys), study.pairs, study.labels)
         yield picture(figure, "paired differences", words)
 

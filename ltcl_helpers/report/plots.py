@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 
 from .. import files
 from ..data import splits
-from .statistics import COMPARED, compare, is_wide, paired
+from .statistics import COMPARED, compare, is_wide, paired, units
 
 # Okabe and Ito's colours for colour-blind readers, ordered so that they differ in lightness too.
 COLOURS = {"many": "#0072B2", "medium": "#E69F00", "few": "#CC79A7", "all": "#000000"}
@@ -173,9 +173,10 @@ def paired_strips(
     groups: Sequence[str] = COMPARED,
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Paired differences, a panel for each group: dots are runs, bars the mean's 95 % interval.
+    """Paired differences, a panel for each group: dots are units, bars the mean's 95 % interval.
 
-    Where that is too wide to be a result, the runs stand alone.
+    A unit is a mirrored pair where class orders are mirrored, else a run. Where the interval is too
+    wide to be a result, the units stand alone.
     """
     table = compare(runs, pairs, labels, [group for group in groups if group in runs])
     names, groups = list(table["difference"].unique()), list(table["group"].unique())
@@ -188,7 +189,7 @@ def paired_strips(
     for ax, group in zip(panels, groups, strict=True):
         here = table[table["group"] == group]
         for k, row in enumerate(here.to_dict("records")):
-            apart = paired(runs.xs(row["first"]), runs.xs(row["second"]))[group]
+            apart = units(paired(runs.xs(row["first"]), runs.xs(row["second"]))[group])
             ax.plot(100 * apart, np.full(len(apart), k), ".", color="0.55", ms=5)
             if is_wide(row):
                 continue

@@ -16,8 +16,8 @@ from ltcl_helpers.report import page, study, tables
 
 CAPTIONS = {
     "accuracy by group": "Small marks are runs, large ones their mean.",
-    "paired differences": "Dots are paired runs, bars the 95 % interval of the mean; there is none "
-    "for one unit, and none beyond ±15 points.",
+    "paired differences": "Dots are units (mirrored pairs where there are any, else runs), bars "
+    "the 95 % interval of the mean; there is none for one unit, and none beyond ±15 points.",
     "AUROC of the momentum loss by epoch": "AUROC for images of the few classes, mean over seeds "
     "(bands: sd, over mirrored pairs where there are any; of many curves without); 0.5 is chance. "
     "No balanced control is among these runs, so class difficulty is in the curves.",

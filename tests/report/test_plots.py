@@ -255,6 +255,15 @@ def test_paired_strips_show_runs_and_intervals_but_none_that_is_too_wide():
     assert ticks(axes[0].yaxis) == ["b\nminus a"]
 
 
+def test_dots_of_mirrored_runs_are_their_pairs():
+    runs = RUNS.reset_index()
+    runs = runs.assign(draw=(runs["seed"] // 2).astype(str), mirrored=runs["seed"] % 2 == 1)
+    runs = runs.set_index(RUNS.index.names)
+    dots, mean, zero = plots.paired_strips(runs, [("b", "a")], {}).axes[0].lines
+    assert np.allclose(points(dots), [[6.5, 0]])  # of the seeds 0 and 1; 2 has no partner
+    assert np.allclose(points(mean), [[6.5, 0]]) and zero.get_xdata() == [0, 0]
+
+
 def curves(count, mirrored=False, **more):
     """AUROC by epoch of two runs of each label: 0.1 a label apart, the two 0.02."""
     return pd.DataFrame([
