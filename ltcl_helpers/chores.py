@@ -21,6 +21,10 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 JOBS = int(os.environ.get("JOBS", 2))  # lessons or tests side by side, each on its share of threads
+NO_BUILD = (
+    "TORCH={} reads PyTorch's own index, download.pytorch.org. Where that is out of reach, "
+    "`make setup` without it installs the lock's versions from your package index."
+)
 
 
 class Failed(SystemExit):
@@ -68,7 +72,10 @@ def setup() -> None:
     run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     install = [PYTHON, "-m", "uv", "pip", "install", "--quiet", "--python", PYTHON]
     if backend:  # another build of torch has other hashes than the lock
-        run(*install, "--torch-backend", backend, "-e", ".[course,site,batch,dev]")
+        try:
+            run(*install, "--torch-backend", backend, "-e", ".[course,site,batch,dev]")
+        except Failed as error:
+            raise Failed(f"{error}\n{NO_BUILD.format(backend)}") from None
     else:
         run(*install, "--require-hashes", "-r", "requirements.lock")
         run(*install, "--no-deps", "-e", ".")

@@ -75,6 +75,21 @@ def test_a_small_setup_takes_another_build_of_torch(called, tmp_path, monkeypatc
     assert capsys.readouterr().out == ""
 
 
+def test_where_another_build_cannot_be_had_the_other_way_is_named(called, tmp_path, monkeypatch):
+    note = chores.run
+
+    def run(*command, quiet=False):
+        if "--torch-backend" in command:
+            raise chores.Failed("python failed")
+        note(*command, quiet=quiet)
+
+    monkeypatch.setattr(chores, "run", run)
+    monkeypatch.setenv("TORCH", "cpu")
+    with pytest.raises(chores.Failed, match="^python failed\nTORCH=cpu reads .* `make setup`"):
+        chores.setup()
+    assert not (tmp_path / ".venv" / "done").exists()
+
+
 def test_a_python_that_is_too_old_is_told_so(called, monkeypatch):
     for version, is_told in (((3, 10, 9), True), ((3, 11), False)):
         monkeypatch.setattr(chores.sys, "version_info", version)
