@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from toy_batch import write
 
@@ -38,15 +37,6 @@ def a_plan(folder, cells, record=False):
 # --- before anything runs ---------------------------------------------------------------------
 
 
-def test_gpus_are_dealt_out_in_groups():
-    assert cluster.grouped(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
-    assert cluster.grouped(["0", "1"], 1) == ["0", "1"] and cluster.grouped([], 1) == []
-    for gpus, each in ((["0"], 0), (["0", "1", "2"], 2), ([], 2)):
-        said = f"--gpus-per-cell is {each} and --gpus names {len(gpus)}; give a multiple of it"
-        with pytest.raises(ConfigError, match=said):
-            cluster.grouped(gpus, each)
-
-
 def test_a_token_is_secret_while_the_batch_lasts(tmp_path):
     study = tmp_path / "a" / "b"
     with cluster._token(study) as (path, content):
@@ -55,26 +45,6 @@ def test_a_token_is_secret_while_the_batch_lasts(tmp_path):
         with cluster._token(study) as other:
             assert other[1] != content
     assert list(study.iterdir()) == []
-
-
-def test_lists_that_are_missing_are_named_before_a_run(tmp_path):
-    [one] = some("a", split=f"{tmp_path}/gone.npy")
-    said = f"{tmp_path}/gone.npy does not exist; `ltcl data get splits`, or --set lists=DIR"
-    with pytest.raises(ConfigError, match=said):
-        cluster._check_inputs([one])
-    lists = KNN | {"lists": f"{tmp_path}/gone"}
-    one = grid.Cell("a", "a", {}, RunConfig(preset="tiny"), {}, lists, "A")
-    said = f"lists is {tmp_path}/gone, which is no folder; `ltcl data get splits`"
-    with pytest.raises(ConfigError, match=said):
-        cluster._check_inputs([one])
-
-
-def test_lists_in_the_home_folder_are_found(tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    np.save(tmp_path / "mine.npy", np.arange(40))
-    lists = KNN | {"lists": "~"}
-    config = RunConfig(preset="tiny", split="~/mine.npy")
-    cluster._check_inputs([grid.Cell("a", "a", {}, config, {}, lists, "A")])
 
 
 def test_what_a_worker_must_know_of_a_cell(tmp_path):

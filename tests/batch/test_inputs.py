@@ -1,0 +1,42 @@
+"""What a batch is told before anything runs: its GPUs, and the lists and data of its cells."""
+
+import numpy as np
+import pytest
+
+from ltcl_helpers.batch import cluster, grid
+from ltcl_helpers.config import RunConfig
+from ltcl_helpers.errors import ConfigError
+
+KNN = {"protocol": "knn", "features": "encoder", "shots": "full", "lists": None}
+
+
+def cell(probe=KNN, **given):
+    return grid.Cell("a", "a", {}, RunConfig(preset="tiny", **given), {}, probe, "A")
+
+
+def test_gpus_are_dealt_out_in_groups():
+    assert cluster.grouped(["0", "1", "2", "3"], 2) == ["0,1", "2,3"]
+    assert cluster.grouped(["0", "1"], 1) == ["0", "1"] and cluster.grouped([], 1) == []
+    for gpus, each in ((["0"], 0), (["0", "1", "2"], 2), ([], 2)):
+        said = f"--gpus-per-cell is {each} and --gpus names {len(gpus)}; give a multiple of it"
+        with pytest.raises(ConfigError, match=said):
+            cluster.grouped(gpus, each)
+
+
+def test_lists_that_are_missing_are_named_before_a_run(tmp_path):
+    one = cell(split=f"{tmp_path}/gone.npy")
+    said = f"{tmp_path}/gone.npy does not exist; `ltcl data get splits`, or --set lists=DIR"
+    with pytest.raises(ConfigError, match=said):
+        cluster._check_inputs([one])
+    lists = KNN | {"lists": f"{tmp_path}/gone"}
+    one = cell(lists)
+    said = f"lists is {tmp_path}/gone, which is no folder; `ltcl data get splits`"
+    with pytest.raises(ConfigError, match=said):
+        cluster._check_inputs([one])
+
+
+def test_lists_in_the_home_folder_are_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.save(tmp_path / "mine.npy", np.arange(40))
+    lists = KNN | {"lists": "~"}
+    cluster._check_inputs([cell(lists, split="~/mine.npy")])
