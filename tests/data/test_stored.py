@@ -92,10 +92,11 @@ def test_names_and_sizes_of_files_stand_for_their_content(files):
     read = files[2].read_bytes()
     assert of_files(files).read(2) == read
     assert of_files(files).paths == [str(path) for path in files]
-    files[2].write_bytes(read + b"0")
+    files[2].write_bytes(read.ljust(5000, b"0"))
     longer = of_files(files).digest
     picture(0, 9, 17).save(files[2])
-    files[2].write_bytes(files[2].read_bytes().ljust(len(read) + 1, b"0"))
+    files[2].write_bytes(files[2].read_bytes().ljust(5000, b"0"))  # as long, of other pixels
+    assert files[2].stat().st_size == 5000
     other_pixels = of_files(files).digest
     assert len({first, longer, other_pixels}) == 3
 
