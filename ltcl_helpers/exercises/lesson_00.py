@@ -59,11 +59,13 @@ def check_neighbour_accuracy(answer: Callable[[Tensor, Tensor, Tensor, Tensor], 
     "the most frequent true class and the most frequent guess, each on its own",
     "(guessed, true) instead of (true, guessed)",
     "both directions of a pair added up, or right answers counted",
+    "the largest share of a true class instead of the largest count",
     nudge="which order has the pair, and which pairs are no mistakes?",
 )
 def check_worst_confusion(answer: Callable[[np.ndarray, np.ndarray], tuple[int, int]]) -> None:
     """The most frequent mistake; `answer(guess, labels)` gives (true class, guessed class)."""
     pairs = {(0, 1): 2, (0, 2): 2, (0, 3): 2, (1, 4): 3, (2, 4): 1, (3, 2): 2, (2, 3): 2, (5, 5): 9}
+    pairs[1, 1] = 30  # so the most frequent mistake is a small share of its class
     for shift, winner in ((0, (1, 4)), (1, (2, 5))):
         labels, guess = np.array([p for p, n in pairs.items() for _ in range(n)]).T
         mixed = np.random.default_rng(shift).permutation(len(labels))

@@ -34,7 +34,7 @@ def check_momentum_loss(answer: Callable[[list[float], float], float]) -> None:
 @exercise(
     "minus the mean, over the largest distance from it, then (1 + z) / 2; 0.5 for equal losses.",
     "from the smallest to the largest loss (min-max)",
-    "the largest loss instead of the largest distance",
+    "the largest or the smallest loss instead of the largest distance",
     "0 / 0 when all losses are equal",
     nudge="which score has the mean loss, and which image is farthest from it?",
     may_not_call=("memory.memorization_score", "score_by_hand"),
@@ -43,9 +43,10 @@ def check_memorization_score(answer: Callable[[np.ndarray], np.ndarray]) -> None
     """Memorization scores; `answer(losses)` takes and gives [N], equal losses give 0.5."""
     draw = np.random.default_rng(5)
     for size in (2, 9, 40):
-        series = 9 - draw.gamma(2, 1, size)  # the farthest one is not always the largest
-        expected = memory.memorization_score(torch.from_numpy(series))
-        compare(f"scores of {size} images", answer(series.copy()), expected)
+        low = 9 - draw.gamma(2, 1, size)  # the smallest loss is the farthest from the mean
+        for series in (low, 18 - low):  # then the largest one is
+            expected = memory.memorization_score(torch.from_numpy(series))
+            compare(f"scores of {size} images", answer(series.copy()), expected)
     compare("scores of equal losses", answer(np.full(4, 3.0)), np.full(4, 0.5))
 
 

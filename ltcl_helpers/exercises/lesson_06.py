@@ -33,11 +33,12 @@ def check_list_without_overlap(answer: Callable[..., np.ndarray]) -> None:
 def _check_lists(
     answer: Callable[..., np.ndarray], labels: np.ndarray, used: np.ndarray, per_class: int
 ) -> None:
-    """The lists of 60 seeds: what each must be, and what they are together."""
+    """The lists of many seeds: what each must be, and what they are together."""
+    seeds = 150  # so many that a right answer misses a free image once in a million
     classes = len(np.unique(labels))
     free = set(range(len(labels))) - set(used.tolist())
     lists: list[tuple[int, ...]] = []
-    for seed in range(60):
+    for seed in range(seeds):
         got = np.asarray(answer(labels.copy(), used.copy(), per_class, seed))
         require(got.dtype.kind in "iu", f"got values of type {got.dtype}, expected positions")
         compare("length of the list", got.shape, [classes * per_class])
@@ -51,13 +52,13 @@ def _check_lists(
     require(tuple(again.tolist()) == lists[0], "the same seed gives another list")
     require(len(set(lists)) > 30, "other seeds give the same list")
     seen = set().union(*map(set, lists))
-    require(seen == free, f"60 seeds reach {len(seen)} of the {len(free)} free images")
+    require(seen == free, f"{seeds} seeds reach {len(seen)} of the {len(free)} free images")
     # Of one class there are thousands of lists; a window that is moved along has few.
     for label in range(classes):
         parts = {tuple(k for k in each if labels[k] == label) for each in lists}
         require(
-            len(parts) > 45,
-            f"60 seeds give only {len(parts)} different sets of class {label}; are neighbours "
+            len(parts) > seeds // 2,
+            f"{seeds} seeds give only {len(parts)} different sets of class {label}; are neighbours "
             "drawn together?",
         )
 

@@ -17,18 +17,20 @@ from .checking import compare, exercise, require
     "each run counted as a unit",
     "the sum of the two halves instead of their mean",
     "neighbours in the list taken for a pair; they come in any order",
+    "two runs of the same class order taken for a pair",
     nudge="the runs come in any order; how do you know that two belong together?",
     may_not_call=("report.units",),
 )
 def check_pair_means(answer: Callable[[list[tuple[str, bool, float]]], Sequence[float]]) -> None:
     """Values of mirrored pairs; `answer([(draw, mirrored, value), ...])`, in order of the draws."""
     draw = np.random.default_rng(8)
-    for pairs, alone in ((3, 0), (2, 1), (1, 0), (4, 2)):
+    for pairs, alone in ((3, 0), (2, 1), (1, 3), (4, 3)):
         runs = []
         for k in range(pairs):
             runs += [(str(k), half, float(draw.normal())) for half in (True, False)]
         for k in range(alone):
-            runs.append((str(pairs + k), bool(k), 9.0 - k))
+            # The second and the third are two runs of one draw, and of one order of its classes.
+            runs.append((str(pairs + min(k, 1)), bool(k), 9.0 - k))
         runs = [runs[k] for k in draw.permutation(len(runs))]
         where = pd.MultiIndex.from_tuples(
             [(d, m, k) for k, (d, m, _) in enumerate(runs)], names=report.WHO

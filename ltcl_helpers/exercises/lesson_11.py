@@ -35,18 +35,19 @@ def check_never_tested(answer: Callable[[Sequence[str], Sequence[str]], Sequence
     "per class: draw max(1, round(share * n)) of its n images, but leave one in train.",
     "a share of all images, whatever their class",
     "no test image for a small class, or no training image",
-    "always the first images of a class",
+    "always the first images of a class, or neighbours in a row",
     nudge="a class of two images: how many go into the test part, how many stay?",
 )
 def check_held_out(answer: Callable[[np.ndarray, float, int], np.ndarray]) -> None:
     """Positions of the test part; `answer(labels, share, seed)`, every class in both parts."""
     draw = np.random.default_rng(12)
+    seeds = 150  # so many that a right answer misses an image once in a hundred thousand
     tried = {(41, 10, 3, 2): 0.2, (25, 25): 0.4, (6, 2, 50, 4, 9): 0.1, (2, 12): 0.8}
     for sizes, share in tried.items():
         labels = draw.permutation(np.repeat(np.arange(len(sizes)), sizes))
         expected = [min(max(1, round(share * n)), n - 1) for n in sizes]
         lists = []
-        for seed in range(20):
+        for seed in range(seeds):
             got = np.asarray(answer(labels.copy(), share, seed))
             require(got.dtype.kind in "iu", f"got values of type {got.dtype}, expected positions")
             require(got.ndim == 1, f"got {got.ndim} dimensions, expected a list of positions")
@@ -59,6 +60,14 @@ def check_held_out(answer: Callable[[np.ndarray, float, int], np.ndarray]) -> No
         again = tuple(sorted(np.asarray(answer(labels.copy(), share, 0)).tolist()))
         require(again == lists[0], "the same seed gives another list")
         require(len(set(lists)) > 10, "other seeds give the same list")
+        # Drawn by lot, every image of a class of 25 and more comes up, in ever new company.
+        for label in np.flatnonzero(np.array(sizes) >= 25):
+            parts = {tuple(k for k in each if labels[k] == label) for each in lists}
+            reached = len(set().union(*parts))
+            of_class = f"of the {sizes[label]} images of class {label}"
+            require(reached == sizes[label], f"{seeds} seeds reach {reached} {of_class}")
+            many = f"{seeds} seeds give only {len(parts)} different sets {of_class}"
+            require(len(parts) > seeds // 2, f"{many}; are neighbours drawn together?")
 
 
 @exercise(

@@ -34,10 +34,12 @@ def euclid(bank, labels, queries, true):
     return float((labels[torch.cdist(queries, bank).argmin(1)] == true).float().mean())
 
 
-def confusion(swap=False, diagonal=False, both=False, modes=False):
+def confusion(swap=False, diagonal=False, both=False, modes=False, share=False):
     def answer(guess, labels):
-        count = np.zeros((12, 12), int)
+        count = np.zeros((12, 12))
         np.add.at(count, (labels, guess), 1)
+        if share:
+            count /= count.sum(1, keepdims=True).clip(1)
         if not diagonal:
             np.fill_diagonal(count, 0)
         if modes:
@@ -269,7 +271,7 @@ ANSWERS = {
     "worst_confusion": (
         [confusion(), lambda g, y: np.array(confusion()(g, y))],
         [confusion(swap=True), confusion(diagonal=True), confusion(both=True),
-         confusion(modes=True)],
+         confusion(modes=True), confusion(share=True)],
     ),
     "class_sizes": (
         [sizes(), lambda n, c, f: np.floor(n / f ** (np.arange(c) / (c - 1))),
@@ -332,7 +334,7 @@ ANSWERS = {
     "memorization_score": (
         [score(), lambda x: memorization_score(torch.from_numpy(x))
          if np.ptp(x) else torch.full((len(x),), 0.5)],
-        [lambda x: (x - x.min()) / (np.ptp(x) or 1), score(lambda z: z.max()),
+        [lambda x: (x - x.min()) / (np.ptp(x) or 1), score(lambda z: z.max()), score(lambda z: -z.min()),
          score(lambda z: z.std()), lambda x: 1 - score()(x),
          lambda x: score()(x) if np.ptp(x) else np.full(len(x), np.nan)],
     ),

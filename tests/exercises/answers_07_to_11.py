@@ -10,14 +10,16 @@ from torch.nn import functional as F
 from ltcl_helpers.methods import losses
 
 
-def pair_means(alone=False, each=False, total=False):
+def pair_means(alone=False, each=False, total=False, blind=False):
     def answer(runs):
-        draws = {}
-        for draw, _, value in sorted(runs):
+        draws, orders = {}, {}
+        for draw, mirrored, value in sorted(runs):
             draws.setdefault(draw, []).append(value)
+            orders.setdefault(draw, set()).add(mirrored)
         if each:
             return [value for *_, value in runs]
-        found = [v for v in draws.values() if alone or len(v) == 2]
+        whole = {d for d, found in orders.items() if len(draws[d] if blind else found) == 2}
+        found = [v for d, v in draws.items() if alone or d in whole]
         return [sum(v) / (1 if total else len(v)) for v in found]
 
     return answer
@@ -78,13 +80,14 @@ def changes(chosen=True, sign=1, change=True):
     return answer
 
 
-def held_out(least=1, stay=1, first=False):
+def held_out(least=1, stay=1, first=False, window=False, near=None):
     def answer(labels, share, seed):
         draw, found = np.random.default_rng(seed), []
         for label in np.unique(labels):
             own = np.flatnonzero(labels == label)
             many = min(max(least, round(share * len(own))), len(own) - stay)
-            found.append(own[:many] if first else draw.permutation(own)[:many])
+            mixed = np.roll(own, seed) if window else draw.permutation(own[: near and many + near])
+            found.append(own[:many] if first else mixed[:many])
         return np.concatenate(found)
 
     return answer
@@ -98,7 +101,8 @@ ANSWERS = {
     "changes": ([changes()],
                 [changes(chosen=False), changes(sign=-1), changes(change=False)]),
     "pair_means": ([pair_means()],
-                   [pair_means(alone=True), pair_means(each=True), pair_means(total=True)]),
+                   [pair_means(alone=True), pair_means(each=True), pair_means(total=True),
+                    pair_means(blind=True)]),
     "interval": ([interval()], [interval(student=False), interval(ddof=0), interval(root=False)]),
     "smallest_difference": (
         [smallest],
@@ -129,7 +133,8 @@ ANSWERS = {
     ),
     "held_out": (
         [held_out()],
-        [held_out(least=0), held_out(stay=0), held_out(first=True)],
+        [held_out(least=0), held_out(stay=0), held_out(first=True), held_out(window=True),
+         held_out(near=2)],
     ),
     "decision": (
         [lambda low, high, gain: "keep" if low > gain else "drop" if high < gain else "run more"],

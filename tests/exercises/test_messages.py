@@ -200,7 +200,7 @@ FAULTS = [
      "the same seed gives another list"),
     ("list_without_overlap", lambda *given: free(*given[:3], given[3] % 30),
      "other seeds give the same list"),
-    ("list_without_overlap", moved, "60 seeds give only "),
+    ("list_without_overlap", moved, "150 seeds give only "),
     ("pair_means", lambda runs: [RIGHT["pair_means"](runs)],
      "3 pairs and 0 runs without their mirrors: got 2 dimensions, expected a list"),
     ("ring", new_memory, "the queue has moved in memory"),

@@ -152,7 +152,8 @@ several(
 
 def of_pairs(runs):
     table = pd.DataFrame(runs, columns=["draw", "mirrored", "value"])
-    return table.pivot(index="draw", columns="mirrored", values="value").dropna().mean(axis=1)
+    sides = table.pivot_table(index="draw", columns="mirrored", values="value")
+    return sides.dropna().mean(axis=1)
 
 
 def ends(values):
