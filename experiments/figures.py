@@ -164,7 +164,7 @@ def quantity(
     found = report.interval(values)
     ends = report.ends(found, scale, digits)
     each = report.each(report.units(values), scale, digits)
-    return [name, report.count(found._asdict()), ends, report.verdict(found, size), each]
+    return [name, report.count([found]), ends, report.verdict(found, size), each]
 
 
 def moco_table() -> str:
@@ -226,6 +226,51 @@ def batch_table() -> str:
         "Rows: `data/results/bench-batch.json`."
     )
     return f"{markdown(head, body)}\n\n{note}"
+
+
+def faults_table() -> str:
+    """What the long battery of `make faults` tried, and what did not hold."""
+    facts = files.read_json(RESULTS / "faults.json")
+    kills, flips, calls = (facts[name] for name in ("kills", "flipped bits", "wrong calls"))
+    tried = {
+        "kills, at a drawn call of a rename, a flush, a removal or a step, of runs by "
+        f"{kills['methods']} methods, in {kills['chains']} chains; and while a probe is saved": (
+            kills,
+            f"{kills['tries']:,}",
+        ),
+        "one flipped bit, in every file of a run, its data, and published lists": (
+            flips,
+            f"{flips['tries']:,} ({flips['named']:,} named, {flips['no effect']} without effect)",
+        ),
+        "wrong calls": (calls, f"{calls['tries']:,}"),
+    }
+    body = [[what, tries, str(found["failed"])] for what, (found, tries) in tried.items()]
+    note = (
+        f"On {facts['machine']}, torch {facts['versions']['torch']}. "
+        "Rows: `data/results/faults.json`."
+    )
+    return f"{markdown(['what', 'tries', 'did not hold'], body)}\n\n{note}"
+
+
+def page_costs() -> str:
+    """What a page of the explorer costs the browser."""
+    facts = files.read_json(RESULTS / "page-costs.json")
+    body = []
+    for name, page in facts["pages"].items():
+        cells = [f"{page['MB']:.1f}" if page["MB"] < 10 else f"{page['MB']:.0f}"]
+        for values, digits in zip(zip(*page["rows"], strict=True), (1, 1, 1, 0), strict=True):
+            least, most = (f"{end(values):.{digits}f}" for end in (min, max))
+            cells.append(f"{np.median(values):.{digits}f} ({least} to {most})")
+        body.append([name, *cells])
+    head = ["page", "MB", "seconds until ready", "ms a hover", "ms a step in time"]
+    table = markdown([*head, "frames a second"], body)
+    times = {len(page["rows"]) for page in facts["pages"].values()}
+    note = (
+        f"{facts['browser']}, on {facts['machine']} with a load of {facts['load']:g}; medians of "
+        f"{max(times)} page loads (least to most), {facts['events']} events each. "
+        "Rows: `data/results/page-costs.json`."
+    )
+    return f"{table}\n\n{note}"
 
 
 def processors_table() -> str:
@@ -308,7 +353,6 @@ def first_pairs() -> str:
     """The oracle against its control on the pairs that suggested it, and on those made after."""
     ((_, _, runs),) = recorded("evidence-shapes").blocks(**LOGISTIC)
     apart = report.units(report.paired(runs.xs("oracle"), runs.xs("oracle-shuffled"))["few"])
-    apart = apart.rename(index=int).sort_index()
     seen = UNSEEN["evidence-shapes"] // 2  # two seeds a pair
     parts = {"tried first": apart[:seen], "made after": apart[seen:]}
     body = [
@@ -371,7 +415,7 @@ def _lines_of_answers(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         cells = part.set_index("group")
         shown = [tables.cell(cells.loc[group]) for group in TOLD]
         further = [str(cells.loc[group, "further"] or "") for group in TOLD]
-        body.append([name, difference, report.count(cells.iloc[0]), *shown, *further])
+        body.append([name, difference, report.count(cells), *shown, *further])
     head = ["study", "first minus second, points", "n", *TOLD, "further units: few", "all"]
     return head, body
 
@@ -386,8 +430,8 @@ def _count(table: pd.DataFrame, in_all: int | None) -> list[str]:
         f"Of {len(table)} comparisons: a difference {differs.sum()} (chance alone would make "
         f"{0.05 * len(table):.1f}; left by Holm's correction over {over}, †: {left.sum()}), "
         f"no difference that matters (=) {same.sum()}, open {(~differs & ~same).sum()}.",
-        "Further units: how many more would answer an open question in at least 80 % of all cases, "
-        "if mean and spread stay.",
+        "Further units: about how many more would answer an open question in at least 80 % of all "
+        "cases, if mean and spread stay.",
     ]
 
 
@@ -758,26 +802,29 @@ def _with_labels() -> str:
 def _without_labels() -> str:
     """What it costs SimCLR, against a balanced partner: on real and on embedded images."""
     ((_, _, real),) = recorded("evidence-cifar10").blocks(shots="100")
-    gaps = {
+    differences = {
         "CIFAR-10-LT": report.paired(real.xs("simclr"), real.xs("balanced")),
         EMBEDDED: report.paired(*tail_and_balanced(**LOGISTIC)),
     }
     body, costs = [], []
-    for data, apart in gaps.items():
-        gap = report.interval(apart["many"] - apart["few"])
-        verdict = report.verdict(gap, report.matters("few"))
-        body.append([data, report.count(gap._asdict()), report.ends(gap), verdict])
-        costs += [data] if verdict == ABOVE else []
+    for data, apart in differences.items():
+        few = report.interval(apart["few"])
+        verdict = report.verdict(few, report.matters("few"))
+        asked = (apart["few"], apart["many"], apart["many"] - apart["few"])
+        shown = [report.ends(report.interval(each)) for each in asked]
+        body.append([data, report.count([few]), *shown, f"few: {verdict}"])
+        costs += [data] if verdict == BELOW else []
     if costs:
         title = f"Without labels, a long tail costs the few on {' and on '.join(costs)}"
     else:
         title = "Whether a long tail costs the few without labels is open"
     text = (
         "SimCLR learns from images alone; a linear probe of 100 labelled images of every class "
-        "reads what it learnt. By how much does the gap between many and few grow against balanced "
-        "sets of equal size, with the order of classes mirrored, so that hard classes cancel?"
+        "reads what it learnt. Held against balanced sets of equal size, with the order of classes "
+        "mirrored, so that hard classes cancel: what do the few lose, and what do the many gain?"
     )
-    return _finding(title, text, ["the gap grows by, points", "n", "mean (95 %)", ""], body)
+    head = ["long-tail minus balanced, points (95 %)", "n", "few", "many", "many minus few", ""]
+    return _finding(title, text, head, body)
 
 
 SHORT = {"bcl-i": "BCL-I", "bcl-d": "BCL-D", "oracle": "SimCLR, boosted by an oracle"}
@@ -943,7 +990,7 @@ SETS = {  # images in the training part
 }  # fmt: skip
 PIXELS = 3 * 224 * 224  # bytes of an image in memory
 PHOTO = 37_000  # bytes of a photograph's JPEG whose short side is 256 pixels
-WANTED = 1_400  # images a second that a GPU of these days takes of two views
+WANTED = 1_400  # images of two views a second: assumed of a GPU, not measured
 
 
 def fits_table() -> str:
@@ -957,8 +1004,8 @@ def fits_table() -> str:
     head = ["set", "images", "in memory @224", "as a pack", "an epoch's decoding, one core"]
     note = (
         f"Sizes are arithmetic ({PIXELS:,} bytes an image; {PHOTO:,} a JPEG of 256 pixels); the "
-        f"time is {ms:.1f} CPU ms an image, measured below. A GPU that takes {WANTED:,} images a "
-        f"second would want {np.ceil(WANTED * ms / 1000):.0f} cores."
+        f"time is {ms:.1f} CPU ms an image, measured below. A GPU that took {WANTED:,} images a "
+        f"second (assumed, not measured) would want {np.ceil(WANTED * ms / 1000):.0f} cores."
     )
     return f"{markdown(head, body)}\n\n{note}"
 
@@ -1042,7 +1089,7 @@ TABLES = {
     "planned-power": planned_power, "spent": spent_table,
     "leave-out": leave_out_table, "aims": aims_table,
     "published-code": published_code_table, "beside-published-code": beside_published_code,
-    "any-processor": processors_table,
+    "any-processor": processors_table, "faults": faults_table, "page-costs": page_costs,
     "all-cifar100": all_cifar100, "evidence-cifar10": cifar10_table,
     "shapes": shapes_table,
     "evidence-shapes": methods_table,

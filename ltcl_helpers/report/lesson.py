@@ -65,7 +65,7 @@ def finding(table: pd.DataFrame) -> str:
 def _in_words(row: pd.Series) -> str:
     """One comparison in plain words."""
     if np.isnan(row["low"]):
-        return f"{count(row)} only, so nothing can be said"
+        return f"{count(row.to_frame().T)} only, so nothing can be said"
     low, high, mean = (100 * row[end] for end in ("low", "high", "mean"))
     between = f"between {low:+.1f} and {high:+.1f} points"
     if row["verdict"] in WORDS:

@@ -24,6 +24,7 @@ Columns = TypeVar("Columns", pd.Series, pd.DataFrame)  # one, or several side by
 # The smallest differences of accuracy that would change anybody's choice of a method.
 MATTERS = {"all": 0.01}
 MATTERS_IN_A_GROUP = 0.02
+ROUNDING = 1e-12  # of differences of fractions
 WIDEST = 0.15  # an open interval that reaches farther to each side is no result
 
 ABOVE, BELOW = "above zero", "below zero"  # a difference
@@ -84,25 +85,38 @@ def units(values: Columns) -> Columns:
 
     Two runs whose class orders mirror each other share their images, and what is due to easy
     classes cancels only in their mean: they are one unit. A run without its mirror is left out.
+    Pairs come in the order of their draws.
     """
     if not values.index.get_level_values("mirrored").any():
         return values
     halves = values.groupby(level=["draw", "mirrored"]).mean()
     whole = halves.groupby(level="draw").transform("count") == 2
-    return halves[whole].groupby(level="draw").mean().dropna(how="all")
+    pairs = halves[whole].groupby(level="draw").mean().dropna(how="all")
+    return pairs.sort_index(key=_in_order)
+
+
+def _in_order(draws: pd.Index) -> pd.Index:
+    """Keys that sort names of draws as numbers where they are some: 2 comes before 10."""
+    return draws.map(lambda draw: draw.zfill(9) if draw.isdecimal() else draw)
 
 
 def interval(values: pd.Series | np.ndarray | Sequence[float]) -> Interval:
-    """Mean and 95 % interval; a Series indexed as by `by_run` is taken unit by unit."""
+    """Mean and 95 % interval; a Series indexed as by `by_run` is taken unit by unit.
+
+    NaN, of a group that was not tested in a run, is no value. A mean that only rounding keeps from
+    zero is zero.
+    """
     unit = "value"
     if isinstance(values, pd.Series) and "mirrored" in values.index.names:
         mirrored = values.index.get_level_values("mirrored").any()
         unit, values = ("mirrored pair" if mirrored else "seed"), units(values)
-    values = np.asarray(values, float)
-    n, mean = len(values), float(values.mean()) if len(values) else float("nan")
+    given = np.asarray(values, float)
+    given = given[~np.isnan(given)]
+    n, mean = len(given), float(given.mean()) if len(given) else float("nan")
+    mean = 0.0 if abs(mean) < ROUNDING else mean
     if n < 2:
         return Interval(mean, float("nan"), float("nan"), n, unit)
-    reach = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / np.sqrt(n)
+    reach = stats.t.ppf(0.975, n - 1) * given.std(ddof=1) / np.sqrt(n)
     return Interval(mean, float(mean - reach), float(mean + reach), n, unit)
 
 
@@ -119,7 +133,7 @@ def verdict(found: Interval, size: float | None = None) -> str:
         question is open. One unit has no interval, and its words say so.
     """
     if np.isnan(found.low):
-        return f"{found.n} {found.unit}: no interval"
+        return f"{count([found])}: no interval"
     if found.low > 0:
         return ABOVE
     if found.high < 0:
@@ -191,7 +205,7 @@ COUNTS = list(itertools.takewhile(lambda n: n < 1_000_000, _counts()))
 
 
 def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95) -> int:
-    """How many units it takes to find a true mean difference of this size, this often.
+    """About how many units it takes to find a true mean difference of this size, this often.
 
     Args:
         sd: standard deviation of the paired differences, one value a unit.
@@ -208,7 +222,7 @@ def units_needed(sd: float, size: float, power: float = 0.8, level: float = 0.95
 
 
 def further_units(found: Interval, size: float) -> int:
-    """How many units more give an open comparison an answer in at least 80 % of all cases.
+    """About how many units more give an open comparison an answer in at least 80 % of all cases.
 
     It is taken that the true difference is the mean so far, and that the spread stays. The answer
     that needs fewer units counts: a difference, or none that matters.
@@ -340,7 +354,9 @@ def ends(
     return f"{text} ({scale * low:+.{digits}f} to {scale * high:+.{digits}f})"
 
 
-def count(row: pd.Series) -> str:
-    """Units of a comparison: "2 mirrored pairs"."""
-    n = int(row["n"])
-    return f"{n} {row['unit']}{'s' if n != 1 else ''}"
+def count(found: Sequence[Interval] | pd.DataFrame) -> str:
+    """Units of one or several intervals: "2 mirrored pairs", "1 to 3 seeds"."""
+    table = pd.DataFrame(found)
+    least, most = table["n"].min(), table["n"].max()
+    number = f"{most}" if least == most else f"{least} to {most}"
+    return f"{number} {table['unit'].iloc[0]}{'s' if most != 1 else ''}"

@@ -68,7 +68,7 @@ def lines_of(table: pd.DataFrame, title: str) -> tuple[list[str], list[list[str]
     for name, part in table.groupby("difference", sort=False):
         cells = part.set_index("group")
         shown = [cell(cells.loc[g]) if g in cells.index else "" for g in groups]
-        body.append([str(name), count(cells.iloc[0]), *shown])
+        body.append([str(name), count(cells), *shown])
     return [title, "n", *groups], body
 
 
@@ -117,8 +117,8 @@ def _open(rows: pd.DataFrame) -> list[str]:
     units = rows["unit"].iloc[0]
     further = rows.assign(words=rows["group"] + " " + rows["further"].astype(str))
     lines = [
-        f"Open, no clear difference; beside each group, how many {units}s more would answer it in "
-        f"at least 80 % of all cases, if mean and spread stay: {_named(further, 'words')}."
+        f"Open, no clear difference; beside each group, about how many {units}s more would answer "
+        f"it in at least 80 % of all cases, if mean and spread stay: {_named(further, 'words')}."
     ]
     wide = rows[rows.apply(is_wide, axis=1)]
     if len(wide):

@@ -334,8 +334,8 @@ ANSWERS = {
     "memorization_score": (
         [score(), lambda x: memorization_score(torch.from_numpy(x))
          if np.ptp(x) else torch.full((len(x),), 0.5)],
-        [lambda x: (x - x.min()) / (np.ptp(x) or 1), score(lambda z: z.max()), score(lambda z: -z.min()),
-         score(lambda z: z.std()), lambda x: 1 - score()(x),
+        [lambda x: (x - x.min()) / (np.ptp(x) or 1), score(lambda z: z.max()),
+         score(lambda z: -z.min()), score(lambda z: z.std()), lambda x: 1 - score()(x),
          lambda x: score()(x) if np.ptp(x) else np.full(len(x), np.nan)],
     ),
     "auroc": (

@@ -1,6 +1,6 @@
 """Measure the explorer's page, and take its picture: python tests/explorer/measure.py --help.
 
-Prints the rows of the table in docs/explorer.md: a page's size, when it answers, and what a hover
+Writes the rows of the table in docs/explorer.md: a page's size, when it answers, and what a hover
 and a step in time cost the page's main thread, in milliseconds of CPU, which other programs on the
 machine do not lengthen. Losses are random walks: what they say does not matter to the cost.
 """
@@ -77,7 +77,7 @@ def cost(page, metrics, script):
 
 
 def measure(browser, page_file, times):
-    """Megabytes of a page, and lists: seconds until ready, ms a hover, ms a step, frames/s."""
+    """Megabytes of a page, and of each time: seconds until ready, ms a hover, a step, frames/s."""
     rows = []
     for _ in range(times):
         context = browser.new_context(viewport={"width": 1360, "height": 900}, offline=True)
@@ -94,13 +94,7 @@ def measure(browser, page_file, times):
         scrub, frames = cost(page, metrics, SCRUB)
         rows.append((page.evaluate("window.ready / 1000"), hover, scrub, frames))
         context.close()
-    return page_file.stat().st_size / 1e6, *zip(*rows, strict=True)
-
-
-def report_row(name, megabytes, *columns):
-    """One row of the table, as Markdown."""
-    spread = [f"{np.median(v):.1f} ({min(v):.1f} to {max(v):.1f})" for v in columns]
-    return f"| {name} | {megabytes:.1f} | {' | '.join(spread)} | {len(columns[0])} |"
+    return {"MB": page_file.stat().st_size / 1e6, "rows": rows}
 
 
 def small(folder):
@@ -171,11 +165,18 @@ def main():
         if options.picture:
             return take_picture(browser, Path(folder))
         pages = {name: make(Path(folder)) for name, make in PAGES.items() if options.only in name}
-        print(f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}, "
-              f"Chromium {browser.version}, software rendering")  # fmt: skip
-        print("| page | MB | seconds until ready | ms a hover | ms a step | frames/s | n |")
+        facts = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "load": round(os.getloadavg()[0], 1),
+            "browser": f"Chromium {browser.version}, headless, software rendering",
+            "events": EVENTS,
+            "pages": {},
+        }
         for name, file in pages.items():
-            print(report_row(name, *measure(browser, file, options.times)), flush=True)
+            facts["pages"][name] = measure(browser, file, options.times)
+            print(name, facts["pages"][name], flush=True)
+        if not options.only:
+            files.write_json(paths.RESULTS / "page-costs.json", facts)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 Nothing here is drawn by a clock: moments and places come from a seed. What must hold after a try: a
 kill leaves a run that goes on, bit for bit, to what was never killed; a flipped bit is named or
 changes nothing; a wrong call ends with exit code 2 and one line, and changes no file. A try that
-does not hold is printed, and the exit code is then 1.
+does not hold is printed, and the exit code is then 1. `--record` keeps the counts as the rows of
+docs/reliability.md.
 """
 
 import argparse
@@ -13,10 +14,10 @@ import contextlib
 import io
 import itertools
 import os
+import platform
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ from ltcl_helpers import cli, files, pretrain, probe, report, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import read_arrays, splits
 from ltcl_helpers.errors import ConfigError
-from ltcl_helpers.paths import PUBLISHED_LISTS
+from ltcl_helpers.paths import PUBLISHED_LISTS, RESULTS
 from ltcl_helpers.runs import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,24 +218,30 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--flips", type=int, default=1000)
+    parser.add_argument("--record", action="store_true", help="write data/results/faults.json")
     options = parser.parse_args()
-    start, lines, wrong = time.monotonic(), [], []
+    wrong = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         places = [Path(folder) / name for name in ("kills", "flips", "calls")]
         for place in places:
             place.mkdir()
         tries, failed, chains = kills(places[0], options.kills)
-        lines.append(f"kills: {tries} in {chains} chains; {len(failed)} did not hold")
+        killed = {"tries": tries, "chains": chains, "methods": len(METHODS), "failed": len(failed)}
         wrong += failed
         tries, failed, named = flips(places[1], options.flips)
-        lines.append(f"flipped bits: {tries}, {named} named, {tries - named - len(failed)} without "
-                     f"any effect; {len(failed)} did not hold")  # fmt: skip
+        quiet = tries - named - len(failed)
+        flipped = {"tries": tries, "named": named, "no effect": quiet, "failed": len(failed)}
         wrong += failed
         tries, failed = wrong_calls(places[2])
-        lines.append(f"wrong calls: {tries}; {len(failed)} did not hold")
+        called = {"tries": tries, "failed": len(failed)}
         wrong += failed
         os.chdir(ROOT)
-    print("\n".join([*wrong, *lines, f"{time.monotonic() - start:.0f} s"]))
+    facts = {"kills": killed, "flipped bits": flipped, "wrong calls": called}
+    print("\n".join([*wrong, *(f"{name}: {found}" for name, found in facts.items())]))
+    if options.record:
+        about = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+        about |= {"versions": runs.versions(), "commit": runs.git_commit()}
+        files.write_json(RESULTS / "faults.json", facts | about)
     return 1 if wrong else 0
 
 

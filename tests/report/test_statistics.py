@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from ltcl_helpers import exercises, report
+from ltcl_helpers import report
 from ltcl_helpers.report import statistics, tables
 
 
@@ -220,52 +220,6 @@ def test_spread_and_probe_table():
     assert report.probe_table(rows).splitlines()[-1] == "| 100 | 2 | 30.0 | 40.0 |"
 
 
-def halves(runs, alone=False, single=False, total=False):
-    """The exercise about pairs, right, and with each of its common mistakes."""
-    if single:
-        return [value for *_, value in runs]
-    draws = {}
-    for draw, _, value in runs:
-        draws.setdefault(draw, []).append(value)
-    kept = [values for _, values in sorted(draws.items()) if alone or len(values) == 2]
-    return [sum(values) / (1 if total else len(values)) for values in kept]
-
-
-def ends(values, ddof=1, edge=None, divide=True):
-    n = len(values)
-    reach = (edge or scipy.stats.t.ppf(0.975, n - 1)) * np.std(values, ddof=ddof)
-    reach /= np.sqrt(n) if divide else 1
-    return np.mean(values) - reach, np.mean(values) + reach
-
-
-def normal(sd, n):
-    return sd * (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) / np.sqrt(n)
-
-
-@pytest.mark.parametrize(
-    ("check", "right", "wrong"),
-    [
-        ("check_pair_means", halves,
-         [lambda r: halves(r, alone=True), lambda r: halves(r, single=True),
-          lambda r: halves(r, total=True),
-          lambda r: [(r[k][-1] + r[k + 1][-1]) / 2 for k in range(0, len(r) - 1, 2)]]),
-        ("check_interval", ends,
-         [lambda v: ends(v, edge=1.96), lambda v: ends(v, ddof=0),
-          lambda v: ends(v, divide=False)]),
-        ("check_smallest_difference", report.smallest_difference,
-         [lambda sd, n: sd * scipy.stats.t.ppf(0.975, n - 1) / np.sqrt(n), normal,
-          lambda sd, n: report.smallest_difference(1, n)]),
-    ],
-)  # fmt: skip
-def test_checks_of_lesson_08_know_right_from_wrong(check, right, wrong):
-    check = getattr(exercises, check)
-    assert exercises.judge(check, right).status == "right"
-    assert exercises.judge(check, lambda *_: NotImplemented).status == "not answered"
-    assert len(check.mistakes) == len(wrong)
-    for answer in wrong:
-        assert exercises.judge(check, answer).status == "wrong"
-
-
 def test_units_needed_is_the_first_number_that_finds_the_difference():
     for sd, size in ((1.0, 1.0), (2.0, 1.0), (0.3, 1.0), (3.6, 2.0)):
         n = report.units_needed(sd, size)
@@ -351,8 +305,41 @@ def test_numbers_as_text():
     assert report.ends(found) == report.ends(found._asdict()) == "+1.2 (-0.3 to +2.8)"
     assert report.ends(found, 1, 2) == "+0.01 (-0.00 to +0.03)"
     assert report.ends(report.interval([0.5])) == "+50.0"
-    units = [report.count(pd.Series({"n": n, "unit": "mirrored pair"})) for n in (0, 1, 2)]
+    pairs = {n: report.Interval(0, 0, 0, n, "mirrored pair") for n in (0, 1, 2)}
+    units = [report.count([found]) for found in pairs.values()]
     assert units == ["0 mirrored pairs", "1 mirrored pair", "2 mirrored pairs"]
+    assert report.count([pairs[2], pairs[1]]) == "1 to 2 mirrored pairs"
+
+
+def test_what_one_run_could_not_measure_hides_nothing_of_the_others():
+    places = [("0", False, seed) for seed in range(4)]
+    where = pd.MultiIndex.from_tuples(
+        [(name, *place) for name in "ab" for place in places], names=["name", *report.WHO]
+    )
+    accuracy = [0.5, 0.6, 0.7, 0.9, 0.4, 0.5, 0.5, 0.6]
+    runs = pd.DataFrame({"few": accuracy, "all": accuracy}, index=where)
+    runs.loc[("a", "0", False, 3), "few"] = np.nan  # its test part holds no image of the few
+    table = report.compare(runs, [("a", "b")], groups=["few", "all"])
+    few, both = table.to_dict("records")
+    assert (few["n"], both["n"]) == (3, 4)
+    assert few["mean"] == pytest.approx(0.4 / 3) and few["low"] == pytest.approx(-0.01, abs=0.01)
+    assert tables.lines_of(table, "")[1][0][1] == "3 to 4 seeds"
+
+
+def test_a_mean_that_only_rounding_keeps_from_zero_is_no_difference():
+    found = report.interval([0.1 + 0.2 - 0.3] * 4)
+    assert found.mean == 0 and found.p_value == 1
+    assert report.verdict(found, 0.01) == statistics.NONE_THAT_MATTERS
+    assert report.verdict(report.interval([1e-6] * 4), 0.01) == statistics.ABOVE
+
+
+def test_pairs_come_in_the_order_of_their_numbers():
+    places = [(str(draw), half, draw) for draw in (10, 2, 1) for half in (False, True)]
+    where = pd.MultiIndex.from_tuples(places, names=report.WHO)
+    values = pd.Series([10.0, 10, 2, 2, 1, 1], where)
+    assert report.units(values).tolist() == [1, 2, 10]
+    named = values.rename(index={"10": "b", "2": "c", "1": "a"}, level="draw")
+    assert report.units(named).tolist() == [1, 10, 2]
 
 
 def test_the_interval_of_a_rank_correlation_is_that_of_its_draws():
