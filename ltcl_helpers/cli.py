@@ -229,7 +229,8 @@ def _run(options: argparse.Namespace) -> None:
         from .pretrain import ranks
 
         folder = Path(str(options.resume or options.out))
-        if code := ranks.make(config, folder, options.resume is None, count, gpus, options.minutes):
+        is_new = options.resume is None
+        if code := ranks.make(config, folder, inputs, is_new, count, gpus, options.minutes):
             sys.exit(code)
         return
     from .pretrain import pretrain, ranks, resume

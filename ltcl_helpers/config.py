@@ -24,6 +24,7 @@ from .recipes import (
     ORACLES,
     OWN_NETWORKS,
     PRESETS,
+    READ_BY,
     RECIPES,
     Recipe,
     allow,
@@ -141,7 +142,23 @@ class RunConfig(BaseModel):
         options = given.get("options")
         for name in options if isinstance(options, dict) else ():
             filled.pop(name, None)  # a stored run's own, not the recipe's
-        return cls._sort_options(recipe, {**preset, **filled, **given})
+        usual = {**preset, **filled}
+        if not _opening.get():
+            cls._refuse_unread(recipe.method, given, usual)
+        return cls._sort_options(recipe, {**usual, **given})
+
+    @classmethod
+    def _refuse_unread(cls, method: str, given: dict[str, Any], usual: dict[str, Any]) -> None:
+        """Refuse what the method does not read: it would be told as a fact of the result."""
+        if method not in RECIPES:
+            return
+        for name, readers in READ_BY.items():
+            default = usual.get(name, cls.model_fields[name].get_default())
+            if given.get(name, default) != default and method not in readers:
+                raise ValueError(
+                    f"{name} is {given[name]!r}, which method {method} does not read; "
+                    f"{', '.join(readers)} do{'es' if len(readers) == 1 else ''}"
+                )
 
     @classmethod
     def _sort_options(cls, recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
@@ -180,6 +197,13 @@ class RunConfig(BaseModel):
             raise ValueError(
                 "drop_last leaves out what fills no batch, but equal_batches cuts all images into "
                 "batches of near-equal size; give equal_batches=false, or leave drop_last out"
+            )
+        if list(self.lr_drops) != sorted(set(self.lr_drops)) or not all(
+            0 < share < 1 for share in self.lr_drops
+        ):
+            raise ValueError(
+                f"lr_drops is {self.lr_drops}; allowed are rising shares of the run, each between "
+                "0 and 1: epoch 120 of 200 is 0.6"
             )
         if not all(1 <= count <= MOST_BLOCKS for count in self.blocks):
             raise ValueError(f"blocks is {self.blocks}; every stage needs 1 to {MOST_BLOCKS}")

@@ -95,6 +95,15 @@ RECIPES = {
 }  # fmt: skip
 OWN_NETWORKS = ("resnet", "bottleneck")  # the others are a library's, by its name
 SUPERVISED = ("balanced-cl", "cross-entropy")  # learn from labels
+SELF_SUPERVISED = ("simclr", "sdclr", "moco-v1", "moco-v2")
+# Fields that only some of our methods read; a class of somebody's own may read any.
+READ_BY = {
+    "prune_fraction": ("sdclr",),
+    "prune_random": ("sdclr",),
+    "head_layers": ("simclr", "sdclr"),
+    "classified_view": SUPERVISED,
+    **dict.fromkeys(("temperature", "jitter", "hue", "blur"), (*SELF_SUPERVISED, "balanced-cl")),
+}
 AIMS = ("clean-loss", "pruning-drop", "neighbour-distance")  # need no labels; `pretrain.aims`
 AIM_OF = {boost: aim for aim in AIMS for boost in (aim, f"{aim}-shuffled")}
 # The boost that each aimed boost must be shown with: the same scores, handed to the wrong samples.
@@ -162,13 +171,17 @@ def allow(method: str) -> None:
     _allowed.add(method)
 
 
+def is_of_the_kit(method: str) -> bool:
+    """Whether a method is one of ours, not a class of somebody's own."""
+    return recipe_of(method).loads.startswith(KIT)
+
+
 def may_import(method: str) -> bool:
     """Whether a method is the kit's, or a user's whom somebody named in this very process.
 
     To read a run's folder is no reason to run the code that it names: it may be a stranger's.
     """
-    of_the_kit = recipe_of(method).loads.startswith(KIT)
-    return of_the_kit or not {method, "*"}.isdisjoint(_allowed)
+    return is_of_the_kit(method) or not {method, "*"}.isdisjoint(_allowed)
 
 
 def load_method(method: str) -> Any:

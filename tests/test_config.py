@@ -14,7 +14,7 @@ from ltcl_helpers.config import (
     typed,
 )
 from ltcl_helpers.errors import ConfigError
-from ltcl_helpers.recipes import PRESETS, RECIPES, load_method
+from ltcl_helpers.recipes import PRESETS, READ_BY, RECIPES, load_method
 
 
 def test_paper_preset_holds_the_published_values():
@@ -107,8 +107,8 @@ REFUSED = [
      "than or equal to 0"),
     (dict(lr=float("inf")), "lr is inf: input should be a finite number"),
     (dict(optimizer="adam"), "optimizer is 'adam': input should be 'sgd'"),
-    (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4, a part of prune_fraction, "
-     "which is 0.3; give at most that"),
+    (dict(method="sdclr", prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4, a part of "
+     "prune_fraction, which is 0.3; give at most that"),
     (dict(options={"a": 1}), "options are {'a': 1}, but method simclr has none"),
     (dict(method="moco-v2", options=3), "options are 3; allowed are the method's own, by name"),
     (dict(boost_k=1), STEERING + "example"),
@@ -163,10 +163,44 @@ def test_what_is_still_allowed():
     for scale, noise in ((0.0, 1.0), (2.0, 0.0)):
         run = RunConfig(boost="memory", boost_scale=scale, boost_noise=noise)
         assert (run.boost_scale, run.boost_noise) == (scale, noise)
-    assert RunConfig(prune_fraction=0.5, prune_random=0.5).prune_random == 0.5
+    given = dict(method="sdclr", prune_fraction=0.5, prune_random=0.5)
+    assert RunConfig(**given).prune_random == 0.5
     assert RunConfig(epochs=0, boost_k=None).epochs == 0
     assert RunConfig(method="moco-v2", options={"mlp": False}).options["mlp"] is False
     assert RunConfig(lr_drops=[0.5, 0.75]).lr_drops == (0.5, 0.75)
+
+
+@pytest.mark.parametrize("drops", [[120, 160], [-1.0], [0.0], [1.0], [0.8, 0.6], [0.6, 0.6]])
+def test_learning_rates_drop_at_rising_shares_of_the_run(drops):
+    with pytest.raises(ConfigError, match=r"lr_drops is .*shares.* epoch 120 of 200 is 0\.6"):
+        RunConfig(lr_drops=drops)
+
+
+UNREAD = [
+    ("simclr", "prune_fraction", 0.5), ("moco-v2", "prune_random", 0.1),
+    ("moco-v2", "head_layers", 3), ("cross-entropy", "temperature", 0.5),
+    ("bcl-i", "classified_view", "randaugment"), ("cross-entropy", "hue", 0.2),
+    ("balanced-cl", "head_layers", 3), ("cross-entropy", "blur", 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "name", "value"), UNREAD)
+def test_what_a_method_does_not_read_is_refused(method, name, value):
+    with pytest.raises(ConfigError, match=f"{name} is .* does not read; "):
+        RunConfig(method=method, **{name: value})
+    usual = RunConfig(method=method)
+    assert RunConfig(method=method, **{name: getattr(usual, name)}) == usual
+    stored = usual.model_dump() | {name: value}
+    assert getattr(RunConfig.stored(stored), name) == value  # a run of long ago still opens
+    own = RunConfig(method="ltcl_helpers.methods:SimCLR", **{name: value})
+    assert getattr(own, name) == value  # a class of somebody's own may read it
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("method", RECIPES)
+def test_every_recipe_at_every_preset_may_be_written_down_again(method, preset):
+    run = RunConfig(method=method, preset=preset)
+    assert RunConfig(**run.model_dump()) == run
 
 
 # --- what is said of a run ---------------------------------------------------------------------
@@ -199,8 +233,9 @@ OF_A_BOOST = {
 @pytest.mark.parametrize("name", [*SAID, *OF_A_BOOST])
 def test_a_caution_has_words_for_every_part_of_a_recipe(name):
     boost = {"boost": "memory"} if name in OF_A_BOOST else {}
+    method = READ_BY.get(name, ["simclr"])[0]
     value, words = (SAID | OF_A_BOOST)[name]
-    run = RunConfig(preset="paper", **boost, **{name: value})
+    run = RunConfig(preset="paper", method=method, **boost, **{name: value})
     assert run.caution == f"paper result: {words}; not the published recipe"
 
 

@@ -67,7 +67,7 @@ def test_parameters_that_contradict_each_other_are_refused():
         (dict(epochs=0, boost="memory"), "untrained"),
         (dict(boost_k=1), "need a boost"),
         (dict(boost_rule="paper"), "need a boost"),
-        (dict(prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4"),
+        (dict(method="sdclr", prune_fraction=0.3, prune_random=0.4), "prune_random is 0.4"),
         (dict(epochs=2, warmup_epochs=3), "warmup_epochs is 3"),
         (dict(blocks=(2, 0)), "every stage"),
         (dict(drop_last=True), "equal_batches=false"),  # quick: nothing would be left out

@@ -16,6 +16,7 @@ from ltcl_helpers.data import downloads, splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.methods import memory, pruning
 from ltcl_helpers.pretrain import keeper
+from ltcl_helpers.recipes import READ_BY
 from ltcl_helpers.runs.run import Run
 from ltcl_helpers.views import boosting
 
@@ -171,13 +172,15 @@ BOUNDS = {  # field: what is still allowed, what is just not
 
 @pytest.mark.parametrize("field", BOUNDS)
 def test_every_field_has_the_bounds_it_says(field):
-    with_boost = {"boost": "memory"} if field == "boost_k" else {}
+    beside = {"method": READ_BY.get(field, ["simclr"])[0]}
+    if field == "boost_k":
+        beside["boost"] = "memory"
     allowed, refused = BOUNDS[field]
     for value in allowed:
-        assert getattr(RunConfig(**{field: value}, **with_boost), field) == value
+        assert getattr(RunConfig(**{field: value}, **beside), field) == value
     for value in refused:
         with pytest.raises(ConfigError, match=field):
-            RunConfig(**{field: value}, **with_boost)
+            RunConfig(**{field: value}, **beside)
 
 
 @pytest.fixture

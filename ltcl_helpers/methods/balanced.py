@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -34,6 +34,16 @@ class BalancedCL(CrossEntropy):
         class_averaging: bool = True  # every class has the same weight in the denominator
         class_complement: bool = True  # prototypes stand for all classes in every batch
         average: Literal["L1", "L2", "L3"] = "L1"  # what of a class enters the denominator
+
+        @model_validator(mode="after")
+        def _agree(self) -> BalancedCL.Options:
+            if self.average == "L3" and not (self.class_averaging and self.class_complement):
+                raise ValueError(
+                    "average=L3 is an average over classes that all have prototypes; leave "
+                    "class_averaging and class_complement true"
+                )
+            return self
+
         hidden: int = Field(512, ge=1, le=16_384)  # width of both projections
         outputs: int = Field(128, ge=1, le=16_384)  # length of what they give
 

@@ -20,7 +20,7 @@ from . import ranks
 from .aims import aimed_scores
 from .device import pick_device
 from .keeper import Keeper, deadline_of
-from .training import Training
+from .training import Training, check_aim
 
 # The purpose of the generator that a method draws from in an epoch: SDCLR its masks, MoCo the order
 # of its keys. The name was right when only SDCLR drew. Seeds depend on it, so it stays.
@@ -54,6 +54,7 @@ def pretrain(
     networks.check(config)
     inputs = inputs or splits.select(config)
     networks.check_takes(config, *inputs.images.shape[2:])
+    check_aim(config, inputs)
     pick_device(config.device)
     if out is None and minutes is not None:
         raise ConfigError("minutes needs out, a folder that keeps what is done by then")
@@ -176,7 +177,7 @@ def _train(training: Training, keeper: Keeper) -> Run:
         if config.boost in AIM_OF:  # what another aim says takes the place of the scores
             draw = training.generator("aim", 0)  # the same in every epoch
             aim = AIM_OF[config.boost]
-            memory.scores = aimed_scores(aim, method, training.held(config.boost), draw)
+            memory.scores = aimed_scores(aim, method, training.held(), draw)
         keeper.end_epoch(epoch, loss, training.lr, training.state_dict)
 
     # A run of no epochs is the baseline of an untrained encoder.

@@ -20,9 +20,11 @@ import torch.distributed as dist
 from .. import networks, runs
 from ..config import RunConfig
 from ..cores import cores_each
+from ..data import splits
 from ..errors import ConfigError
 from ..networks.exchange import ONE, Ranks
-from ..recipes import AIM_OF, load_method
+from ..recipes import AIM_OF, is_of_the_kit, load_method
+from .device import pick_device
 from .schedule import batches
 
 MEETING = "LTCL_RANKS_MEET_AT"  # a file that the ranks of `launch` find each other by
@@ -107,7 +109,8 @@ def make_on_gpus(config: RunConfig, folder: Path) -> None:
     if len(gpus) < 2 or (folder / "DONE.json").exists():
         return
     is_new = not (folder / "config.json").exists()
-    if code := make(config, folder, is_new, len(gpus), gpus):
+    inputs = splits.select(config)
+    if code := make(config, folder, inputs, is_new, len(gpus), gpus):
         raise RuntimeError(f"{len(gpus)} ranks ended with exit code {code}; the log says why")
 
 
@@ -122,6 +125,7 @@ def begin(folder: Path, config: RunConfig) -> None:
 def make(
     config: RunConfig,
     folder: Path,
+    inputs: splits.Inputs,
     is_new: bool,
     count: int,
     gpus: Sequence[str] = (),
@@ -130,13 +134,19 @@ def make(
     """Make or finish the run in `folder` on so many ranks; the exit code, as `launch`.
 
     Raises:
-        ConfigError: as `check`, and where the network or the folder is not right.
+        ConfigError: as `check`, and where the network, the device or the folder is not right, or
+            the images do not go into it; before the folder is made.
     """
     check(config, count)
+    check_batches(config, len(inputs.labels), count)
     networks.check(config)
+    networks.check_takes(config, *inputs.images.shape[2:])
+    pick_device(config.device)
     if is_new:
         begin(folder, config)
     arguments = ["run", "--resume", str(folder)]
+    if not is_of_the_kit(config.method):
+        arguments.append("--allow-own-method")  # as this process was: `check` has imported it
     if minutes is not None:
         arguments += ["--minutes", str(minutes)]
     return launch(arguments, count, gpus)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from .. import networks
 from ..config import RunConfig
 from ..data import splits
+from ..data.stored import Stored
 from ..errors import ConfigError
 from ..methods.memory import MomentumLoss
 from ..methods.simclr import Batch, SimCLR
@@ -78,8 +79,7 @@ class Training:
         # The whole training set, on the device; images that stay in files are decoded ahead.
         views = len(self.method.VIEWS)
         self.images = sources.on_device(inputs.images, config, views, ranks.rows, self.device)
-        if config.boost in AIM_OF:
-            self.held(config.boost)  # complains now, not after an epoch
+        check_aim(config, inputs, ranks.count)
         self.optimizer = make_optimizer(self.method, config)
 
         # The history of every sample's loss, and what steers its views.
@@ -156,17 +156,9 @@ class Training:
         self.ranks.average_statistics(self.method)
         return total / seen
 
-    def held(self, boost: str) -> Tensor:
-        """All images uint8 [N, 3, H, W], for an aim that looks at all of them after each epoch.
-
-        Raises:
-            ConfigError: where they stay in files, or several ranks train.
-        """
-        if not isinstance(self.images, Tensor) or self.ranks.count > 1:
-            raise ConfigError(
-                f"boost {boost} looks at all images after every epoch, which needs them in memory "
-                "and one rank; for a pack or several ranks take boost=memory"
-            )
+    def held(self) -> Tensor:
+        """All images uint8 [N, 3, H, W], for an aim, which has them in memory (`check_aim`)."""
+        assert isinstance(self.images, Tensor)
         return self.images
 
     def fault(self) -> Fault | None:
@@ -235,7 +227,8 @@ class Training:
     def set_batch_norm(self) -> None:
         """One pass that sets the batch-norm statistics of an untrained encoder: a fair baseline."""
         self.method.train()
-        with torch.no_grad():
+        seed = seed_for(self.config.seed, "layers", 0)
+        with torch.no_grad(), random_layers(seed, self.device):
             for index in batches(len(self.labels), self.config, 0):  # in an order that no epoch has
                 images = sources.whole(self.images, index) / 255  # float [B, 3, H, W] in [0, 1]
                 self.method.project(images)
@@ -267,6 +260,19 @@ def _run_plainly(step: Step, index: Tensor) -> Tensor:
     return step(index)
 
 
+def check_aim(config: RunConfig, inputs: splits.Inputs, ranks: int = 1) -> None:
+    """Whether a boost's aim, if it has one, can look at all images after each epoch.
+
+    Raises:
+        ConfigError: where they stay in files, or several ranks train.
+    """
+    if config.boost in AIM_OF and (isinstance(inputs.images, Stored) or ranks > 1):
+        raise ConfigError(
+            f"boost {config.boost} looks at all images after every epoch, which needs them in "
+            "memory and one rank; for a pack or several ranks take boost=memory"
+        )
+
+
 def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR:
     """The configuration's method, with first weights that depend on the seed alone.
 
@@ -276,7 +282,8 @@ def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR
     """
     kind = load_method(config.method)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # module constructors know no generator argument
+        # Module constructors know no generator argument; a caller's GPU draws on as it did.
+        torch.default_generator.manual_seed(config.seed)
         encoder = networks.build(config)
         method: SimCLR = kind(encoder, config, class_counts)
     return method

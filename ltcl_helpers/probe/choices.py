@@ -29,7 +29,7 @@ def check_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 
 def check_shots(shots: str) -> None:
-    """Raise a ConfigError unless `shots` is "full", "1%", or a number per class."""
+    """Raise a ConfigError unless `shots` is "full", "1%", "10%", or a number per class."""
     number = shots.isdecimal() and int(shots) > 0
     if shots not in NAMED_SHOTS and not number:
         named = ", ".join(NAMED_SHOTS)
@@ -82,8 +82,11 @@ def check_probes(
                 f"shots is {number!r}, but protocol sdclr has rates for "
                 f"{' and '.join(SDCLR_SHOTS)} only; for others use --protocol bcl"
             )
-    if "finetune" in protocols and "pixels" in features:
-        raise ConfigError("protocol finetune trains an encoder; give --features encoder or pruned")
+    if "finetune" in protocols and set(features) - {"encoder"}:
+        raise ConfigError(
+            "protocol finetune trains an encoder, and a pruned one would not stay pruned; give "
+            "--features encoder"
+        )
     if groups is not None:  # else it is the run's own
         check_choice("groups", groups, RULES)
 

@@ -43,8 +43,7 @@ def classifier_rows(
     check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train, config.root)
     held_out = read_test(test, train, config.root)
-    if test != config.data:
-        check_size(test, read_arrays(config.data, "train", config.root), held_out)
+    check_size(test, read_arrays(config.data, "train", config.root), held_out)
 
     # Without compensation for the class sizes, which is of the training loss only.
     test_x = embed_images(partial(features, run.encoder), held_out.images)  # [M, D]

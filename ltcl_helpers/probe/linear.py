@@ -82,11 +82,12 @@ def linear_probe(
 
 
 def measure(logits: Tensor, labels: Tensor) -> ProbeResult:
-    """Accuracies of logits [M, C] for labels [M]."""
+    """Accuracies of logits [M, C] for labels [M]; -inf is no answer, and so never right."""
     classes = logits.shape[1]
     is_right = logits.argmax(dim=1) == labels  # [M]
-    best = logits.topk(min(5, classes), dim=1).indices  # [M, 5]
-    is_among_best = (best == labels[:, None]).any(dim=1)  # [M]
+    best = logits.topk(min(5, classes), dim=1)  # values and indices [M, 5]
+    is_label = (best.indices == labels[:, None]) & best.values.isfinite()  # [M, 5]
+    is_among_best = is_label.any(dim=1)  # [M]
 
     # By class; a class without a test image is 0 / 0, NaN.
     count = torch.bincount(labels, minlength=classes)  # [C]
@@ -143,6 +144,8 @@ def fit_bcl(
 def _knn(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tensor:
     """Shares [M, C] of the votes of the nearest features (Wu et al. 2018), as MoCo monitors CIFAR.
 
+    -inf where a class has no vote.
+
     A neighbour votes for its class with exp(cosine / temperature); all vote where N is below 200.
     """
     from sklearn import config_context
@@ -158,10 +161,10 @@ def _knn(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tenso
     with config_context(working_memory=KNN_MEMORY):  # distances [M, N], a part at a time
         known = torch.from_numpy(model.predict_proba(test_x.numpy()))  # [M, classes in y]
 
-    # A class without a training image gets no vote.
-    shares = torch.zeros(len(test_x), classes, dtype=x.dtype)
+    # A class without a vote, or without a training image, is no answer.
+    shares = x.new_full((len(test_x), classes), -torch.inf)
     shares[:, model.classes_] = known.to(x.dtype)
-    return shares
+    return shares.where(shares > 0, -torch.inf)
 
 
 def _logistic(x: Tensor, y: Tensor, test_x: Tensor, classes: int, seed: int) -> Tensor:

@@ -55,7 +55,7 @@ def labelled_lists(
     Args:
         run: the run whose encoder is probed.
         labels: int64 [N], of the whole training part.
-        shots: "full", "1%", or the number of images per class.
+        shots: "full", "1%", "10%", or the number of images per class.
         where: the folder of the list files, if they do not lie beside the split.
     """
     check_shots(shots)
@@ -99,6 +99,12 @@ def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> 
         where: as for `labelled_lists`.
     """
     found = _find_lists(run.config, "validation", labels, where)
+    if len(found) > 1:
+        names = " and ".join(each.name for each in found)
+        raise ConfigError(
+            f"{names} are several validation lists, and one chooses the best epoch; give --lists "
+            "with the folder of one"
+        )
     if found:
         return found[0]
     smallest = int(np.bincount(labels).min())
@@ -108,8 +114,8 @@ def validation_list(run: Run, labels: np.ndarray, where: Path | None = None) -> 
             "has 1; use --protocol bcl"
         )
     per_class = max(1, smallest // 10)
-    (one_percent,) = labelled_lists(run, labels, "1%", where)
-    pool, name = _unseen(run, labels, per_class, one_percent.index)
+    one_percent = [each.index for each in labelled_lists(run, labels, "1%", where)]
+    pool, name = _unseen(run, labels, per_class, np.concatenate(one_percent))
     drawn = pool[splits.few_shot(labels[pool], per_class, 0)]
     return LabelledList(f"{name}, {per_class} per class", drawn, "drawn")
 
@@ -232,6 +238,8 @@ def _find_text_lists(
         "validation": "*_val.txt",
     }
     if shots == "full":
+        if where:
+            log.warning("shots full takes the whole training part, whatever lies in %s", where)
         return []
     pattern = patterns.get(shots, f"*_test_{shots}shot.txt")
     folder = own_path(where or Path(config.split).parent)

@@ -47,7 +47,7 @@ def probe_run(
 
     Args:
         folder: where the run lies.
-        shots: each "full", "1%", or a number of labelled images per class.
+        shots: each "full", "1%", "10%", or a number of labelled images per class.
         lists: the folder of the list files, if they do not lie beside the split.
         test: the name of another test set (as for `load_images`).
         protocol: one of `linear_probe`, or "sdclr", as in that paper, for "full" and "1%".

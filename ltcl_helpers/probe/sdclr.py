@@ -154,7 +154,9 @@ def split_summary(rows: pd.DataFrame) -> pd.DataFrame:
         Balancedness is the mean over the splits of each split's own.
     """
     # A row for each split, a column for each of our groups, under the published names.
-    accuracy = rows.pivot_table("accuracy", ["shots", "split", "seed"], "group")
+    drawn = ["split_seed", "mirrored"]  # of rows that name a split by its kind
+    by_split = ["shots", "split", *rows.columns.intersection(drawn), "seed"]
+    accuracy = rows.pivot_table("accuracy", by_split, "group", dropna=False).dropna(how="all")
     accuracy = accuracy[list(SUMMARY.values())]
     accuracy = accuracy.set_axis(list(SUMMARY), axis=1)
 

@@ -19,17 +19,18 @@ log = logging.getLogger(__name__)
 def save_checkpoint(folder: Path, epoch: int, state: dict[str, Any]) -> None:
     """Save `state` after `epoch` epochs and keep the one before it; its name holds its digest.
 
-    A checkpoint of a later epoch could not be loaded, or this epoch would not be made again: it is
-    removed, so that the one that stays is whole.
+    Another checkpoint of this epoch or of a later one could not be loaded, or this epoch would not
+    be made again: it is removed, so that the one that stays is whole.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    write_bytes(folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt", content)
-    found = checkpoints(folder)
-    damaged = [path for path in found if int(path.stem.split("-")[1]) > epoch]
-    whole = [path for path in found if path not in damaged]
-    for path in damaged + whole[2:]:
+    newest = folder / f"checkpoint-{epoch:06d}-{sha256(content)[:16]}.pt"
+    write_bytes(newest, content)
+    others = [path for path in checkpoints(folder) if path != newest]
+    damaged = [path for path in others if int(path.stem.split("-")[1]) >= epoch]
+    whole = [path for path in others if path not in damaged]
+    for path in damaged + whole[1:]:
         path.unlink()
 
 

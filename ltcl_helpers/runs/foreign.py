@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ from ..data import splits
 from ..errors import ConfigError
 from . import run as runs
 from .folder import lock, refuse_used
+
+log = logging.getLogger(__name__)
 
 # What surrounds an encoder's keys in each layout, outermost first; each is taken off once.
 WRAPPERS = {
@@ -43,7 +46,7 @@ class Imported(NamedTuple):
     """An encoder's weights in our names, and what is known of where they were."""
 
     weights: dict[str, Tensor]
-    is_dual: bool  # whether a pruned branch's batch norms were left out
+    method: str  # the recipe that the file's keys tell of
     epoch: int | None  # that the file says it was written after
 
 
@@ -79,7 +82,12 @@ def read_weights(path: str | Path, layout: str) -> Imported:
         weights[name.replace("downsample.bn.", "downsample.1.")] = value
     if "conv1.weight" not in weights or "layer1.0.conv1.weight" not in weights:
         raise ConfigError(f"{path} holds no ResNet in the layout {layout!r}; {_keys(state)}")
-    return Imported(weights, is_dual, epoch)
+    method = METHODS.get(layout, "simclr")
+    if is_dual:
+        method = "sdclr"  # a pruned branch's batch norms were left out
+    if layout == "moco" and any(key.endswith("encoder_q.fc.weight") for key in state):
+        method = "moco-v1"  # its head is one linear layer
+    return Imported(weights, method, epoch)
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], int | None]:
@@ -155,9 +163,17 @@ def import_weights(path: Path, layout: str, out: Path, settings: dict[str, Any])
     found = read_weights(path, layout)
     shape = shape_of(found.weights)
     large = shape["network"] == "bottleneck"
-    method = METHODS.get(layout, "simclr")
-    known = {"method": "sdclr" if found.is_dual else method}
+    known: dict[str, Any] = {"method": found.method}
     known["preset"] = "paper-imagenet" if large else "paper"
+    if found.epoch:
+        known["epochs"] = found.epoch
+        known["warmup_epochs"] = None  # of the recipe's length it may not be
+    elif "epochs" not in settings:
+        log.warning(
+            "%s does not say after which epoch it was written; its rows will say the recipe's "
+            "epochs, unless --set epochs=N does",
+            path,
+        )
     digest = files.sha256(files.read_bytes(path))
     config = RunConfig(**known | shape | settings, weights=f"{layout}:{digest[:16]}")
     encoder = networks.build(config)

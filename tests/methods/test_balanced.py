@@ -151,6 +151,14 @@ def test_the_runs_own_classifier_is_tested(tmp_path):
     np.savez(tmp_path / "b_test.npz", images=small, labels=np.arange(24) % 12, class_names=names)
     with pytest.raises(ConfigError, match="16 x 16 pixels, those of training are 32 x 32"):
         probe.classifier_rows(tmp_path / "run", test=f"npz:{tmp_path}/b_test.npz")
+    draw = np.random.default_rng(0)
+    for part, side in (("train", 8), ("test", 16)):  # the run's own test part is of another size
+        images = draw.integers(0, 256, (40, side, side, 3), np.uint8)
+        np.savez(tmp_path / f"c_{part}.npz", images=images, labels=np.arange(40) % 4)
+    own = dict(data=f"npz:{tmp_path}/c_train.npz", split="all", batch_size=10, epochs=1)
+    pretrain.pretrain(RunConfig(**TINY | own, method="cross-entropy"), tmp_path / "own")
+    with pytest.raises(ConfigError, match="16 x 16 pixels, those of training are 8 x 8"):
+        probe.classifier_rows(tmp_path / "own")
     pretrain.pretrain(RunConfig(**TINY), tmp_path / "simclr")
     with pytest.raises(ConfigError, match="keeps no classifier"):
         probe.classifier_rows(tmp_path / "simclr")

@@ -12,11 +12,12 @@ from safetensors import safe_open
 from ltcl_helpers import files, networks, pretrain, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
+from ltcl_helpers.data.stored import Stored
 from ltcl_helpers.errors import ConfigError, TimeUp
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.memory import MomentumLoss
-from ltcl_helpers.networks.exchange import Ranks
 from ltcl_helpers.pretrain import training as training_module
+from ltcl_helpers.pretrain.training import check_aim
 
 TINY = dict(preset="tiny", device="cpu")
 SMALL = dict(TINY, largest_class=16, batch_size=16)
@@ -457,13 +458,14 @@ def test_a_run_in_memory_has_its_table_and_networks_that_are_done():
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_aim_needs_all_images_in_memory_on_one_rank(count):
     training = tiny_training()
-    assert training.held("clean-loss") is training.images
+    assert training.held() is training.images
+    config = training.config.model_copy(update={"boost": "clean-loss"})
+    check_aim(config, training.inputs)
+    inputs = training.inputs
     if count == 1:
-        training.images = None  # as of a pack
-    else:
-        training.ranks = Ranks(2, 0)
+        inputs = inputs._replace(images=Stored.__new__(Stored))  # as of a pack
     with pytest.raises(ConfigError, match="boost clean-loss looks at all images after every epoch"):
-        training.held("clean-loss")
+        check_aim(config, inputs, count)
 
 
 def test_nothing_is_made_of_a_run_that_cannot_be(tmp_path, monkeypatch):

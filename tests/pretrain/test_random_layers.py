@@ -46,3 +46,26 @@ def test_random_layers_of_a_librarys_network_follow_the_seed_and_a_resumed_run(
     torch.manual_seed(99)
     resumed = pretrain.resume(tmp_path / "run")
     assert resumed.history["loss"].tolist() == losses[0]
+
+
+class DropoutBeforeNorm(torch.nn.Sequential):
+    """Its batch norm takes in what the dropout drew."""
+
+    def __init__(self):
+        layers = torch.nn.Conv2d(3, 4, 3, stride=2), torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(4)
+        super().__init__(*layers, torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+
+
+def test_an_untrained_network_of_a_library_follows_the_seed_alone(monkeypatch):
+    monkeypatch.setattr(foreign, "_without_classifier", lambda network: DropoutBeforeNorm())
+    about = dict(preset="tiny", network="torchvision:resnet18", device="cpu", largest_class=16)
+
+    def statistics(drawn, seed=0):
+        torch.manual_seed(drawn)
+        before = torch.get_rng_state()
+        weights = pretrain.pretrain(RunConfig(**about, epochs=0, seed=seed)).encoder.state_dict()
+        assert torch.equal(torch.get_rng_state(), before)  # left as it was found
+        return next(value for name, value in weights.items() if name.endswith("running_mean"))
+
+    assert torch.equal(statistics(1), statistics(2))
+    assert not torch.equal(statistics(1), statistics(1, seed=1))

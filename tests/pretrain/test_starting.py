@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ import torch.distributed as dist
 
 from ltcl_helpers import runs
 from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.networks.exchange import ONE, Ranks
 from ltcl_helpers.pretrain import ranks
@@ -242,21 +244,53 @@ def test_a_run_is_begun_once_and_then_gone_on_with(tmp_path, monkeypatch):
     calls, config = [], RunConfig(**TINY, batch_size=6)
     monkeypatch.setattr(ranks, "launch", lambda *given: calls.append(given) or 5)
     folder = tmp_path / "deep" / "run"
-    assert ranks.make(config, folder, True, 2, ["0", "1"], 1.5) == 5
+    inputs = splits.select(config)
+    assert ranks.make(config, folder, inputs, True, 2, ["0", "1"], 1.5) == 5
     assert runs.read_config(folder) == config
-    assert ranks.make(config, folder, False, 3) == 5
+    assert ranks.make(config, folder, inputs, False, 3) == 5
     resume = ["run", "--resume", str(folder)]
     assert calls == [([*resume, "--minutes", "1.5"], 2, ["0", "1"]), (resume, 3, ())]
     with pytest.raises(ConfigError, match="exists"):
-        ranks.make(config, folder, True, 2)
-    with pytest.raises(ConfigError, match="is not known"):
-        ranks.make(RunConfig(network="torchvision:zzz", device="cpu"), folder, False, 2)
-    with pytest.raises(ConfigError, match="4 ranks; give each 2"):
-        ranks.make(config, folder, False, 4)
+        ranks.make(config, folder, inputs, True, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "count", "said"),
+    [
+        (dict(network="torchvision:zzz"), 2, "is not known"),
+        (dict(network="torchvision:vit_b_16"), 2, "does not take 32x32 images"),
+        (dict(batch_size=6), 4, "4 ranks; give each 2"),
+        (dict(batch_size=63, equal_batches=False), 3, "for 3 ranks; set equal_batches=true"),
+        (dict(device="cuda"), 2, "torch finds no GPU"),
+        (dict(boost="clean-loss"), 2, "needs one rank"),
+    ],
+)
+def test_what_cannot_be_made_on_ranks_makes_no_folder(changed, count, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = RunConfig(**TINY | changed)
+    inputs = splits.select(config)
+    if "equal_batches" in changed:
+        inputs = inputs._replace(labels=inputs.labels[:1].repeat(191))
+    with pytest.raises(ConfigError, match=said):
+        ranks.make(config, tmp_path / "run", inputs, True, count)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_class_of_somebodys_own_is_trained_on_ranks(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(ranks, "launch", lambda *given: calls.append(given) or 0)
+    (tmp_path / "swinging.py").write_text(
+        "from ltcl_helpers.methods import SimCLR\nclass Swing(SimCLR):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    config = RunConfig(**TINY, method="swinging:Swing")
+    ranks.make(config, Path("run"), splits.select(config), True, 2)
+    assert calls == [(["run", "--resume", "run", "--allow-own-method"], 2, ())]
 
 
 def test_a_cell_of_a_batch_is_made_on_its_gpus(tmp_path, monkeypatch):
     calls, config = [], RunConfig(**TINY)
+    monkeypatch.setattr(splits, "select", lambda config: "its images")
     monkeypatch.setattr(ranks, "make", lambda *given: calls.append(given))
     for gpus in ("", "3"):
         monkeypatch.setenv(ranks.CELL_GPUS, gpus)
@@ -267,7 +301,8 @@ def test_a_cell_of_a_batch_is_made_on_its_gpus(tmp_path, monkeypatch):
     ranks.make_on_gpus(config, tmp_path)
     (tmp_path / "DONE.json").write_text("{}")
     ranks.make_on_gpus(config, tmp_path)
-    assert calls == [(config, tmp_path, is_new, 2, ["3", "1"]) for is_new in (True, False)]
+    known = (config, tmp_path, "its images")
+    assert calls == [(*known, is_new, 2, ["3", "1"]) for is_new in (True, False)]
     (tmp_path / "DONE.json").unlink()
     monkeypatch.setattr(ranks, "make", lambda *given: 3)
     with pytest.raises(RuntimeError, match="2 ranks ended with exit code 3; the log says why"):

@@ -179,7 +179,7 @@ def test_a_published_list_is_known_by_its_content(place, monkeypatch):
         assert {each.source for each in found} == {source}
 
 
-def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch):
+def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch, caplog):
     names = {
         "1%": "a_sub_balance_train_0.01.txt", "10%": "a_sub_balance_train_0.1.txt",
         "validation": "a_val.txt", "5": "a_test_5shot.txt",
@@ -206,9 +206,26 @@ def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch):
     assert one.source == "published"
     (everything,) = probe.labelled_lists(run, LABELS, "full", tmp_path)
     assert everything.name == "train part"
+    assert f"shots full takes the whole training part, whatever lies in {tmp_path}" in caplog.text
     wrong = f"{tmp_path} holds no *_test_7shot.txt for shots 7"
     assert says(probe.labelled_lists, run, LABELS, "7", tmp_path) == wrong
     assert len(probe.labelled_lists(run, LABELS, "7")) == 5  # there is none beside the split
+
+
+def test_a_validation_tenth_avoids_every_one_percent_list_and_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        lists.splits, "in_data", lambda given, *rest: np.array([int(given.paths[0][:-4])])
+    )
+    for number in (0, 1):
+        name = tmp_path / f"{number}_sub_balance_train_0.01.txt"
+        name.write_text(f"{number}.jpg 0\n")
+    run = run_of(split=f"{tmp_path}/a_LT_train.txt", data="pack:b.pack")
+    chosen = probe.validation_list(run, LABELS).index
+    assert not {0, 1} & set(chosen.tolist())
+    for number in (0, 1):
+        (tmp_path / f"{number}_val.txt").write_text(f"{number}.jpg 0\n")
+    said = says(probe.validation_list, run, LABELS)
+    assert "0_val.txt and 1_val.txt are several validation lists" in said
 
 
 # --- accuracies --------------------------------------------------------------------------------
@@ -224,6 +241,10 @@ def test_accuracies_are_shares_of_images_and_of_each_class():
     assert np.isnan(found.per_class[[2, 3, 4]]).all()
     two = probe.measure(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     assert (two.top1, two.top5) == (0.5, 1)
+    unanswered = torch.full((2, 9), -torch.inf)
+    unanswered[:, 3] = 1  # one answer each; the other classes among the best five are none
+    found = probe.measure(unanswered, torch.tensor([3, 0]))
+    assert (found.top1, found.top5) == (0.5, 0.5)
 
 
 @pytest.mark.parametrize("protocol", ["bcl", "logistic", "knn"])

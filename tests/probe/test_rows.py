@@ -120,8 +120,10 @@ ASKED = [  # protocols, features, shots, groups; what is said of it
      "per class"),
     ((["bcl", "sdclr"], ["encoder"], ["full", "10%"]), "shots is '10%', but protocol sdclr has "
      "rates for full and 1% only; for others use --protocol bcl"),
-    ((["finetune"], ["encoder", "pixels"], ["1"]), "protocol finetune trains an encoder; give "
-     "--features encoder or pruned"),
+    ((["finetune"], ["encoder", "pixels"], ["1"]), "protocol finetune trains an encoder, and a "
+     "pruned one would not stay pruned; give --features encoder"),
+    ((["finetune"], ["pruned"], ["10%"]), "protocol finetune trains an encoder, and a pruned one "
+     "would not stay pruned; give --features encoder"),
     ((["bcl"], ["encoder"], ["1"], "halves"), "groups is 'halves'; allowed are thirds, counts"),
 ]  # fmt: skip
 
@@ -136,9 +138,9 @@ def test_all_that_can_be_probed_is_allowed():
     every = ("bcl", "logistic", "knn", "sdclr", "finetune", "classifier")
     assert every == choices.PROTOCOLS
     for rule in (None, "thirds", "counts"):
-        choices.check_probes(every, ["encoder", "pruned"], ["full", "1%"], rule)
+        choices.check_probes(every, ["encoder"], ["full", "1%"], rule)
     choices.check_probes(every[:3], ["encoder", "pixels"], ["full", "1%", "10%", "1", "50"])
-    choices.check_probes(["finetune"], ["pruned"], ["10%"])
+    choices.check_probes(every[:4], ["encoder", "pruned"], ["full", "1%"])
     choices.check_probes(["bcl"], ["pixels"], ["1"])
     for shots in ("full", "1%", "10%", "2"):
         choices.check_enough(shots, [3, 2])

@@ -207,6 +207,14 @@ def test_summaries_of_splits_are_told_apart_by_split_and_seed():
     assert table.index.names == ["shots", "statistic"]
     assert list(table.columns) == [*said, "n"] and table["n"].tolist() == [3, 3, 1, 1]
     assert table["minor"].tolist() == pytest.approx([1, np.std([0, 1, 2]), 3, 0])
+    drawn = [
+        {"shots": "1%", "split": "long-tail", "split_seed": draw, "mirrored": half, "seed": 0,
+         "group": group, "accuracy": draw + 0.5 * half}
+        for draw in (0, 1) for half in (False, True) for group in said.values()
+    ]  # fmt: skip
+    table = probe.split_summary(pd.DataFrame(drawn))
+    assert table["n"].tolist() == [4, 4]
+    assert table["minor"].tolist() == pytest.approx([0.75, np.std([0, 0.5, 1, 1.5])])
     assert (sdclr.RATE, sdclr.MOMENTUM, sdclr.BATCH, sdclr.PADDING) == (30, 0.9, 128, 4)
 
 

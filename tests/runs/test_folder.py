@@ -291,6 +291,20 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_a_whole_one(tmp_path):
     assert runs.load_checkpoint(tmp_path)["epoch"] == 11
 
 
+def test_an_epoch_that_is_made_again_leaves_the_whole_one_before_it(tmp_path):
+    """The newest was damaged; its epoch, made again, has another digest, as it has another time."""
+    for epoch in (2, 3):
+        runs.save_checkpoint(tmp_path, epoch, {"epoch": epoch, "seconds": 9})
+    damaged, older = runs.checkpoints(tmp_path)
+    damaged.write_bytes(b"cut")
+    for seconds in range(5):  # whatever digest it has
+        runs.save_checkpoint(tmp_path, 3, {"epoch": 3, "seconds": seconds})
+        newest, kept = runs.checkpoints(tmp_path)
+        assert kept == older and newest != damaged
+    newest.write_bytes(b"cut")
+    assert runs.load_checkpoint(tmp_path)["epoch"] == 2
+
+
 def test_why_a_checkpoint_is_passed_over_is_said(tmp_path, caplog):
     content = b"no checkpoint"
     name = f"checkpoint-000009-{files.sha256(content)[:16]}.pt"

@@ -103,7 +103,8 @@ def test_every_layout_gives_the_encoder_that_was_put_in(name, make, tmp_path):
     found = read_weights(tmp_path / "model.pt", name.partition(",")[0])
     assert found.weights.keys() == weights.keys()
     assert all(torch.equal(found.weights[key], value) for key, value in weights.items())
-    assert found.is_dual == (name in ("sdclr", "bcl, dual"))
+    known = {"sdclr": "sdclr", "bcl, dual": "sdclr", "moco": "moco-v2"}
+    assert found.method == known.get(name, "simclr")
     assert found.epoch == LAYOUTS[name](weights).get("epoch")
     shape = shape_of(found.weights)
     assert shape["network"] == ("resnet" if make is small else "bottleneck")
@@ -133,7 +134,7 @@ def test_an_imported_run_is_probed_and_says_where_it_came_from(tmp_path, monkeyp
     assert done["imported"]["file"] == "model.pt" and done["imported"]["epoch"] == 2000
     run = Run.load(folder)
     assert run.config.weights == f"bcl:{done['imported']['sha256'][:16]}"
-    assert run.config.label == "SimCLR, weights of bcl"
+    assert run.config.label == "SimCLR, weights of bcl" and run.config.epochs == 2000
     images = torch.rand(2, 3, 8, 8)
     torch.testing.assert_close(run.encoder(images), encoder.eval()(images))
     rows = probe.probe_run(folder, ("2",), protocol="knn")
@@ -145,6 +146,34 @@ def test_an_imported_run_is_probed_and_says_where_it_came_from(tmp_path, monkeyp
         open_run(folder)
     with pytest.raises(ConfigError, match="exists"):
         import_weights(tmp_path / "model.pt", "bcl", folder, given)
+
+
+@pytest.mark.parametrize(
+    ("content", "layout", "given", "epochs", "method"),
+    [
+        ({"epoch": 200}, "bcl", {}, 200, "simclr"),
+        ({"epoch": 5}, "bcl", {}, 5, "simclr"),  # fewer than the recipe warms up
+        ({"epoch": 200}, "bcl", {"epochs": 300}, 300, "simclr"),
+        ({}, "bcl", {"epochs": 300}, 300, "simclr"),
+        ({}, "bcl", {}, 2000, "simclr"),
+        ({"epoch": 200, "head": "fc."}, "moco", {}, 200, "moco-v1"),
+        ({"epoch": 200, "head": "fc.0."}, "moco", {}, 200, "moco-v2"),
+    ],
+)
+def test_an_imported_run_says_how_long_it_was_trained(
+    content, layout, given, epochs, method, tmp_path, caplog
+):
+    prefix = {"bcl": "backbone.", "moco": "module.encoder_q."}[layout]
+    head = content.pop("head", None)
+    state = under(prefix, small().state_dict())
+    if head:
+        state |= {f"{prefix}{head}weight": torch.ones(2, 2)}
+    torch.save({**content, "state_dict": state}, tmp_path / "a.pt")
+    given = {"data": "shapes", "split": "long-tail", **given}
+    config = Run.load(import_weights(tmp_path / "a.pt", layout, tmp_path / "run", given)).config
+    assert (config.epochs, config.method) == (epochs, method)
+    unknown = not content and "epochs" not in given
+    assert ("does not say after which epoch" in caplog.text) == unknown
 
 
 class Harmful:
@@ -267,7 +296,8 @@ def test_a_state_is_found_under_the_names_that_others_give_it(key, tmp_path):
         assert found.epoch == known and found.weights.keys() == weights.keys()
     save_file(under("backbone.", weights), tmp_path / "a.safetensors")
     found = read_weights(str(tmp_path / "a.safetensors"), "bcl")
-    assert found.epoch is None and found.weights.keys() == weights.keys() and not found.is_dual
+    assert found.epoch is None and found.method == "simclr"
+    assert found.weights.keys() == weights.keys()
 
 
 @pytest.mark.parametrize("layout", WRAPPERS)
