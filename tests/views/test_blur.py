@@ -83,9 +83,8 @@ KINDS = ("simclr", "autoaugment", "crop")
 @pytest.mark.parametrize("rule", ["code", "paper"])
 @pytest.mark.parametrize("classified", ["autoaugment", "randaugment"])
 def test_rows_of_a_batch_get_the_views_they_have_in_all_of_it(rule, classified):
-    config = RunConfig(
-        boost="memory", boost_k=2, boost_rule=rule, blur=0.5, classified_view=classified
-    )
+    given = dict(boost="memory", boost_k=2, boost_rule=rule, blur=0.5)
+    config = RunConfig(method="balanced-cl", classified_view=classified, **given)
     images = torch.randint(0, 256, (7, 3, 16, 16), dtype=torch.uint8, generator=generator(8))
     scores = torch.linspace(0, 1, 7)
     whole, _ = make_views(config, scores, (generator(1), generator(2)), KINDS)
@@ -110,7 +109,7 @@ def draw_images(count=40):
 def test_every_kind_of_view_follows_the_look_of_the_run(classified):
     """The views are drawn one after the other, from one generator."""
     images, scores = draw_images(), torch.zeros(40)
-    config = RunConfig(classified_view=classified, **LOOK)
+    config = RunConfig(method="balanced-cl", classified_view=classified, **LOOK)
     make, _ = make_views(config, scores, (generator(1), generator(2)), KINDS)
     draw, look = generator(1), Look(**LOOK)
     first = simclr_view(images, draw, look=look)
