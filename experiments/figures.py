@@ -109,6 +109,11 @@ def methods_table() -> str:
     return _rows_and_aurocs("evidence-shapes")
 
 
+def noise_table() -> str:
+    """The oracle made worse, against its shuffled control, in twelve pairs."""
+    return shown("evidence-noise", "evidence-shapes", **LOGISTIC)
+
+
 def further_controls_table() -> str:
     """The controls that only two pairs have, and what their momentum losses know."""
     return _rows_and_aurocs("shapes-methods", "shapes-simclr")
@@ -1092,7 +1097,7 @@ TABLES = {
     "any-processor": processors_table, "faults": faults_table, "page-costs": page_costs,
     "all-cifar100": all_cifar100, "evidence-cifar10": cifar10_table,
     "shapes": shapes_table,
-    "evidence-shapes": methods_table,
+    "evidence-shapes": methods_table, "evidence-noise": noise_table,
     "shapes-methods": further_controls_table,
     "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,

@@ -169,12 +169,12 @@ def _find_lists(
         )
     stem = split.stem if has_file else "*split*"  # of any data set, with any number
     pattern = _pattern_of(stem, shots)
-    where = where and own_path(where)
-    folder = where or split.parent.parent
+    given = where and own_path(where)
+    folder = given or split.parent.parent  # published lists lie in folders beside the split's
     paths = sorted([*folder.glob(pattern), *folder.glob(f"*/{pattern}")])
-    if where and not paths:
-        raise ConfigError(f"{where} and its folders hold no {pattern} for shots {shots}")
-    _check_one_data_set(paths, shots, where)
+    if given and not paths:
+        raise ConfigError(f"{given} and its folders hold no {pattern} for shots {shots}")
+    _check_one_data_set(paths, shots, given)
     _check_one_name(paths)
     published = _published()
     return [_read_list(path, len(labels), published) for path in paths]

@@ -162,17 +162,19 @@ def verify_file(folder: Path, done: dict[str, Any], name: str) -> bool:
         DamagedFile: saying what is to be done.
     """
     path = folder / name
+    expected = done["files"].get(name)
+    if expected is None:
+        return False
     left_out = done.get("left_out", [])
-    before = done.get("before", {})
-    allowed = [done["files"].get(name), before.get(name)]
-    may_be_absent = name in left_out or name not in done["files"] or before.get(name, "") is None
-    if may_be_absent and (name not in done["files"] or not path.exists()):
+    before = done.get("before", {})  # of a file that was just being replaced, or added: None
+    is_optional = name in left_out or (name in before and before[name] is None)
+    if is_optional and not path.exists():
         return False
     found = sha256(read_bytes(path))
-    if found not in allowed:
+    if found not in (expected, before.get(name)):
         again = f"ltcl probe {folder} makes it again" if name == PROBE else "restore it"
         raise DamagedFile(
-            f"{path} has sha256 {found[:12]}..., DONE.json says {done['files'][name][:12]}...; "
+            f"{path} has sha256 {found[:12]}..., DONE.json says {expected[:12]}...; "
             + ("restore it" if left_out else again)
         )
     return True
