@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST_NAMED = 3  # labels in a caution; of more it says how many
 
 
-def _said(config: RunConfig) -> dict[str, str]:
+def in_words(config: RunConfig) -> dict[str, str]:
     """How each part of a recipe is called, by name, in the words of a caution."""
     steps = {"code": "the code's rule of strength", "paper": "the paper's rule of strength"}
     batches = ("small last batch", "batches of near-equal size")
@@ -67,7 +67,7 @@ def joint_caution(*configs: RunConfig) -> str:
         published = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
         known = dict(preset=published, method=config.method, boost=config.boost)
         paper = type(config).stored(known)
-        for part, words in _said(config).items():
+        for part, words in in_words(config).items():
             if getattr(config, part) != getattr(paper, part):
                 found.setdefault(part, {}).setdefault(words, {})[config.label] = None
         for name, value in config.options.items():

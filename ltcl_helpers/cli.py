@@ -218,13 +218,15 @@ def _run(options: argparse.Namespace) -> None:
         assert options.out is not None  # or it was complained of above
         if _is_first():
             runs.refuse_used(Path(options.out))
-    gpus = options.gpus.split(",") if options.gpus else []
+    gpus = _gpu_names(options.gpus)
     if gpus and options.ranks not in (None, len(gpus)):
         raise ConfigError(f"--gpus names {len(gpus)} and --ranks is {options.ranks}; give one")
     count = len(gpus) or options.ranks
     from .data import splits
 
     inputs = splits.select(config)  # complains of data here, before torch is loaded
+    if gpus:
+        _refuse_absent_gpus(gpus)
     if count is not None:
         from .pretrain import ranks
 
@@ -254,6 +256,35 @@ def _run(options: argparse.Namespace) -> None:
         print(config.caution)
     if _is_first():
         print(f"done: {run.folder}; next: ltcl probe {run.folder}")
+
+
+def _gpu_names(text: str | None) -> list[str]:
+    """The names in `--gpus 0,1`, each once.
+
+    Raises:
+        ConfigError: for anything else.
+    """
+    if not text:
+        return []
+    names = text.split(",")
+    if not re.fullmatch(r"[^\s,]+(,[^\s,]+)*", text) or len(set(names)) < len(names):
+        raise ConfigError(f"--gpus is {text!r}; name GPUs as in 0,1, each once")
+    return names
+
+
+def _refuse_absent_gpus(names: Sequence[str]) -> None:
+    """Complain of GPUs that this machine does not have; a run would be made on the CPU."""
+    import torch
+
+    found = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    known = visible.split(",") if visible else [str(number) for number in range(found)]
+    absent = [name for name in names if name.isdecimal() and name not in known]
+    if not found or absent:
+        raise ConfigError(
+            f"--gpus names {(absent or names)[0]}, and torch finds {found or 'no'} GPU here; "
+            "leave --gpus out for the CPU"
+        )
 
 
 def _is_first() -> bool:
@@ -352,6 +383,8 @@ def _record(options: argparse.Namespace) -> None:
 
 
 def _explore(options: argparse.Namespace) -> None:
+    if options.out.suffix != ".html":
+        raise ConfigError(f"--out is {options.out}; the page is one file, e.g. --out page.html")
     for folder in filter(None, (options.run, options.compare)):
         runs.verify(folder, but=runs.REMADE)  # before torch is loaded
     from .explorer import export_html
@@ -387,7 +420,8 @@ def _pack(options: argparse.Namespace) -> None:
 
     lists = options.text_lists, options.test_lists
     print(pack(Path(options.name), options.out, *lists, options.keep))
-    print(f"next: ltcl run --data pack:{options.out} --split LIST.txt --out runs/NAME")
+    split = options.text_lists[0] if options.text_lists else "all"
+    print(f"next: ltcl run --data pack:{options.out} --split {split} --out runs/NAME")
 
 
 def _batch(options: argparse.Namespace) -> None:
@@ -395,24 +429,23 @@ def _batch(options: argparse.Namespace) -> None:
         raise ConfigError(f"--workers is {options.workers}; allowed is 1 or more")
     if options.silence is not None and not options.silence > 0:
         raise ConfigError(f"--silence is {options.silence:g}; allowed is a number above 0")
-    if options.gpus and not re.fullmatch(r"[^\s,]+(,[^\s,]+)*", options.gpus):
-        raise ConfigError(f"--gpus is {options.gpus!r}; name GPUs as in 0,1")
+    gpus = _gpu_names(options.gpus)
     if options.scheduler and not SCHEDULER.fullmatch(options.scheduler):
         raise ConfigError(f"--scheduler is {options.scheduler!r}; write tcp://HOST:PORT")
-    gpus = options.gpus.split(",") if options.gpus else []
     if options.scheduler and gpus:
         raise ConfigError("--gpus is for this machine; a scheduler's workers name their own GPU")
     from .batch import cluster, grid, plan
 
-    gpus = cluster.grouped(gpus, options.gpus_per_cell)
-
+    groups = cluster.grouped(gpus, options.gpus_per_cell)
     settings = parse_settings(options.settings)
     todo = plan.Plan.of(grid.read(options.grid, settings), options.out, only=options.only)
     if options.dry_run:
         print(plan.dry_run(todo))
         return
+    if gpus:
+        _refuse_absent_gpus(gpus)
     try:
-        failures = cluster.run(todo, options.workers, gpus, options.scheduler, options.silence)
+        failures = cluster.run(todo, options.workers, groups, options.scheduler, options.silence)
     except KeyboardInterrupt:
         print("ltcl: stopped; the same command goes on", file=sys.stderr)
         sys.exit(1)

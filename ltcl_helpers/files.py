@@ -171,20 +171,36 @@ def read_npz(path: Path, *names: str, needed: Collection[str] = ()) -> dict[str,
 
 def npz_arrays(content: bytes, path: Path, *names: str) -> dict[str, np.ndarray]:
     """The arrays of these names, or all, in the content of an .npz that lies in the file `path`."""
+    arrays: dict[str, np.ndarray] = {}
+    name = ""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files if name in names or not names}
+            for name in file.files:
+                if name in names or not names:
+                    arrays[name] = file[name]
     except Exception as error:  # zip, zlib, NumPy's header: each has errors of its own
-        raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
+        why = reason(error)
+        if why == OF_OBJECTS and name:
+            next_step = f"save array {name} as numbers, or as text: {name}.astype(str)"
+        elif why == ONE_ARRAY:
+            next_step = "write one with numpy.savez"
+        else:
+            next_step = "copy it again"
+        raise DamagedFile(f"{path} is not a whole .npz ({why}); {next_step}") from None
+    return arrays
+
+
+OF_OBJECTS = "it holds Python objects, or is no file of NumPy's"
+ONE_ARRAY = "it holds a single array"
 
 
 def reason(error: Exception) -> str:
     """Why NumPy cannot read a file; its own advice, to read what may run code, is not given."""
     if isinstance(error, TypeError):
-        return "it holds a single array"
+        return ONE_ARRAY
     first = _first_line(error)
     if "pickle" in first.lower():
-        return "it holds Python objects, or is no file of NumPy's"
+        return OF_OBJECTS
     return first
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ltcl_helpers import bench, bench_loader, cli, explorer, recipes, runs
 from ltcl_helpers.batch import cluster, grid, plan
@@ -97,8 +98,9 @@ WRONG = {
     "data pack N": "--out is missing: name the pack, e.g. --out packed/photos.pack",
     "batch G --workers 0": "--workers is 0; allowed is 1 or more",
     "batch G --silence 0": "--silence is 0; allowed is a number above 0",
-    "batch G --gpus 0,,1": "--gpus is '0,,1'; name GPUs as in 0,1",
-    "batch G --gpus 0,": "--gpus is '0,'; name GPUs as in 0,1",
+    "batch G --gpus 0,,1": "--gpus is '0,,1'; name GPUs as in 0,1, each once",
+    "batch G --gpus 0,": "--gpus is '0,'; name GPUs as in 0,1, each once",
+    "run --out O --gpus 0,0": "--gpus is '0,0'; name GPUs as in 0,1, each once",
     "batch G --scheduler host:1": "--scheduler is 'host:1'; write tcp://HOST:PORT",
     "batch G --scheduler tcp://host": "--scheduler is 'tcp://host'; write tcp://HOST:PORT",
     "batch G --scheduler tcp://host:1 --gpus 0": "--gpus is for this machine; a scheduler's "
@@ -233,13 +235,35 @@ def test_data_are_got_verified_and_packed(called, tmp_path, monkeypatch, capsys,
         calls.clear()
         assert cli.main(["data", *call.split()]) == 0
         assert calls == [asked]
-        pack = "packed\nnext: ltcl run --data pack:O --split LIST.txt --out runs/NAME\n"
+        split = "A" if "--lists" in call else "all"
+        pack = f"packed\nnext: ltcl run --data pack:O --split {split} --out runs/NAME\n"
         assert capsys.readouterr().out == (pack if said is None else said)
     assert refused("data get a.pack").startswith("name is 'a.pack'; allowed are")
     assert refused("data verify b.pack").startswith("name is 'b.pack'; allowed are")
 
 
+def test_gpus_that_are_not_there_are_named_and_nothing_is_made(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("g.yaml").write_text("base: {preset: tiny}\nrows: {a: {}}")
+    tiny = ["run", "--preset", "tiny", "--out", "new"]
+    for found, visible, names, said in (
+        (0, None, "0", "--gpus names 0, and torch finds no GPU here"),
+        (2, None, "0,5", "--gpus names 5, and torch finds 2 GPU here"),
+        (1, "3", "0", "--gpus names 0, and torch finds 1 GPU here"),
+    ):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: found)  # noqa: B023
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+        for call in (tiny, ["batch", "g.yaml"]):
+            assert cli.main([*call, "--gpus", names]) == 2
+            assert capsys.readouterr().err.startswith(f"ltcl: {said}; leave --gpus out")
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "g.yaml"]
+    cli._refuse_absent_gpus(["3", "GPU-1a2b"])  # a name that only the driver knows
+
+
 def test_a_batch_is_planned_run_and_told_of(called, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     called(grid, "read", "cells"), called(plan.Plan, "of", "todo")
     called(plan, "dry_run", "nothing is run")
     called(cluster, "grouped", ["0,1"])

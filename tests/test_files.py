@@ -144,7 +144,7 @@ def test_every_reader_says_what_is_wrong_with_a_file_in_one_line(tmp_path):
         (files.read_npz, "absent", "absent does not exist"),
         (files.read_npz, "half.npz", r"is not a whole .npz \(File is not a zip.*\); copy it again"),
         (files.read_npz, "text.npz", r"\(it holds Python objects, or is no file of NumPy's\)"),
-        (files.read_npz, "one.npz", r"\(it holds a single array\); copy it again"),
+        (files.read_npz, "one.npz", r"\(it holds a single array\); write one with numpy.savez"),
         (files.read_parquet, "half.parquet", r"is not readable \(.+\); restore it or run again"),
     ):
         with pytest.raises(DamagedFile, match=says) as caught:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from ltcl_helpers import cli, errors, pretrain, probe, runs
 from ltcl_helpers import report as reports
@@ -56,6 +57,7 @@ def test_a_run_is_begun_with_what_is_named_and_resumed_with_its_own(
 
 def test_a_run_on_several_ranks_is_handed_to_them(trains, called, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     Path("R").mkdir()
     runs.begin(Path("R"), RunConfig())
     called(ranks, "make", 0)
@@ -69,7 +71,8 @@ def test_a_run_on_several_ranks_is_handed_to_them(trains, called, tmp_path, monk
     ):
         trains.clear()
         assert cli.main(call) == 0
-        assert trains[1:] == [("make", *asked)]
+        ((made, config, folder, inputs, *rest),) = trains[1:]
+        assert (made, config, folder, *rest) == ("make", *asked) and inputs == "inputs"
     called(ranks, "make", 7)
     with pytest.raises(SystemExit) as stopped:
         cli.main(call)

@@ -94,12 +94,19 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
         content.get("title") or path.stem,
         content.get("note", ""),
         cells,
-        {cell.row: cell.label for cell in cells},
+        _labels(cells),
         [tuple(p) for p in content.get("compare", [])],
         {axis: list(values) for axis, values in cross.items()},
         _probe(grid, {}),
         content.get("record", False),
     )
+
+
+def _labels(cells: list[Cell]) -> dict[str, str]:
+    """What tables call each row; rows that would be called alike say their own names, too."""
+    labels = {cell.row: cell.label for cell in cells}
+    count = Counter(labels.values())
+    return {row: label if count[label] == 1 else f"{label}, {row}" for row, label in labels.items()}
 
 
 def _named(values: list | dict) -> dict[Any, Any]:
@@ -136,6 +143,8 @@ def _cells(grid: dict[str, Any], study: str) -> tuple[list[Cell], list[str]]:
         words = {**axes, "row": row, "lists": grid.get("lists", "data/splits")}
         try:
             name = _fill(pattern, words)
+            unnamed = [axis for axis, value in axes.items() if grid["cross"][axis][value] is value]
+            _check_place(name, _fill(pattern, words | dict.fromkeys(["row", *unnamed], "name")))
             if any(fnmatch.fnmatch(name, skip) for skip in grid.get("skip", [])):
                 continue
             asked = _probe(grid, own.pop("probe", {}))
@@ -158,6 +167,16 @@ def _cells(grid: dict[str, Any], study: str) -> tuple[list[Cell], list[str]]:
     if not cells and not errors:
         errors.append("no cell is left; lessen `skip`")
     return cells, errors
+
+
+def _check_place(name: str, usual: str) -> None:
+    """Refuse a folder that a row or a value, not the pattern, puts somewhere else."""
+    parts, expected = (Path(os.path.normpath(each)).parts for each in (name, usual))
+    if len(parts) != len(expected) or parts.count("..") != expected.count(".."):
+        raise ConfigError(
+            f"its folder would be {name!r}: a row's name or a value has / or .. in it; give the "
+            "value a name, as in cross: {data: {photos: folder:../photos@32}}"
+        )
 
 
 def _in_pairs(seed: Any) -> dict[str, Any]:

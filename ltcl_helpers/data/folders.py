@@ -179,7 +179,7 @@ def read_images(files: list[Path], size: int) -> np.ndarray:
             try:
                 images[i], more = _read(path, size)
             except Exception as error:  # whatever a decoder trips over is a fault of this file
-                bad.append(f"{path} is not a readable image ({_reason(error)})")
+                bad.append(f"{path} is not a readable image ({why_unreadable(error)})")
             else:
                 several += more
     if bad:
@@ -238,7 +238,7 @@ def _on_background(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(under, clear).convert("RGB")
 
 
-def _reason(error: Exception) -> str:
+def why_unreadable(error: Exception) -> str:
     """Why a file cannot be read, in a few words."""
     from PIL import Image, UnidentifiedImageError
 

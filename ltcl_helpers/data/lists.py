@@ -36,12 +36,14 @@ def read_list(path: str | Path) -> FileList:
         ) from None
     paths = []
     labels: list[int | None] = []
-    for line in text.splitlines():
+    numbers = []  # of the lines, from 1
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         name, label = _parse(line.strip())
         paths.append(name)
         labels.append(label)
+        numbers.append(number)
     if not paths:
         raise ConfigError(f"list {path} is empty; it needs a line `path label` for every image")
     if all(name.isdecimal() for name in paths):
@@ -51,10 +53,10 @@ def read_list(path: str | Path) -> FileList:
         )
     with_label = [label is not None for label in labels]
     if any(with_label) and not all(with_label):
-        number = with_label.index(not with_label[0]) + 1
+        other = with_label.index(not with_label[0])
         raise ConfigError(
-            f"list {path}: line {number} ({paths[number - 1]!r}) and line 1 differ in having a "
-            "label; give all lines one, or none"
+            f"list {path}: line {numbers[other]} ({paths[other]!r}) and line {numbers[0]} differ "
+            "in having a label; give all lines one, or none"
         )
     if any(with_label):
         return FileList(path, paths, [label for label in labels if label is not None])

@@ -27,7 +27,7 @@ from tqdm import tqdm
 from ..errors import ConfigError, DamagedFile
 from ..files import npz_arrays, npz_bytes, replacing
 from . import lists
-from .folders import as_shown, listed, search
+from .folders import as_shown, listed, search, why_unreadable
 from .stored import EXIF_ORIENTATION, Origin, Stored, shrink
 
 log = logging.getLogger(__name__)
@@ -89,9 +89,11 @@ def pack(
         raise ConfigError(f"{root} is no folder; give the one that the lists' paths start from")
     if names or tests:
         entries = _of_lists(root, names, tests)
+        _check_labels(entries)
         class_names = _class_names(entries)
     else:
         entries, class_names = _of_folders(root)
+    _check_names(entries, class_names)
     out.parent.mkdir(parents=True, exist_ok=True)
     changed: Counter[str] = Counter()
     with replacing(out) as file:
@@ -157,9 +159,10 @@ def _prepare(entry: Entry, keep: bool) -> Packed:
         turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
         kind, mode = image.format, image.mode
         pixels = as_shown(image)  # decodes: a file that is cut off is found here
-    except Exception:  # Pillow raises many kinds, of a header that claims too much, too
+    except Exception as error:  # Pillow raises many kinds, of a header that claims too much, too
         raise DamagedFile(
-            f"{entry.file} is not a readable image; repair it, or take it off the lists"
+            f"{entry.file} is not a readable image ({why_unreadable(error)}); repair it, or leave "
+            "it out"
         ) from None
     small = pixels if keep else shrink(pixels, SHORT)
     change = _change(kind, mode, turned)
@@ -208,6 +211,33 @@ def _of_lists(root: Path, names: Sequence[Path], tests: Sequence[Path]) -> list[
                     "pack lists that agree"
                 )
     return list(entries.values())
+
+
+def _check_labels(entries: list[Entry]) -> None:
+    """Refuse labels that are no numbers of classes: with gaps, or of test images alone."""
+    known = sorted({entry.label for entry in entries})
+    if known != list(range(len(known))):
+        raise ConfigError(
+            f"the lists have labels from {known[0]} to {known[-1]}, of {len(known)} classes; "
+            f"a pack numbers its classes from 0 to {len(known) - 1}, with no gap: write the lists "
+            "with these numbers"
+        )
+    trained = {entry.label for entry in entries if entry.part == 0}
+    if trained and (strangers := [str(label) for label in known if label not in trained]):
+        raise ConfigError(
+            f"the test lists have labels that no training list has: {listed(strangers)}"
+        )
+
+
+def _check_names(entries: list[Entry], class_names: Sequence[str]) -> None:
+    """Refuse names that an index of lines of UTF-8 cannot hold."""
+    for name in (*class_names, *(entry.path for entry in entries)):
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigError(f"the name {name!r} is not UTF-8; rename it") from None
+        if len(name.splitlines()) > 1:
+            raise ConfigError(f"the name {name!r} holds a line break; rename it")
 
 
 def _folder(path: str) -> str:
@@ -288,6 +318,11 @@ class Pack:
             DamagedFile: for a file that is missing, no pack, or not what was written.
         """
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ConfigError(
+                f"pack {path} is a folder; give data as folder:{path}@SIZE, or make a pack of it "
+                f"first: ltcl data pack {path} --out NAME.pack"
+            )
         try:
             self.file = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:

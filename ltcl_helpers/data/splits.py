@@ -23,6 +23,7 @@ from ..recipes import SUPERVISED
 from . import classes as own_classes
 from . import lists
 from .downloads import check_list
+from .folders import listed
 from .images import ImageArrays, file_names, read_arrays, read_classes
 from .own import refuse_test_part
 from .stored import Stored
@@ -304,7 +305,8 @@ def select(config: RunConfig) -> Inputs:
             f"split {config.split} has position {index.max()}, but {config.data} has "
             f"{len(data.labels)} images; is it the list of another data set?"
         )
-    _check_batches(config, len(index))
+    if not config.weights:  # those are not trained here, so there are no batches
+        _check_batches(config, len(index))
     labels, classes = data.labels[index], len(data.class_names)
     counts = np.bincount(labels, minlength=classes)
     if config.method in SUPERVISED and np.count_nonzero(counts) < 2:
@@ -369,7 +371,7 @@ def _check_batches(config: RunConfig, images: int) -> None:
 def _tell(config: RunConfig, data: ImageArrays, counts: np.ndarray) -> None:
     """Say before training what a person should know of her own data: their classes above all."""
     taken, there = int(counts.sum()), len(data.labels)
-    if taken < config.batch_size:
+    if taken < config.batch_size and not config.weights:
         log.warning(
             "%d images are less than a batch of %d, so an epoch is one update; for more updates "
             "set batch_size, for example to %d",
@@ -410,7 +412,13 @@ def _positions(config: RunConfig, data: ImageArrays) -> tuple[np.ndarray, np.nda
     try:
         return _drawn(config, data.labels, class_sizes(largest, len(counts), config.imbalance))
     except ConfigError as error:
-        raise ConfigError(f"{error}; --split all takes the data as they are") from None
+        sizes = zip(data.class_names, counts.tolist(), strict=True)
+        small = [f"{name} has {count}" for name, count in sizes if count < largest]
+        about = f" (largest_class is {largest}, imbalance {config.imbalance:g}; {listed(small)})"
+        raise ConfigError(
+            f"split {config.split}: {error}{about if small else ''}; --split all takes the data as "
+            "they are"
+        ) from None
 
 
 def _drawn(

@@ -32,7 +32,7 @@ class LabelledList(NamedTuple):
     Attributes:
         name: the name of the file, or what the list holds where it was drawn.
         index: int64 [n], positions in the training part.
-        source: "published" or "drawn".
+        source: "published", "drawn", or "file" for a list file of somebody's own.
     """
 
     name: str
@@ -221,7 +221,7 @@ def _check_one_name(paths: list[Path]) -> None:
 
 def _read_list(path: Path, images: int, published: set[str]) -> LabelledList:
     """The list in a file. Its digest, not its name, tells whether it is a published list."""
-    source = "published" if sha256(path) in published else "drawn"
+    source = "published" if sha256(path) in published else "file"
     index = splits.read_split(path)
     if index.max() >= images:
         raise ConfigError(f"{path.name} has positions beyond the {images} images")
@@ -249,7 +249,7 @@ def _find_text_lists(
     found = []
     for path in files:
         index = splits.in_data(read_list(path), labels, config.data)
-        source = "published" if sha256(path) in _published() else "drawn"
+        source = "published" if sha256(path) in _published() else "file"
         found.append(LabelledList(path.name, index, source))
     return found
 

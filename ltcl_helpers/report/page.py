@@ -70,6 +70,12 @@ def write(
     out = Path(out)
     if out.suffix != ".html":
         raise ConfigError(f"--out is {out}; the page is one file, e.g. --out report.html")
+    rows_at = [out.with_suffix(suffix) for suffix in (".csv", ".parquet")]
+    if not out.exists() and (others := [path for path in rows_at if path.exists()]):
+        raise ConfigError(
+            f"{others[0]} is there and {out} is not, so it is no report's; the page would replace "
+            "it: give another --out"
+        )
     study = read(where, runs, lists)
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = tidy(study)

@@ -16,12 +16,14 @@ import pandas as pd
 
 from .. import runs
 from ..batch import grid
+from ..cautions import in_words
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
 from ..paths import RESULTS
 from .rows import by_run, controlled, folders, group_counts, load_rows, load_signal, place
 
+OF_NETWORK = ("blocks", "width", "stem_stride", "network")  # parts of a recipe
 BLOCK = ["section", "protocol", "shots"]  # what is the same in one table
 
 
@@ -145,9 +147,33 @@ def _of_runs(there: list[Path]) -> Study:
     told: list[Any] = [part for part in parts if part.nunique() > 1]
     section = pd.Series("", index=rows.index) if not told else told[0].str.cat(told[1:], ", ")
     rows = rows.assign(section=section)
+    apart = _told_apart(rows)
+    rows = rows.assign(row=rows["row"] + apart, label=rows["label"] + apart)
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     title = there[0].name if len(there) == 1 else f"{len(there)} runs"
     return Study(title, "", rows, labels, pairs_of(rows), there, [])
+
+
+def _told_apart(rows: pd.DataFrame) -> pd.Series:
+    """What must be added to a row's name, where runs of one name differ in their recipe.
+
+    Pixels went through no network, so nothing is said of theirs; of an untrained network its shape.
+    """
+    parts: dict[str, dict[str, str]] = {}
+    for folder in rows["folder"].unique():
+        config = runs.read_config(Path(folder))
+        options = {name: f"{name} {value}" for name, value in config.options.items()}
+        parts[folder] = in_words(config) | options
+    words = rows["folder"].map(pd.DataFrame.from_dict(parts, orient="index").to_dict("index"))
+    apart = pd.Series("", index=rows.index)
+    same = [rows["section"], rows["row"]]
+    seen = rows["features"] != "pixels"
+    for part in dict.fromkeys(name for known in parts.values() for name in known):
+        word = words.map(lambda known: known.get(part, ""))  # noqa: B023
+        has_several = word.groupby(same).transform("nunique") > 1
+        applies = seen if part in OF_NETWORK else seen & (rows["epochs"] > 0)
+        apart = apart.where(~(has_several & applies), apart + ", " + word)
+    return apart
 
 
 def _by_split(rows: pd.DataFrame) -> list[pd.Series]:
@@ -170,8 +196,10 @@ def pairs_of(rows: pd.DataFrame) -> list[tuple[str, str]]:
     there = rows[rows["features"] == "encoder"].drop_duplicates("row").set_index("row")["folder"]
     pairs: list[tuple[str, str]] = []
     for key, folder in there.items():
-        row = str(key)
-        others = _partners(row, runs.read_config(Path(folder)))
+        row, config = str(key), runs.read_config(Path(folder))
+        name = config.name + "-balanced" * splits.is_balanced(config.split)
+        apart = row.removeprefix(name)  # what tells it from other runs of its name
+        others = [other + apart for other in _partners(name, config)]
         pairs += [(row, other) for other in others if other in there.index]
     return pairs
 

@@ -80,7 +80,8 @@ def read_weights(path: str | Path, layout: str) -> Imported:
         name = name.replace(".bn_list.0.", ".").replace(".bn_list.", ".")
         name = name.replace("downsample.conv.", "downsample.0.")
         weights[name.replace("downsample.bn.", "downsample.1.")] = value
-    if "conv1.weight" not in weights or "layer1.0.conv1.weight" not in weights:
+    stem, block = weights.get("conv1.weight"), weights.get("layer1.0.conv1.weight")
+    if stem is None or block is None or stem.ndim != 4:
         raise ConfigError(f"{path} holds no ResNet in the layout {layout!r}; {_keys(state)}")
     method = METHODS.get(layout, "simclr")
     if is_dual:
@@ -110,7 +111,11 @@ def _open(path: Path) -> tuple[dict[str, Tensor], int | None]:
             found = found[name]
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds a {type(found).__name__}, not a state dict")
-    state = {key: value for key, value in found.items() if isinstance(value, Tensor)}
+    state = {
+        key: value
+        for key, value in found.items()
+        if isinstance(key, str) and isinstance(value, Tensor)
+    }
     return state, epoch if isinstance(epoch, int) else None
 
 

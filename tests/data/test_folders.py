@@ -29,7 +29,7 @@ def test_ten_names_are_listed_and_the_others_counted(count, end):
     ],
 )
 def test_why_a_file_cannot_be_read_is_said_in_a_few_words(error, words):
-    assert folders._reason(error) == words
+    assert folders.why_unreadable(error) == words
 
 
 def test_one_bad_file_is_named_without_a_count_and_two_with_one(tmp_path):

@@ -139,13 +139,52 @@ def test_lists_without_labels_have_the_folders_as_classes(folder, tmp_path):
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        ("train/cat/0.jpg 2\ntrain/dog/0.jpg 0\n", ("dog", "class 1", "cat")),  # no image of 1
+        ("train/cat/0.jpg 1\ntrain/dog/0.jpg 0\n", ("dog", "cat")),
         ("train/cat/0.jpg 0\ntrain/dog/0.jpg 0\nval/dog/9.jpg 1\n", ("class 0", "dog")),
         ("train/cat/0.jpg 0\ntrain/cat/1.jpg 1\n", ("class 0", "class 1")),  # one folder for two
     ],
 )
 def test_a_class_is_called_as_its_folder_where_it_has_one_of_its_own(folder, tmp_path, text, names):
     assert make(folder, tmp_path, {"a.txt": text})[0].class_names == names
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("train/cat/0.jpg 2\ntrain/dog/0.jpg 0\n", "labels from 0 to 2, of 2 classes; a pack numb"),
+        ("train/cat/0.jpg 1\ntrain/dog/0.jpg 2\n", "labels from 1 to 2, of 2 classes"),
+        ("train/cat/0.jpg 0\ntrain/dog/0.jpg 9000000000000000000000\n", "of 2 classes"),
+    ],
+)
+def test_labels_of_lists_are_numbers_of_classes(folder, tmp_path, text, said):
+    with pytest.raises(ConfigError, match=said):
+        make(folder, tmp_path, {"a.txt": text})
+
+
+def test_a_class_of_test_lists_alone_is_refused(folder, tmp_path):
+    lists = {"a.txt": "train/cat/0.jpg 0\ntrain/dog/0.jpg 1\n"}
+    with pytest.raises(ConfigError, match="test lists have labels that no training list has: 2"):
+        make(folder, tmp_path, lists, {"b.txt": "val/dog/9.jpg 2\n"})
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [(b"caf\xe9", "is not UTF-8; rename it"), (b"a\nb", "holds a line break")]
+)
+def test_a_name_that_an_index_cannot_hold_is_refused_before_packing(folder, tmp_path, name, said):
+    try:
+        (folder / "train" / os.fsdecode(name)).mkdir()
+    except OSError as error:
+        pytest.skip(f"this file system has no such names ({error.strerror})")
+    dog = folder / "train" / "dog"
+    shutil.copy(next(dog.iterdir()), folder / "train" / os.fsdecode(name) / "0.jpg")
+    with pytest.raises(ConfigError, match=said):
+        pack(folder, tmp_path / "p.pack")
+    assert not (tmp_path / "p.pack").exists()
+
+
+def test_a_folder_is_no_pack(folder):
+    with pytest.raises(ConfigError, match="is a folder; give data as folder:.* ltcl data pack "):
+        Pack(folder)
 
 
 @pytest.mark.parametrize(

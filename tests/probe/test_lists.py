@@ -123,7 +123,7 @@ def test_lists_beside_a_split_are_taken_in_the_order_of_their_names(place):
     ):  # fmt: skip
         found = probe.labelled_lists(run, LABELS, shots)
         assert {each.name: each.index[0] for each in found} == expected
-        assert {each.source for each in found} == {"drawn"}
+        assert {each.source for each in found} == {"file"}
     assert sorted(path.name for path in place.glob("*/*_test_5shot.npy")) == [
         "split2_test_5shot.npy"
     ]
@@ -174,7 +174,7 @@ def test_a_published_list_is_known_by_its_content(place, monkeypatch):
     assert len(lists._published()) == 57  # 49, and the large ones whose digest is known
     digest = files.sha256(place / "lt" / "split1_S_b.npy")
     monkeypatch.setattr(lists, "_published", lambda: {digest})
-    for shots, source in (("1%", "published"), ("5", "drawn")):
+    for shots, source in (("1%", "published"), ("5", "file")):
         found = probe.labelled_lists(run_of(), LABELS, shots, place)
         assert {each.source for each in found} == {source}
 
@@ -196,7 +196,7 @@ def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch, caplog):
             one = probe.validation_list(run, LABELS)
         else:
             (one,) = probe.labelled_lists(run, LABELS, shots)
-        assert (one.name, one.source) == (name, "drawn") and one.index == [f"{number}.jpg"]
+        assert (one.name, one.source) == (name, "file") and one.index == [f"{number}.jpg"]
         assert found[-1][1] is LABELS and found[-1][2] == "pack:b.pack"
     digest = files.sha256(tmp_path / names["5"])
     monkeypatch.setattr(lists, "_published", lambda: {digest})

@@ -93,7 +93,7 @@ def test_a_comparison_is_told_in_words(two, four):
         words[3] == "| BCL-I minus SimCLR | 3 seeds | +2.0 (-5.5 to +9.5) | +2.0 (-5.5 to +9.5) |"
     )
     assert words[10].startswith(
-        "* Open, no clear difference; beside each group, how many seeds more would answer it in "
+        "* Open, no clear difference; beside each group, about how many seeds more would answer it in "
         "at least 80 % of all cases, if mean and spread stay: BCL-I minus SimCLR (few 17, all 17); "
         "BCL-I "
     )
@@ -114,7 +114,7 @@ def test_wide_small_and_single_comparisons_have_sentences_of_their_own():
         "* A difference, below zero: none.",
         "* Of these, smaller than what matters: b minus a (all).",
         "* No difference that matters (=): none.",
-        "* Open, no clear difference; beside each group, how many seeds more would answer it in "
+        "* Open, no clear difference; beside each group, about how many seeds more would answer it in "
         f"at least 80 % of all cases, if mean and spread stay: b minus a (few {few}).",
         "* Of these, too wide to be shown, since their intervals reach more than 15 points to each "
         "side: 1.",
