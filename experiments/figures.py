@@ -109,6 +109,11 @@ def methods_table() -> str:
     return _rows_and_aurocs("evidence-shapes")
 
 
+def decay_table() -> str:
+    """SDCLR with SimCLR's weight decay beside both of them, in twelve pairs."""
+    return shown("evidence-decay", "evidence-shapes", **LOGISTIC)
+
+
 def noise_table() -> str:
     """The oracle made worse, against its shuffled control, in twelve pairs."""
     return shown("evidence-noise", "evidence-shapes", **LOGISTIC)
@@ -1098,6 +1103,7 @@ TABLES = {
     "all-cifar100": all_cifar100, "evidence-cifar10": cifar10_table,
     "shapes": shapes_table,
     "evidence-shapes": methods_table, "evidence-noise": noise_table,
+    "evidence-decay": decay_table,
     "shapes-methods": further_controls_table,
     "bench-cpu": bench_cpu, "cifar10-length": length_table,
     "shapes-precision": precision_table, "shapes-moco": moco_table,

@@ -100,6 +100,7 @@ WRONG = {
     "batch G --silence 0": "--silence is 0; allowed is a number above 0",
     "batch G --gpus 0,,1": "--gpus is '0,,1'; name GPUs as in 0,1, each once",
     "batch G --gpus 0,": "--gpus is '0,'; name GPUs as in 0,1, each once",
+    "explore R --out my.npz": "--out is my.npz; the page is one file, e.g. --out page.html",
     "run --out O --gpus 0,0": "--gpus is '0,0'; name GPUs as in 0,1, each once",
     "batch G --scheduler host:1": "--scheduler is 'host:1'; write tcp://HOST:PORT",
     "batch G --scheduler tcp://host": "--scheduler is 'tcp://host'; write tcp://HOST:PORT",

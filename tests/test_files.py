@@ -128,6 +128,7 @@ def test_every_reader_says_what_is_wrong_with_a_file_in_one_line(tmp_path):
     (tmp_path / "half.json").write_text('{"a": ')
     (tmp_path / "deep.json").write_text("[" * 100_000)
     (tmp_path / "list.json").write_text("[1]")
+    np.savez(tmp_path / "names.npz", a=np.zeros(2), b=np.array(["cat", None], object))
     (tmp_path / "half.npz").write_bytes(files.npz_bytes(a=np.zeros(9))[:60])
     (tmp_path / "text.npz").write_text("no archive")
     (tmp_path / "half.parquet").write_bytes(b"PAR1 and no more")
@@ -144,6 +145,7 @@ def test_every_reader_says_what_is_wrong_with_a_file_in_one_line(tmp_path):
         (files.read_npz, "absent", "absent does not exist"),
         (files.read_npz, "half.npz", r"is not a whole .npz \(File is not a zip.*\); copy it again"),
         (files.read_npz, "text.npz", r"\(it holds Python objects, or is no file of NumPy's\)"),
+        (files.read_npz, "names.npz", r"objects, .*; save array b as numbers.*: b\.astype\(str\)"),
         (files.read_npz, "one.npz", r"\(it holds a single array\); write one with numpy.savez"),
         (files.read_parquet, "half.parquet", r"is not readable \(.+\); restore it or run again"),
     ):

@@ -164,7 +164,7 @@ def _told_apart(rows: pd.DataFrame) -> pd.Series:
         config = runs.read_config(Path(folder))
         options = {name: f"{name} {value}" for name, value in config.options.items()}
         parts[folder] = in_words(config) | options
-    words = rows["folder"].map(pd.DataFrame.from_dict(parts, orient="index").to_dict("index"))
+    words = rows["folder"].map(parts)
     apart = pd.Series("", index=rows.index)
     same = [rows["section"], rows["row"]]
     seen = rows["features"] != "pixels"
@@ -172,7 +172,7 @@ def _told_apart(rows: pd.DataFrame) -> pd.Series:
         word = words.map(lambda known: known.get(part, ""))  # noqa: B023
         has_several = word.groupby(same).transform("nunique") > 1
         applies = seen if part in OF_NETWORK else seen & (rows["epochs"] > 0)
-        apart = apart.where(~(has_several & applies), apart + ", " + word)
+        apart = apart.mask(has_several & applies & (word != ""), apart + ", " + word)
     return apart
 
 

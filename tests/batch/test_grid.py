@@ -87,6 +87,13 @@ def test_cells_are_rows_crossed_with_lists(tmp_path):
     assert found.cells[0].label == "SimCLR" and found.axes["size"] == ["few", "many"]
 
 
+def test_rows_that_would_be_called_alike_say_their_names(tmp_path):
+    rows = {"slow": {"lr": 0.01}, "fast": {"lr": 1.0}, "named": {"label": "Named"}}
+    assert grid.read(write(tmp_path, rows=rows)).labels == {
+        "slow": "SimCLR, slow", "fast": "SimCLR, fast", "named": "Named"
+    }  # fmt: skip
+
+
 def test_placeholders_rows_of_other_studies_and_settings(tmp_path):
     rows = {"own": {}, "other": {"folder": "../there/{row}-{number}", "probe": {"shots": "full"}}}
     base = {"preset": "tiny", "split": "{lists}/split{number}.npy"}
@@ -119,6 +126,10 @@ def test_placeholders_rows_of_other_studies_and_settings(tmp_path):
             {"folder": "{seed}", "cross": {"seed": {"a/../x": 0, "x": 1}}},
             ["several cells have the folder x"],
         ),
+        ({"cross": {"data": ["folder:../../../photos@16"]}}, ["a value has / or .. in it; give"]),
+        ({"rows": {"../c": {}}}, ["its folder would be '../c-0'", "a row's name"]),
+        ({"rows": {"a/b": {}}}, ["its folder would be 'a/b-0'"]),
+        ({"folder": "{row}", "rows": {"..": {}}, "cross": {}}, ["its folder would be '..'"]),
         ({"skip": ["*"]}, ["no cell is left"]),
         ({"probe": {"shots": "ten"}}, ["shots is 'ten'"]),
         ({"probe": {"protocol": "svm"}}, ["protocol is 'svm'"]),

@@ -14,6 +14,8 @@ SAYS = {
     "numpy.save('list.npy', numpy.loadtxt('list.txt', dtype=int))",
     "a.jpg 1\nb.jpg 0\nc d.jpg\n": "line 3 ('c d.jpg') and line 1 differ in having a label; give "
     "all lines one, or none",
+    "\n\na.jpg 1\n\nb.jpg\n": "line 5 ('b.jpg') and line 3 differ in having a label; give all "
+    "lines one, or none",
     "a.jpg\nb.jpg 0\n": "line 2 ('b.jpg') and line 1 differ in having a label; give all lines one, "
     "or none",
 }

@@ -235,12 +235,12 @@ def test_a_test_set_has_the_classes_of_training_by_name(tiny_run, tmp_path):
         probe.probe_run(tiny_run.folder, ("10",), test=f"npz:{path}")
 
 
-def test_our_own_lists_are_called_drawn(tiny_run):
+def test_our_own_list_files_are_not_called_published(tiny_run):
     own = DATA / "splits" / "own" / "cifar10lt_split3_D_i.npy"
     run = type(tiny_run)(**{**vars(tiny_run), "config": RunConfig(split=str(own))})
     found = probe.labelled_lists(run, np.arange(50_000) % 10, "100")
     assert [x.name for x in found] == [f"cifar10lt_split{k}_test_100shot.npy" for k in range(1, 6)]
-    assert {x.source for x in found} == {"drawn"}
+    assert {x.source for x in found} == {"file"}
 
 
 def test_rows_are_stored_once_and_carry_their_provenance(tiny_run):

@@ -59,6 +59,16 @@ def picture(name):
     return f"[{name}] {CAPTIONS[name]}"
 
 
+def test_a_page_does_not_replace_a_table_of_somebodys_own(tmp_path):
+    runs_ = record_all(tmp_path / "runs", ["simclr"], seeds=1)
+    (tmp_path / "labels.csv").write_text("a,b")
+    with pytest.raises(ConfigError, match=r"labels\.csv is there and .*labels\.html is not"):
+        page.write(runs_, tmp_path / "labels.html")
+    assert (tmp_path / "labels.csv").read_text() == "a,b"
+    for _ in range(2):  # its own it replaces
+        page.write(runs_, tmp_path / "page.html")
+
+
 def test_a_page_from_top_to_bottom(written):
     text = written[0].read_text(encoding="utf-8")
     assert not plt.get_fignums()

@@ -141,6 +141,27 @@ def test_runs_are_sections_by_what_their_names_do_not_say(tmp_path):
     assert list(tested.rows["section"].unique()) == ["tested on cifar100", "tested on cifar10"]
 
 
+def test_runs_of_one_name_that_differ_in_their_recipe_are_rows_of_their_own(tmp_path):
+    slow, fast = config("simclr", lr=0.01), config("simclr", seed=1, lr=1.0)
+    boosted = config("bcl-i", lr=0.01), config("simclr-shuffled", lr=0.01)
+    one = of(tmp_path / "a", a=slow, b=fast, c=boosted[0], d=boosted[1])
+    assert one.labels == {
+        "simclr, learning rate 0.01": "SimCLR, learning rate 0.01",
+        "simclr, learning rate 1": "SimCLR, learning rate 1",
+        "bcl-i": "BCL-I", "simclr-shuffled": "SimCLR, boost shuffled (control)",
+    }  # fmt: skip
+    assert one.pairs == [("bcl-i", "simclr-shuffled")]
+    both = dict(a=slow, b=config("simclr", lr=1.0), c=boosted[0], d=config("bcl-i", lr=1.0))
+    assert of(tmp_path / "b", **both).pairs == [
+        (f"bcl-i, learning rate {rate}", f"simclr, learning rate {rate}") for rate in ("0.01", "1")
+    ]
+    wide = config("simclr", seed=2, width=32, network="torchvision:resnet18")
+    (small, large) = of(tmp_path / "c", a=slow, b=wide).labels
+    assert small.startswith("simclr, ") and "torchvision:resnet18" in large and "width" in small
+    untrained = [config("simclr", epochs=0, lr=lr, seed=lr) for lr in (1, 2)]
+    assert list(of(tmp_path / "d", a=untrained[0], b=untrained[1]).labels) == ["untrained"]
+
+
 def test_a_balanced_list_of_imagenet_is_the_control_of_its_partner(tmp_path):
     tail, flat = (config("simclr", split=f"my_{kind}_train.txt") for kind in ("LT", "BL"))
     both = of(tmp_path, a=tail, b=flat)

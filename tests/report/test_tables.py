@@ -93,9 +93,9 @@ def test_a_comparison_is_told_in_words(two, four):
         words[3] == "| BCL-I minus SimCLR | 3 seeds | +2.0 (-5.5 to +9.5) | +2.0 (-5.5 to +9.5) |"
     )
     assert words[10].startswith(
-        "* Open, no clear difference; beside each group, about how many seeds more would answer it in "
-        "at least 80 % of all cases, if mean and spread stay: BCL-I minus SimCLR (few 17, all 17); "
-        "BCL-I "
+        "* Open, no clear difference; beside each group, about how many seeds more would answer it "
+        "in at least 80 % of all cases, if mean and spread stay: BCL-I minus SimCLR (few 17, all "
+        "17); BCL-I "
     )
     assert words[12].startswith("* Of 8 comparisons, chance alone would call about 0.4 a")
     assert words[13] == "* Intervals reach 0.4 to 7.5 points to each side."
@@ -114,8 +114,8 @@ def test_wide_small_and_single_comparisons_have_sentences_of_their_own():
         "* A difference, below zero: none.",
         "* Of these, smaller than what matters: b minus a (all).",
         "* No difference that matters (=): none.",
-        "* Open, no clear difference; beside each group, about how many seeds more would answer it in "
-        f"at least 80 % of all cases, if mean and spread stay: b minus a (few {few}).",
+        "* Open, no clear difference; beside each group, about how many seeds more would answer it "
+        f"in at least 80 % of all cases, if mean and spread stay: b minus a (few {few}).",
         "* Of these, too wide to be shown, since their intervals reach more than 15 points to each "
         "side: 1.",
         LIMITS,

@@ -176,6 +176,28 @@ def test_an_imported_run_says_how_long_it_was_trained(
     assert ("does not say after which epoch" in caplog.text) == unknown
 
 
+def test_weights_are_imported_whatever_a_batch_would_be(tmp_path, caplog):
+    images = np.zeros((61, 8, 8, 3), np.uint8)
+    for part in ("train", "test"):
+        np.savez(tmp_path / f"a_{part}.npz", images=images, labels=np.arange(61) % 3)
+    state = under("module.encoder_q.", small().state_dict())
+    torch.save({"epoch": 2, "state_dict": state}, tmp_path / "a.pt")
+    given = {"data": f"npz:{tmp_path}/a_train.npz", "split": "all", "batch_size": 60}
+    import_weights(tmp_path / "a.pt", "moco", tmp_path / "one", given | {"drop_last": False})
+    import_weights(tmp_path / "a.pt", "moco", tmp_path / "two", given | {"batch_size": 256})
+    assert "update" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "content", [{"model": {1: torch.ones(1)}}, {"conv1.weight": torch.tensor(1.0),
+                "layer1.0.conv1.weight": torch.ones(4, 4, 3, 3)}]
+)  # fmt: skip
+def test_a_state_of_odd_keys_or_shapes_is_one_line(content, tmp_path):
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(ConfigError, match="holds no ResNet in the layout 'torchvision'"):
+        read_weights(tmp_path / "a.pt", "torchvision")
+
+
 class Harmful:
     def __reduce__(self):
         return (print, ("code ran",))
