@@ -271,9 +271,7 @@ def test_too_few_images_for_a_tail_say_so_by_the_rarest_class(own):
         select(own(4, 4), **tail)
     with pytest.raises(ConfigError, match="up to 2; --split all takes the data as they are"):
         select(own(9, 4), largest_class=2, **tail)
-    with pytest.raises(
-        ConfigError, match=r"largest_class is 9, imbalance 1; .* has 4"
-    ):
+    with pytest.raises(ConfigError, match=r"largest_class is 9, imbalance 1; .* has 4"):
         select(own(9, 4), largest_class=9, **(tail | dict(imbalance=1.0)))
     with pytest.raises(ConfigError, match="class . has 4 images, 9 were asked for; ask for fewer"):
         select(own(9, 4), largest_class=9, **(tail | dict(imbalance=1.0)))
