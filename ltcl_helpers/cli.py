@@ -13,16 +13,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import recipes, runs
+from . import cores, recipes, runs
 from .config import IN_FILES, RunConfig, parse_settings
-from .data.images import CIFAR_FOLDERS, NAMES
+from .data.images import refuse_absent
 from .errors import ConfigError, TimeUp
 from .paths import own_path
 from .probe import choices
 from .recipes import PRESETS, RECIPES
 
 SCHEDULER = re.compile(r"[a-z]+://[^\s/:]+:\d+/?")
-DATA_KINDS = {*CIFAR_FOLDERS, "shapes", "npz", "folder", "pack"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -218,7 +217,7 @@ def _run(options: argparse.Namespace) -> None:
         assert options.out is not None  # or it was complained of above
         if _is_first():
             runs.refuse_used(Path(options.out))
-    gpus = _gpu_names(options.gpus)
+    gpus = cores.gpu_names(options.gpus)
     if gpus and options.ranks not in (None, len(gpus)):
         raise ConfigError(f"--gpus names {len(gpus)} and --ranks is {options.ranks}; give one")
     count = len(gpus) or options.ranks
@@ -226,7 +225,7 @@ def _run(options: argparse.Namespace) -> None:
 
     inputs = splits.select(config)  # complains of data here, before torch is loaded
     if gpus:
-        _refuse_absent_gpus(gpus)
+        cores.refuse_absent_gpus(gpus)
     if count is not None:
         from .pretrain import ranks
 
@@ -258,35 +257,6 @@ def _run(options: argparse.Namespace) -> None:
         print(f"done: {run.folder}; next: ltcl probe {run.folder}")
 
 
-def _gpu_names(text: str | None) -> list[str]:
-    """The names in `--gpus 0,1`, each once.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    if not text:
-        return []
-    names = text.split(",")
-    if not re.fullmatch(r"[^\s,]+(,[^\s,]+)*", text) or len(set(names)) < len(names):
-        raise ConfigError(f"--gpus is {text!r}; name GPUs as in 0,1, each once")
-    return names
-
-
-def _refuse_absent_gpus(names: Sequence[str]) -> None:
-    """Complain of GPUs that this machine does not have; a run would be made on the CPU."""
-    import torch
-
-    found = torch.cuda.device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-    known = visible.split(",") if visible else [str(number) for number in range(found)]
-    absent = [name for name in names if name.isdecimal() and name not in known]
-    if not found or absent:
-        raise ConfigError(
-            f"--gpus names {(absent or names)[0]}, and torch finds {found or 'no'} GPU here; "
-            "leave --gpus out for the CPU"
-        )
-
-
 def _is_first() -> bool:
     """Whether this process is the run's only one or its first; torchrun says which one it is."""
     return int(os.environ.get("RANK", 0)) == 0
@@ -312,7 +282,7 @@ def _probe(options: argparse.Namespace) -> None:
     runs.verify(options.run, but=runs.REMADE)
     config = runs.read_config(options.run)
     choices.check_run(config.method, [options.protocol], [options.features])
-    _refuse_absent(options.test or options.data or config.data)
+    refuse_absent(options.test or options.data or config.data)
     if options.lists is not None and not options.lists.is_dir():
         raise ConfigError(f"--lists is {options.lists}, which is no folder; `ltcl data get splits`")
     if not is_released:
@@ -360,22 +330,6 @@ def _report(options: argparse.Namespace) -> None:
     for name in one.missing:
         print(f"missing: {name}")
     print(f"{len(one.folders)} runs, {len(one.missing)} missing: {options.out}, .csv, .parquet")
-
-
-def _refuse_absent(name: str) -> None:
-    """Complain of data that are not there before torch is loaded; they are read and checked later.
-
-    Raises:
-        ConfigError: for a name that means nothing, or a file or folder that does not exist.
-    """
-    kind, _, where = name.partition(":")
-    if kind not in DATA_KINDS:
-        raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
-    if kind not in ("npz", "folder"):
-        return
-    places = {where, where.rpartition("@")[0] or where}  # a name may hold an @, or end in @SIZE
-    if not any(own_path(place).exists() for place in places):
-        raise ConfigError(f"{min(places, key=len)} does not exist; {kind}: takes a path")
 
 
 def _record(options: argparse.Namespace) -> None:
@@ -429,7 +383,7 @@ def _batch(options: argparse.Namespace) -> None:
         raise ConfigError(f"--workers is {options.workers}; allowed is 1 or more")
     if options.silence is not None and not options.silence > 0:
         raise ConfigError(f"--silence is {options.silence:g}; allowed is a number above 0")
-    gpus = _gpu_names(options.gpus)
+    gpus = cores.gpu_names(options.gpus)
     if options.scheduler and not SCHEDULER.fullmatch(options.scheduler):
         raise ConfigError(f"--scheduler is {options.scheduler!r}; write tcp://HOST:PORT")
     if options.scheduler and gpus:
@@ -443,7 +397,7 @@ def _batch(options: argparse.Namespace) -> None:
         print(plan.dry_run(todo))
         return
     if gpus:
-        _refuse_absent_gpus(gpus)
+        cores.refuse_absent_gpus(gpus)
     try:
         failures = cluster.run(todo, options.workers, groups, options.scheduler, options.silence)
     except KeyboardInterrupt:
@@ -456,7 +410,7 @@ def _batch(options: argparse.Namespace) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    _refuse_absent(options.data)
+    refuse_absent(options.data)
     if options.device == "loader":
         from . import bench_loader
 

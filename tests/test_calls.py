@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ltcl_helpers import bench, bench_loader, cli, explorer, recipes, runs
+from ltcl_helpers import bench, bench_loader, cli, cores, explorer, recipes, runs
 from ltcl_helpers.batch import cluster, grid, plan
 from ltcl_helpers.course import editions, gradebook, grading, site
 from ltcl_helpers.data import downloads
@@ -260,7 +260,7 @@ def test_gpus_that_are_not_there_are_named_and_nothing_is_made(tmp_path, monkeyp
             assert cli.main([*call, "--gpus", names]) == 2
             assert capsys.readouterr().err.startswith(f"ltcl: {said}; leave --gpus out")
     assert sorted(tmp_path.iterdir()) == [tmp_path / "g.yaml"]
-    cli._refuse_absent_gpus(["3", "GPU-1a2b"])  # a name that only the driver knows
+    cores.refuse_absent_gpus(["3", "GPU-1a2b"])  # a name that only the driver knows
 
 
 def test_a_batch_is_planned_run_and_told_of(called, monkeypatch, capsys):

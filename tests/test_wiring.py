@@ -367,6 +367,7 @@ def test_a_batch_gets_what_its_command_says(tmp_path, monkeypatch, capsys):
         return [("a-1", "it broke", "a.log")] if len(calls) > 1 else []
 
     monkeypatch.setattr(cluster, "run", run)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     call = ["batch", str(tmp_path / "g.yaml"), "--out", str(tmp_path / "runs"), "--only", "a-1"]
     assert cli.main([*call, "--workers", "3"]) == 0
     with pytest.raises(SystemExit) as stopped:

@@ -210,3 +210,19 @@ def check_test(name: str, train: Classes, root: str | Path | None = None) -> Non
         )
     if name.partition(":")[0] in own.KINDS:
         aligned(read_classes(name, "test", root), train, f"the test part of {name}")
+
+
+def refuse_absent(name: str) -> None:
+    """Complain of data that are not there before torch is loaded; they are read and checked later.
+
+    Raises:
+        ConfigError: for a name that means nothing, or a file or folder that does not exist.
+    """
+    kind, _, where = name.partition(":")
+    if kind not in (*CIFAR_FOLDERS, "shapes", "npz", "folder", "pack"):
+        raise ConfigError(f"data is {name!r}; allowed are {NAMES}")
+    if kind not in ("npz", "folder"):
+        return
+    places = {where, where.rpartition("@")[0] or where}  # a name may hold an @, or end in @SIZE
+    if not any(own_path(place).exists() for place in places):
+        raise ConfigError(f"{min(places, key=len)} does not exist; {kind}: takes a path")

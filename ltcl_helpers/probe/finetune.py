@@ -91,7 +91,7 @@ def fine_tune(
                 loss = F.cross_entropy(model(view), labels[index])
                 loss.backward()
                 sgd.step()
-        log.info("fine-tuning epoch %d of %d: loss %.4f", epoch, epochs, loss.item())
+        log.info("fine-tuning epoch %d of %d: loss %.4f", epoch, epochs, float(loss.detach()))
     return model.eval()
 
 

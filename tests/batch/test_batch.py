@@ -276,10 +276,9 @@ def test_a_computer_that_slept_still_has_its_workers():
 
 def test_a_worker_is_killed_and_the_batch_goes_on(batch, finished):
     batch.hold()
-    driver = batch.start("--gpus", "7")  # one worker, which is told of this GPU
+    driver = batch.start("--workers", "1")
     batch.under_way()
     [cell] = batch.processes("ltcl_helpers.batch.cell")
-    assert cell.environ()["CUDA_VISIBLE_DEVICES"] == "7"
     before = batch.processes("ipykernel_launcher")
     psutil.Process(cell.ppid()).kill()
     gone = lambda: not cell.is_running() and not before[0].is_running()  # noqa: E731

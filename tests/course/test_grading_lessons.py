@@ -26,7 +26,7 @@ DRAWS = """
 import pandas as pd
 def my_pair_means(runs):
     table = pd.DataFrame(runs, columns=["draw", "mirrored", "value"])
-    wide = table.pivot(index="draw", columns="mirrored", values="value")
+    wide = table.pivot_table(index="draw", columns="mirrored", values="value")
 """
 RING = """
 import torch

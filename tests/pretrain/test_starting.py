@@ -279,11 +279,11 @@ def test_what_cannot_be_made_on_ranks_makes_no_folder(changed, count, said, tmp_
 def test_a_class_of_somebodys_own_is_trained_on_ranks(tmp_path, monkeypatch):
     calls = []
     monkeypatch.setattr(ranks, "launch", lambda *given: calls.append(given) or 0)
-    (tmp_path / "swinging.py").write_text(
+    (tmp_path / "swung_here.py").write_text(
         "from ltcl_helpers.methods import SimCLR\nclass Swing(SimCLR):\n    pass\n"
     )
     monkeypatch.chdir(tmp_path)
-    config = RunConfig(**TINY, method="swinging:Swing")
+    config = RunConfig(**TINY, method="swung_here:Swing")
     ranks.make(config, Path("run"), splits.select(config), True, 2)
     assert calls == [(["run", "--resume", "run", "--allow-own-method"], 2, ())]
 

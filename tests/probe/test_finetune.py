@@ -55,7 +55,7 @@ def plain_loop(encoder, images, labels, config, batch, epochs, seed):
                 ):
                     s.mul_(0.9).add_(gradient)
                     parameter -= rate * (gradient + 0.9 * s)  # Nesterov's
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return model.eval(), losses
 
 
