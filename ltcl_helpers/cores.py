@@ -44,6 +44,6 @@ def refuse_absent_gpus(names: Sequence[str]) -> None:
     absent = [name for name in names if name.isdecimal() and name not in known]
     if not found or absent:
         raise ConfigError(
-            f"--gpus names {(absent or names)[0]}, and torch finds {found or 'no'} GPU here; "
-            "leave --gpus out for the CPU"
+            f"--gpus names {(absent or names)[0]}, and torch finds {found or 'no'} GPU"
+            f"{'s' if found > 1 else ''} here; leave --gpus out for the CPU"
         )

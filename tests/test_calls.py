@@ -249,7 +249,7 @@ def test_gpus_that_are_not_there_are_named_and_nothing_is_made(tmp_path, monkeyp
     tiny = ["run", "--preset", "tiny", "--out", "new"]
     for found, visible, names, said in (
         (0, None, "0", "--gpus names 0, and torch finds no GPU here"),
-        (2, None, "0,5", "--gpus names 5, and torch finds 2 GPU here"),
+        (2, None, "0,5", "--gpus names 5, and torch finds 2 GPUs here"),
         (1, "3", "0", "--gpus names 0, and torch finds 1 GPU here"),
     ):
         monkeypatch.setattr(torch.cuda, "device_count", lambda: found)  # noqa: B023

@@ -171,8 +171,10 @@ def import_weights(path: Path, layout: str, out: Path, settings: dict[str, Any])
     known: dict[str, Any] = {"method": found.method}
     known["preset"] = "paper-imagenet" if large else "paper"
     if found.epoch:
+        warmup = RunConfig(**known).warmup
         known["epochs"] = found.epoch
-        known["warmup_epochs"] = None  # of the recipe's length it may not be
+        if found.epoch < warmup:
+            known["warmup_epochs"] = None  # longer than all of its training it was not
     elif "epochs" not in settings:
         log.warning(
             "%s does not say after which epoch it was written; its rows will say the recipe's "

@@ -172,6 +172,7 @@ def test_an_imported_run_says_how_long_it_was_trained(
     given = {"data": "shapes", "split": "long-tail", **given}
     config = Run.load(import_weights(tmp_path / "a.pt", layout, tmp_path / "run", given)).config
     assert (config.epochs, config.method) == (epochs, method)
+    assert ("warm-up" in config.caution) == (epochs == 5)  # else it is the recipe's
     unknown = not content and "epochs" not in given
     assert ("does not say after which epoch" in caplog.text) == unknown
 
