@@ -243,8 +243,8 @@ def test_accuracies_are_shares_of_images_and_of_each_class():
     assert np.isnan(found.per_class[[2, 3, 4]]).all()
     two = probe.measure(torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([0, 1]))
     assert (two.top1, two.top5) == (0.5, 1)
-    unanswered = torch.full((2, 9), -torch.inf)
-    unanswered[:, 3] = 1  # one answer each; the other classes among the best five are none
+    unanswered = torch.full((2, 5), -torch.inf)
+    unanswered[:, 3] = 1  # one answer each; the other four are among the best five and are none
     found = probe.measure(unanswered, torch.tensor([3, 0]))
     assert (found.top1, found.top5) == (0.5, 0.5)
 
