@@ -91,9 +91,13 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
 
     Recorded rows are never rewritten (their digests are published), so this stays.
     """
+    usual = {"test": rows["data"], "features": _kinds, "groups": "thirds", "untested": ""}
+    missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
+    return rows.assign(**missing) if missing else rows
+
+
+def _kinds(rows: pd.DataFrame) -> pd.Series:
+    """What was probed, as the oldest rows say it: in the name of the method."""
     pruned = rows["method"].str.endswith(" pruned")
     kinds = pruned.map({True: "pruned", False: "encoder"})
-    kinds = kinds.mask(rows["method"] == "pixels", "pixels")
-    usual = {"test": rows["data"], "features": kinds, "groups": "thirds", "untested": ""}
-    missing: dict[str, Any] = {name: each for name, each in usual.items() if name not in rows}
-    return rows.assign(**missing)
+    return kinds.mask(rows["method"] == "pixels", "pixels")

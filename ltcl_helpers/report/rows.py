@@ -38,7 +38,11 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
         names), and: name, label, control, features, draw, run and folder (where it lies), machine,
         torch, seconds (median of an epoch).
     """
-    probed, about = zip(*map(_rows_of, folders(where)), strict=True)
+    none = ConfigError(f"{where} has no probe row with {only}; `ltcl probe` makes rows")
+    there = [folder for folder in folders(where) if _may_hold(folder, only)]
+    if not there:
+        raise none
+    probed, about = zip(*map(_rows_of, there), strict=True)
     rows = _with_names(_joined(probed, about))
     for column, value in only.items():
         if column != "group":
@@ -49,8 +53,17 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
     if "group" in only:
         rows = rows[rows["group"] == only["group"]]
     if rows.empty:
-        raise ConfigError(f"{where} has no probe row with {only}; `ltcl probe` makes rows")
+        raise none
     return rows
+
+
+def _may_hold(folder: Path, only: Mapping[str, Any]) -> bool:
+    """Whether a run's configuration leaves room for such rows; spares reading all the others."""
+    config = runs.read_config(folder)
+    told = {"epochs": config.epochs, "split": Path(config.split).name}
+    name = only.get("name", "pixels")  # any run may have probed raw pixels
+    named = name == "pixels" or name.removesuffix(", pruned") == config.name
+    return named and all(only.get(part, value) == value for part, value in told.items())
 
 
 def _rows_of(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

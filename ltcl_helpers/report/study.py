@@ -7,7 +7,7 @@ run that is there, with the row and label of the grid.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -90,25 +90,28 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
             f"{plan.path} has {len(missing)} cells, and none in {base} is done and probed; "
             f"next: ltcl batch {plan.path}"
         )
-    axes = section_axes(plan)
-    each_run = load_rows(there).groupby("folder", sort=False)
-    tables = [_in_words_of(there[Path(str(name))], found, axes) for name, found in each_run]
-    rows = pd.concat(tables, ignore_index=True)
+    rows = _in_words_of(there, load_rows(there), section_axes(plan))
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     order = [*[row for row in labels if row not in plan.labels], *plan.labels]
     labels = {row: labels[row] for row in order if row in labels}
     return Study(plan.title, plan.note, rows, labels, plan.pairs, list(there), missing)
 
 
-def _in_words_of(cell: grid.Cell, found: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
-    """A run's rows with its cell's row and label, and a section by its place on these axes."""
-    plain = found["features"] == "encoder"
-    row = found["features"].where(~plain, cell.row)
-    label = found["label"].where(~plain, cell.label)
-    row = row.where(found["features"] != "pruned", f"{cell.row}, pruned")
-    label = label.where(found["features"] != "pruned", f"{cell.label}, pruned branch")
-    section = ", ".join(_words(axis, cell.axes[axis]) for axis in axes)
-    return found.assign(row=row, label=label, section=section)
+def _in_words_of(
+    there: dict[Path, grid.Cell], found: pd.DataFrame, axes: list[str]
+) -> pd.DataFrame:
+    """The rows with the row and label of their cells, and a section by their place on these axes."""
+
+    def of_cell(words: Callable[[grid.Cell], str]) -> pd.Series:
+        return found["folder"].map({str(folder): words(cell) for folder, cell in there.items()})
+
+    kind, row, label = found["features"], of_cell(lambda c: c.row), of_cell(lambda c: c.label)
+    encoder, pruned = kind == "encoder", kind == "pruned"
+    return found.assign(
+        row=kind.mask(encoder, row).mask(pruned, row + ", pruned"),
+        label=found["label"].mask(encoder, label).mask(pruned, label + ", pruned branch"),
+        section=of_cell(lambda c: ", ".join(_words(axis, c.axes[axis]) for axis in axes)),
+    )
 
 
 def section_axes(plan: grid.Grid) -> list[str]:

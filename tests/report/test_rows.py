@@ -78,6 +78,25 @@ def test_rows_that_are_not_there_say_so(tmp_path):
         report.load_rows(tmp_path)
     with pytest.raises(ConfigError, match="no probe row with .*shots"):
         report.load_rows("shapes-methods", shots="7")
+    with pytest.raises(ConfigError, match="no probe row with .*name"):
+        report.load_rows("shapes-methods", name="bcl-x")
+
+
+@pytest.mark.parametrize("only", [{"name": "sdclr"}, {"epochs": 0}, {"split": "balanced"}])
+def test_runs_without_wanted_rows_are_not_read_and_no_row_is_lost(only, monkeypatch):
+    rows = report.load_rows("evidence-cifar10")
+    [(column, value)] = only.items()
+    wanted = rows[rows[column] == value].reset_index(drop=True)
+    assert 0 < wanted["folder"].nunique() < rows["folder"].nunique() / 2
+    read, loaded = [], runs.Run.load
+    monkeypatch.setattr(runs.Run, "load", lambda folder: read.append(folder) or loaded(folder))
+    found = report.load_rows("evidence-cifar10", **only)
+    assert {str(folder) for folder in read} == set(wanted["folder"])
+    shown = ["folder", "group", "list", "shots", "accuracy"]
+    pd.testing.assert_frame_equal(
+        found[shown].sort_values(shown, ignore_index=True),
+        wanted[shown].sort_values(shown, ignore_index=True),
+    )
 
 
 def test_a_line_never_mixes_runs_shots_or_protocols():

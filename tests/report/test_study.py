@@ -306,10 +306,13 @@ def test_features_have_names_of_their_own(tmp_path):
     run = config("sdclr")
     kinds = [probed(run, 0.5, shots=("100",)).assign(features=kind)
              for kind in ("encoder", "pruned", "pixels")]  # fmt: skip
-    rows = report.load_rows(record(tmp_path / "a", run, pd.concat(kinds)))
+    folder = record(tmp_path / "a", run, pd.concat(kinds))
+    rows = report.load_rows(folder)
     assert list(zip(rows["name"].unique(), rows["label"].unique(), strict=True)) == [
         ("sdclr", "SDCLR"), ("sdclr, pruned", "SDCLR, pruned branch"), ("pixels", "raw pixels")
     ]  # fmt: skip
+    for name in rows["name"].unique():
+        assert set(report.load_rows(folder, name=name)["name"]) == {name}
 
 
 def test_what_would_be_mixed_in_a_line_is_named(tmp_path):
