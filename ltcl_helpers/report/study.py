@@ -100,7 +100,7 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
 def _in_words_of(
     there: dict[Path, grid.Cell], found: pd.DataFrame, axes: list[str]
 ) -> pd.DataFrame:
-    """The rows with the row and label of their cells, and a section by their place on these axes."""
+    """The rows with row and label of their cells, and a section by their place on these axes."""
 
     def of_cell(words: Callable[[grid.Cell], str]) -> pd.Series:
         return found["folder"].map({str(folder): words(cell) for folder, cell in there.items()})
