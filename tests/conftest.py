@@ -78,26 +78,28 @@ def small_cifar(tmp_path, monkeypatch):
 
 WARM = """ltcl_helpers.cli ltcl_helpers.pretrain ltcl_helpers.probe.run ltcl_helpers.report.tables
     torch._dynamo sklearn.linear_model sklearn.pipeline"""  # an optimizer, a probe load the last
-MAIN = "import sys; from ltcl_helpers.__main__ import main; sys.exit(main())"
+MAIN = "import runpy; runpy.run_module({!r}, run_name='__main__', alter_sys=True)"  # python -m
 
 
 class Starter:
-    """Starts `python -m ltcl_helpers`, each call a process of its own.
+    """Starts `python -m` a program, each call a process of its own.
 
     To load torch takes a process many seconds where others are at work, too. So one process loads
     it, once, and is forked for every call: what a call has of its own is its number, its folder,
     its environment, its words, its exit code and its end.
     """
 
-    def __init__(self, *modules):
-        self.modules, self.parent = modules, None
+    def __init__(self, *modules, program="ltcl_helpers", **settings):
+        self.modules, self.program, self.parent = modules, program, None
+        self.settings = {"OMP_NUM_THREADS": "1", **settings}  # of every call's environment
 
     def call(self, *arguments, cwd, before="", fresh=False):
         """The finished process; `before` is Python that it runs first, `fresh` forks nothing."""
         arguments = [str(word) for word in arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment = os.environ | self.settings
         if fresh or sys.platform != "linux":  # elsewhere the system's libraries forbid to fork
-            start = ["-c", f"{before}\n{MAIN}"] if before else ["-m", "ltcl_helpers"]
+            main = MAIN.format(self.program)
+            start = ["-c", f"{before}\n{main}"] if before else ["-m", self.program]
             command = [sys.executable, *start, *arguments]
             return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
         if self.parent is None:
@@ -107,7 +109,8 @@ class Starter:
         with tempfile.TemporaryDirectory() as folder:
             words = [Path(folder, name) for name in ("out", "err")]
             about = {"cwd": str(cwd), "environment": environment, "words": [*map(str, words)]}
-            print(json.dumps([about, before, arguments]), file=self.parent.stdin, flush=True)
+            call = [about, before, self.program, arguments]
+            print(json.dumps(call), file=self.parent.stdin, flush=True)
             code = int(self.parent.stdout.readline())
             return subprocess.CompletedProcess(arguments, code, *(w.read_text() for w in words))
 
@@ -128,7 +131,7 @@ def serve(*modules):
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def become(about, before, arguments):
+def become(about, before, program, arguments):
     """Go to the call's place, do what it says, and end.
 
     Without taking apart all that is loaded, which takes Python longer than most calls.
@@ -139,11 +142,11 @@ def become(about, before, arguments):
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in enumerate(about["words"], 1):
         os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT), number)
-    sys.argv = ["ltcl", *arguments]
+    sys.argv = [program, *arguments]
     code = 1
     try:
         exec(before, {})
-        exec(MAIN, {})
+        exec(MAIN.format(program), {})
     except SystemExit as end:
         code = end.code or 0
     except BaseException:
@@ -235,21 +238,23 @@ def at_tiny(tmp_path_factory, execute):
 
 @pytest.fixture(scope="session")
 def execute():
-    """Run a notebook in a kernel of this environment, from the folder of its target."""
-    importlib.import_module("matplotlib.font_manager")  # makes its list of fonts: a kernel that
-    return run_notebook  # needs long for it complains
+    """Run a notebook in a kernel of this environment, from the folder of its target.
 
+    Returns the finished process of papermill.
+    """
+    importlib.import_module("matplotlib.font_manager")  # lists the fonts: no kernel needs long
+    settings = {"OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
+    papermill = Starter("papermill.cli", program="papermill", **settings)
 
-def run_notebook(path, target, **parameters):
-    """The finished process of papermill."""
-    command = [sys.executable, "-m", "papermill", "--no-progress-bar", str(path), str(target)]
-    command += ["--start-timeout", "600"]  # seconds: only what hangs is given up
-    for name, value in parameters.items():
-        command += ["-p", name, str(value)]
-    threads = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive", "JUPYTER_PREFER_ENV_PATH": "1"}
-    return subprocess.run(
-        command, cwd=target.parent, env=os.environ | threads, capture_output=True, text=True
-    )
+    def call(path, target, **parameters):
+        words = ["--no-progress-bar", path, target]
+        words += ["--start-timeout", "600"]  # seconds: only what hangs is given up
+        for name, value in parameters.items():
+            words += ["-p", name, value]
+        return papermill.call(*words, cwd=target.parent)
+
+    yield call
+    papermill.close()
 
 
 @pytest.fixture
