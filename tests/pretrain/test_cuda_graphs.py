@@ -15,6 +15,7 @@ from ltcl_helpers.methods.sdclr import SDCLR
 from ltcl_helpers.pretrain.cuda_graphs import set_lr
 from ltcl_helpers.views import randaugment
 
+ON_CPU = {"device": "cpu", "epochs": 6, "largest_class": 25, "batch_size": 32}
 METHODS = [
     {"method": "simclr"}, {"method": "sdclr"}, {"method": "bcl-i"}, {"method": "bcl-d"},
     {"method": "sdclr", "boost": "shuffled"}, {"method": "sdclr", "prune_random": 0.2},
@@ -89,7 +90,7 @@ def train(monkeypatch, kind, eager, parameters):
 def test_repeating_the_recorded_operations_is_training(parameters, monkeypatch):
     monkeypatch.setattr(randaugment, "_change_chosen", randaugment._change_all)  # as on a GPU
     monkeypatch.setattr(OnCpu, "replays", 0)
-    parameters = {**parameters, "device": "cpu", "epochs": 6}
+    parameters = ON_CPU | parameters
     eager, captured = (train(monkeypatch, OnCpu, n, parameters) for n in (10**9, 3))
     assert OnCpu.replays >= 10
     torch.testing.assert_close(captured, eager, rtol=0, atol=0, equal_nan=True)  # never seen
@@ -102,7 +103,7 @@ def test_what_is_not_changed_in_place_is_not_seen(monkeypatch):
         self.masks = pruning.magnitude_masks(pruning.prunable(self.encoder), self.fraction)
 
     monkeypatch.setattr(SDCLR, "start_epoch", start_epoch)
-    parameters = {"method": "sdclr", "device": "cpu", "epochs": 6}
+    parameters = ON_CPU | {"method": "sdclr"}
     eager, captured = (train(monkeypatch, OnCpu, n, parameters) for n in (10**9, 3))
     assert captured[2] != eager[2]
 

@@ -304,7 +304,7 @@ def test_minutes_a_killed_rank_and_a_resumed_run(photos):
     assert len(run.history) == 40 and run.done["machines"][0]["ranks"] == 2
 
 
-def test_a_wrong_call_is_one_line_and_starts_nothing(photos, cold, tmp_path):
+def test_a_wrong_call_is_one_line_and_starts_nothing(photos, ltcl):
     for more, says in (
         (["--ranks", "0"], "ranks is 0"),
         (["--ranks", "6"], "batch_size is 10 for 6 ranks"),
@@ -312,7 +312,7 @@ def test_a_wrong_call_is_one_line_and_starts_nothing(photos, cold, tmp_path):
         (["--ranks", "2", "--method", "moco-v2", "--set", "group_size=10"], "cannot share"),
         (["--ranks", "2", "--split", "absent.npy"], "does not exist"),
     ):
-        done = cold.call(*photos, *more, "--out", "new", cwd=tmp_path)
+        done = ltcl(*photos, *more, "--out", "new")
         assert done.returncode == 2 and says in done.stderr, done.stderr
         assert done.stderr.count("ltcl: ") == 1 and "Traceback" not in done.stderr
         assert not Path("new").exists()
