@@ -43,6 +43,7 @@ STAND_INS = (  # what a page says, and what stands for it here: small, and witho
     (r"--shots (?!1%)\S+", "--shots 5"),
     (r"^(ltcl probe (?!.*--shots).*)", r"\1 --shots 5"),
     (r"--protocol classifier", "--protocol logistic"),  # the run here trained without labels
+    (r"^(ltcl probe (?!.*--protocol).*)", r"\1 --protocol logistic"),  # "bcl" takes 500 epochs
     (r"npz:X_test", "npz:photos_test"),
     (r"pack --keep", "pack FOLDER --lists A.txt --out kept.pack --keep"),
     (r"FOLDER --lists A\.txt", "IMAGENET --lists data/splits/imagenet-100/*.txt"),
