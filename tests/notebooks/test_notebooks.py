@@ -218,10 +218,8 @@ def test_run_one_finishes_a_run_and_goes_on_with_it(tmp_path, execute):
     assert set(rows["shots"]) == {"50", "1%"} and {"many", "few", "all"} <= set(rows["group"])
     assert not rows.duplicated(["shots", "list", "group"]).any()
 
-    other = execute(RUN_ONE, tmp_path / "one.ipynb", out=folder, **tiny, seed=1)
-    assert (
-        other.returncode != 0 and "holds a run with seed 0, not 1; name another out" in other.stderr
-    )
+    with pytest.raises(ConfigError, match="holds a run with seed 0, not 1; name another out"):
+        cells_of_run_one(out=str(folder), **tiny, seed=1)
 
 
 def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path, execute):
@@ -230,17 +228,20 @@ def test_run_one_ends_papermill_with_an_error_for_a_bad_parameter(tmp_path, exec
     assert not (tmp_path / "run").exists()
 
 
-def parameters_of_run_one(**given):
-    """What run_one.ipynb makes of parameters: its first cells, as papermill runs them."""
+def cells_of_run_one(until=None, **given):
+    """The names that its cells make, run here as papermill runs them, up to the one that is asked.
+
+    Without an end all cells run.
+    """
     names = {}
     for kind, text, tags, _ in read_cells(RUN_ONE):
         if kind == "code":
             exec(compile(text, RUN_ONE.name, "exec"), names)
         if "parameters" in tags:
             names |= given
-        if "config" in names:
-            return names
-    raise AssertionError("no cell makes a configuration")
+        if until in names:
+            break
+    return names
 
 
 def test_papermill_knows_every_parameter_of_run_one():
@@ -270,7 +271,7 @@ def test_papermill_knows_every_parameter_of_run_one():
     ],
 )
 def test_run_one_reads_its_parameters_as_the_command_does(given, expected):
-    found = parameters_of_run_one(preset="tiny", **given)
+    found = cells_of_run_one("config", preset="tiny", **given)
     for name, value in expected.items():
         told = getattr(found["config"], name)
         if name == "options":
@@ -283,13 +284,7 @@ def test_run_one_reads_its_parameters_as_the_command_does(given, expected):
     [("epochs", -1), ("preset", "huge"), ("shots", "ten"), ("protocol", "svm"), ("split", "a.npy")],
 )
 def test_run_one_refuses_a_bad_parameter(name, value, tmp_path):
-    """Its cells as papermill would run them, with the parameters after their defaults."""
-    given = f"preset, out = 'tiny', {str(tmp_path / 'run')!r}\n{name} = {value!r}"
-    names = {}
+    given = {"preset": "tiny", "out": str(tmp_path / "run"), name: value}
     with pytest.raises(ConfigError, match=name):
-        for kind, text, tags, _ in read_cells(RUN_ONE):
-            if kind == "code":
-                exec(compile(text, RUN_ONE.name, "exec"), names)
-            if "parameters" in tags:
-                exec(given, names)
+        cells_of_run_one(**given)
     assert not (tmp_path / "run").exists()
