@@ -130,7 +130,7 @@ LESSONS = [
 ]
 CALLS = {
     "lint": LINT,
-    "test": [*LINT, "python -m pytest --numprocesses=2 --dist=worksteal"],
+    "test": [*LINT, "python -m pytest --numprocesses=3 --dist=worksteal"],
     "faults": ["python tests/faults/battery.py"],
     "course": LESSONS,
     "make-site": [*LESSONS, "python -m ltcl_helpers site course --out site --edition student"],
