@@ -99,6 +99,11 @@ def test_runs_without_wanted_rows_are_not_read_and_no_row_is_lost(only, monkeypa
     )
 
 
+def test_runs_on_a_list_are_found_by_the_name_of_its_file():
+    wanted = {"split": "cifar100_split1_D_i.npy", "shots": "100"}
+    assert set(report.load_rows("cifar100-quick", **wanted)["split"]) == {wanted["split"]}
+
+
 def test_a_line_never_mixes_runs_shots_or_protocols():
     with pytest.raises(ConfigError, match="several of shots: 100, 50"):
         report.by_run(report.load_rows("shapes-methods"))
