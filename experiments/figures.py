@@ -610,7 +610,7 @@ def aims_table() -> str:
         return NOT_MADE.format("leave_out")
     tail, flat = _aurocs("long-tail"), _aurocs("balanced")
     apart = report.paired(tail, flat)
-    weighted = report.paired(_aurocs("long-tail", True), _aurocs("balanced", True))
+    weighted = report.paired(tail, _aurocs("balanced", True))
     body = []
     for aim in tail:
         n, ends, *_ = quantity(aim, apart[aim], 1, 3)[1:]
@@ -624,8 +624,8 @@ def aims_table() -> str:
 def _aurocs(kind: str, weighted: bool = False) -> pd.DataFrame:
     """AUROC for the few classes by split (as by `report.WHO`) and aim.
 
-    Weighted, each image counts as often as its class has images in the long-tail set: a balanced
-    set has the long tail's mixture of classes then.
+    Weighted, each image of a balanced set counts as often as its class has images in the long-tail
+    set: both have the same mixture of classes then.
     """
     lines = {}
     for path in sorted(LEAVE_OUT.glob(f"{kind}-split-*.npz")):

@@ -211,8 +211,8 @@ def load_signal(
 
     Returns:
         Columns run, name, label, split, draw, mirrored, seed, epochs, epoch; auroc (0.5 is chance);
-        weighted: each image counts as often as its class has images in the long-tail set, so that a
-        balanced control has the long tail's mixture of classes.
+        weighted: each class counts as much as it has images in the long-tail set, so that a
+        balanced control has the long tail's mixture of classes; a long-tail run has it anyway.
     """
     tables = []
     for folder in folders(where):
@@ -228,7 +228,8 @@ def load_signal(
         about = {"run": run.folder.name, "name": config.name, "label": config.label, "split": kind}
         about |= dict(zip(WHO, place(config), strict=True), epochs=config.epochs)
         few = np.isin(run.labels, few_classes)
-        weight = counts[run.labels]
+        own_counts = np.bincount(run.labels, minlength=len(counts))
+        weight = (counts / own_counts.clip(min=1))[run.labels]
         kept = list(zip(run.epochs_kept, run.momentum_loss.float().numpy(), strict=True))
         for epoch, loss in kept[-1:] if last else kept:
             seen = ~np.isnan(loss)  # a first epoch with drop_last leaves some without a loss

@@ -147,7 +147,13 @@ def test_the_signal_is_the_auroc_of_the_rows_of_memory_npz():
     loss = arrays["momentum_loss"][10].astype(float)
     pairs = loss[few][:, None] - loss[~few][None]  # every few image against every other
     wins = (pairs > 0) + 0.5 * (pairs == 0)
-    weight = counts[labels][few][:, None] * counts[labels][~few][None]
+    weight = (counts / np.bincount(labels))[labels]  # so that a class weighs what the tail has
+    weight = weight[few][:, None] * weight[~few][None]
     assert signal["auroc"][10] == pytest.approx(wins.mean())
     assert signal["weighted"][10] == pytest.approx((wins * weight).sum() / weight.sum())
     assert report.group_auroc(folder) == signal["auroc"].iloc[-1]
+
+
+def test_a_long_tail_run_has_the_tails_mixture_of_classes_without_weights():
+    signal = report.load_signal(DATA / "results" / "evidence-shapes" / "simclr-3")
+    assert list(signal["weighted"]) == pytest.approx(list(signal["auroc"]), abs=1e-12)
