@@ -24,7 +24,8 @@ from .tables import (
 WORDS = {ABOVE: "higher", BELOW: "lower"}
 INTERVALS = (
     "How to read an interval: it says where the true difference may well lie; an interval that "
-    "holds zero leaves open which of the two is better. Lesson 08 explains it."
+    "holds zero leaves open which of the two is better. Lesson 01 says what it is, and lesson 08 "
+    "how many runs make it narrow."
 )
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from ..data import splits
 from ..paths import PUBLISHED_NUMBERS
-from ..probe.choices import OWN_LABELS
+from ..probe.choices import CLASSIFIER, OWN_LABELS
 from ..recipes import CONTROLS, RECIPES
 from .rows import caution, controlled, last_signal
 from .statistics import (
@@ -254,12 +254,18 @@ def facts(study: Study) -> list[str]:
     rows = rows[rows["accuracy"].notna()]
     if rows.empty:
         return [NO_ACCURACY, f"Machine: {machines}."]
-    sources = " and ".join(sorted(set(rows["list_source"])))
+    values = []
+    with_lists = rows[rows["protocol"] != CLASSIFIER]
+    if len(with_lists):
+        sources = " and ".join(sorted(set(with_lists["list_source"])))
+        values.append(f"the mean over its labelled lists ({sources})")
+    if len(with_lists) < len(rows):
+        values.append("the accuracy of the classifier that it trained")
     mirrored = ", in mirrored pairs" if rows["mirrored"].any() else ""
     others = sorted(set(rows.loc[rows["test"] != rows["data"], "test"]))
     return [
         f"Accuracy in percent, mean ± sd over n runs that differ in split or seed{mirrored}; a "
-        f"run's value is the mean over its labelled lists ({sources}). std is the balancedness.",
+        f"run's value is {' or '.join(values)}. std is the balancedness.",
         *[f"Tested on {test}, not on a test part of the run's own data." for test in others],
         *untested(rows),
         f"Machine: {machines}.",

@@ -158,6 +158,20 @@ def test_a_lesson_tells_the_same_with_its_finding(two, four, monkeypatch):
     assert shown[1].count('| first minus second, 50-shot, protocol "') == 2
 
 
+def test_a_classifier_has_no_labelled_lists(two):
+    first, second = two.rows.index[two.rows["row"] == "simclr"][:2]
+    part = two.rows.loc[[first, second]].assign(protocol=["classifier", "bcl"])
+    said = [
+        tables.facts(dataclasses.replace(two, rows=rows))[0].split("a run's value is ")[1]
+        for rows in (part.iloc[:1], part)
+    ]
+    assert said == [
+        "the accuracy of the classifier that it trained. std is the balancedness.",
+        "the mean over its labelled lists (published) or the accuracy of the classifier that it "
+        "trained. std is the balancedness.",
+    ]
+
+
 def test_what_must_be_said_beside_a_table(two, tmp_path):
     accuracy = (
         "Accuracy in percent, mean ± sd over n runs that differ in split or seed{}; a run's value "
