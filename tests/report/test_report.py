@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from ltcl_helpers import paths, report
+from ltcl_helpers.batch import grid
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import DATA
 from ltcl_helpers.report import page, plots, study, tables
@@ -44,6 +45,25 @@ def test_an_axis_that_tells_no_two_runs_apart_makes_no_section():
     one = study.read(GRIDS / "evidence-cifar10.yaml")
     assert not one.rows["section"].any() and len(one.folders) >= 24
     assert sum("cifar10-length" in str(folder) for folder in one.folders) == 24
+
+
+def test_the_aims_are_tried_at_the_dose_that_their_grid_promised():
+    """The largest gain of shuffled scores over SimCLR, over all classes; the gentler at a tie."""
+    dose = study.read(GRIDS / "evidence-dose.yaml")
+    ((_, _, runs),) = dose.blocks(shots="100", protocol="logistic")
+    scales = {
+        one.row: one.config.boost_scale
+        for one in grid.read(GRIDS / "evidence-dose.yaml").cells
+        if one.row.startswith("shuffled")
+    }
+    gains = {
+        row: report.paired(runs.xs(row), runs.xs("simclr"))["all"].mean()
+        for row in sorted(scales, key=scales.get)
+    }
+    best = max(gains, key=gains.get)
+    boosted = [one.config for one in grid.read(GRIDS / "evidence-aims.yaml").cells]
+    used = {config.boost_scale for config in boosted if config.boost != "none"}
+    assert not dose.missing and len(scales) == 5 and used == {scales[best]}
 
 
 def test_a_run_with_other_parameters_is_not_a_cell(tmp_path):
