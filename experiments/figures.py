@@ -919,7 +919,7 @@ def _doses() -> str:
     aims = table[table["first"].str.startswith("memory") & table["group"].isin(TOLD)]
     shown = aims[aims["verdict"].isin((ABOVE, BELOW))]["first"].nunique()
     return (
-        "How much boosting, and for whom, are two questions. A dose is the mean score; it is 0.5 as "
+        "How much boosting, and for whom, are two questions. A dose is the mean score, 0.5 as "
         f"published. On the embedded data ({report.count(gains)}) the boost without an aim, "
         f"shuffled, gains over SimCLR, over all classes: {'; '.join(by_dose)}. The memory's aim "
         f"differs from that, over all classes or for the few, at {shown or 'none'} of "
