@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import cores, recipes, runs
-from .config import IN_FILES, RunConfig, parse_settings
+from .config import ANY_PLACE, IN_FILES, RunConfig, parse_settings
 from .data.images import refuse_absent
 from .errors import ConfigError, TimeUp
 from .paths import own_path
@@ -113,7 +113,7 @@ def _run_commands(commands: argparse._SubParsersAction) -> None:
     probe.add_argument("run", type=Path, nargs="?", help="its folder")
     probe.add_argument("--weights", metavar="NAME", help="a released encoder's: docs/weights.md")
     probe.add_argument("--data", help="where the run's data are now, if they were moved")
-    probe.add_argument("--shots", default="100", help="e.g. full,100,50,1%%; default 100")
+    probe.add_argument("--shots", help="e.g. full,100,50,1%%; default 100")
     probe.add_argument("--lists", type=Path, help="folder of the labelled lists")
     probe.add_argument("--test", help="another test set, named as in --data")
     protocols = (
@@ -204,14 +204,19 @@ def _run(options: argparse.Namespace) -> None:
     given = {name: getattr(options, name) for name in ("preset", "method", "data", "split")}
     named = {name: value for name, value in given.items() if value is not None}
     if options.resume is not None:
-        if named or options.settings or options.out is not None:
-            raise ConfigError("--resume goes on with the run's own parameters; give nothing else")
+        place = parse_settings(options.settings)
+        if named or options.out is not None or set(place) - set(ANY_PLACE):
+            may = ", ".join(ANY_PLACE)
+            raise ConfigError(
+                "--resume goes on with the run's own parameters; only --set of "
+                f"{may} may stand by it"
+            )
     elif not options.out:
         raise ConfigError("--out is missing: name the run's new folder, e.g. --out runs/first")
     if options.minutes is not None and not options.minutes > 0:
         raise ConfigError(f"--minutes is {options.minutes:g}; allowed is a number above 0")
     if options.resume is not None:
-        config = runs.read_config(Path(options.resume))
+        config = runs.read_config(Path(options.resume)).moved(place)
     else:
         config = RunConfig(**named, **parse_settings(options.settings, named))
         assert options.out is not None  # or it was complained of above
@@ -238,7 +243,7 @@ def _run(options: argparse.Namespace) -> None:
 
     try:
         if options.resume is not None:
-            run = resume(options.resume, options.minutes, inputs)
+            run = resume(options.resume, options.minutes, inputs, config.place)
         else:
             run = pretrain(config, options.out, inputs, options.minutes)
     except TimeUp as pause:
@@ -277,7 +282,9 @@ def _probe(options: argparse.Namespace) -> None:
     is_released = options.run is None
     if is_released:
         options.run = runs.released(options.weights)
-    shots = tuple(options.shots.split(","))
+    if options.protocol == choices.CLASSIFIER and (options.shots or options.lists):
+        raise ConfigError("protocol classifier has no lists; leave out --shots and --lists")
+    shots = tuple((options.shots or "100").split(","))
     choices.check_probes([options.protocol], [options.features], shots, options.groups)
     runs.verify(options.run, but=runs.REMADE)
     config = runs.read_config(options.run)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -159,6 +159,20 @@ class RunConfig(BaseModel):
                     f"{name} is {given[name]!r}, which method {method} does not read; "
                     f"{', '.join(readers)} do{'es' if len(readers) == 1 else ''}"
                 )
+        cls._refuse_unread_crop(method, given, usual)
+
+    @classmethod
+    def _refuse_unread_crop(cls, method: str, given: dict[str, Any], usual: dict[str, Any]) -> None:
+        """The published view of a classifier crops in a way of its own; decoded images first."""
+        default = usual.get("crop_from", cls.model_fields["crop_from"].get_default())
+        view = given.get("classified_view", usual.get("classified_view", "autoaugment"))
+        may_decode = str(given.get("data", "")).startswith(("folder:", "pack:"))
+        is_given = given.get("crop_from", default) != default
+        if is_given and method == "cross-entropy" and view == "autoaugment" and not may_decode:
+            raise ValueError(
+                f"crop_from is {given['crop_from']!r}, which the view autoaugment of method "
+                f"{method} does not read; give classified_view=randaugment, or leave it out"
+            )
 
     @classmethod
     def _sort_options(cls, recipe: Recipe, given: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +185,8 @@ class RunConfig(BaseModel):
         if not isinstance(kept, dict):
             raise ValueError(f"options are {kept!r}; allowed are the method's own, by name")
         try:
-            options = own(**{**kept, **named})
+            # As JSON, which a run's folder gives back: an array is a tuple or a list, as declared.
+            options = own.model_validate_json(json.dumps({**kept, **named}, default=str))
         except ValidationError as error:
             raise ValueError(_explain(error, list(own.model_fields))) from None
         return given | {"options": options.model_dump()}
@@ -250,6 +265,24 @@ class RunConfig(BaseModel):
     def control(self) -> str | None:
         """The name of the control that this run must be shown with, if it is boosted."""
         return control_of(self)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where the run is made and how often kept: what makes no other result."""
+        return {name: getattr(self, name) for name in ANY_PLACE}
+
+    def moved(self, place: Mapping[str, Any]) -> RunConfig:
+        """The same run, made elsewhere.
+
+        Raises:
+            ConfigError: for a value that `place` cannot have, or that would make another result.
+        """
+        if set(place) - set(ANY_PLACE):
+            raise ConfigError(
+                "a run that was begun keeps its own parameters; only where it is made may be set: "
+                + ", ".join(ANY_PLACE)
+            )
+        return RunConfig.stored(self.model_dump() | dict(place))
 
     @property
     def caution(self) -> str:
@@ -435,7 +468,7 @@ def label_of(config: RunConfig) -> str:
     name, boost, decay = _parts(config)
     label = recipe_of(name).label + (f", boost {boost}" if boost else "")
     if decay:
-        simclr = config.weight_decay == RECIPES["simclr"].weight_decay
+        simclr = config.weight_decay == weight_decay_of(RECIPES["simclr"], config.preset)
         label += ", weight decay " + ("of SimCLR" if simclr else decay)
     label += "".join(f", {name} {value}" for name, value in _options(config).items())
     if config.weights:

@@ -193,6 +193,11 @@ def load_method(method: str) -> Any:
         )
     module, _, name = recipe_of(method).loads.partition(":")
     module = MOVED.get(module, module)
+    if module == "__main__":
+        raise ConfigError(
+            f"method {method!r} is in no file, so nothing could load it again; save the class in a "
+            f"file beside the notebook, my_own.py, and give my_own:{name}"
+        )
     file = Path(f"{module}.py")
     is_users = not module.startswith(KIT)
     try:
@@ -200,9 +205,11 @@ def load_method(method: str) -> Any:
             _load_file(module, file)
         loaded = pkgutil.resolve_name(f"{module}:{name}")
     except (ImportError, AttributeError) as error:
+        needed = f"{file} must lie in this folder or be installed"
+        if "." in module:
+            needed = f"{module} must be installed"
         raise ConfigError(
-            f"method {method!r} cannot be loaded ({error}); {file} must lie in this folder or be "
-            "installed, and hold that class"
+            f"method {method!r} cannot be loaded ({error}); {needed}, and hold that class"
         ) from None
     if not hasattr(loaded, "start_epoch") or not issubclass(loaded.Options, MethodOptions):
         raise ConfigError(f"method {method!r} is no method; subclass SimCLR, as docs/ shows")

@@ -26,7 +26,7 @@ MEANT = {  # a call, and what it means beside what all others of its command mea
         allow_own_method=True, **SETTINGS,
     ),
     "run --resume F": dict(resume="F"),
-    "probe": dict(run=None, weights=None, data=None, shots="100", lists=None, test=None,
+    "probe": dict(run=None, weights=None, data=None, shots=None, lists=None, test=None,
                   protocol="bcl", features="encoder", groups=None, allow_own_method=False),
     "probe R --data D --shots full,1% --lists L --test T --protocol knn --features pixels "
     "--groups counts --allow-own-method": dict(
@@ -77,16 +77,22 @@ def test_what_a_command_cannot_do_without_is_named(call, capsys):
     assert capsys.readouterr().err == f"ltcl: {needed} --help` shows the call\n"
 
 
+RESUMED = (
+    "--resume goes on with the run's own parameters; only --set of device, root, "
+    "checkpoint_seconds may stand by it"
+)
 WRONG = {
-    "run --resume R --preset tiny": "--resume goes on with the run's own parameters; give nothing "
-    "else",
-    "run --resume R --out O": "--resume goes on with the run's own parameters; give nothing else",
-    "run --resume R --set epochs=1": "--resume goes on with the run's own parameters; give nothing "
-    "else",
+    "run --resume R --preset tiny": RESUMED,
+    "run --resume R --out O": RESUMED,
+    "run --resume R --set epochs=1": RESUMED,
     "run": "--out is missing: name the run's new folder, e.g. --out runs/first",
     "run --out O --minutes -1.5": "--minutes is -1.5; allowed is a number above 0",
     "run --out O --gpus 0,1 --ranks 3": "--gpus names 2 and --ranks is 3; give one",
     "probe": "give a run's folder or --weights NAME, one of them",
+    "probe R --protocol classifier --shots 50": "protocol classifier has no lists; leave out "
+    "--shots and --lists",
+    "probe R --protocol classifier --features pixels": "protocol classifier is the run's own, on "
+    "its own encoder; give --features encoder",
     "probe R --weights W": "give a run's folder or --weights NAME, one of them",
     "report R --out a.pdf": "--out is a.pdf; the page is one file, e.g. --out report.html",
     "data get cifar10 --keep": "--lists, --test, --out and --keep are for `ltcl data pack` only",

@@ -171,7 +171,7 @@ def test_a_wrong_run_ends_soon_with_one_clear_line_and_creates_nothing(
     [
         ("", "COMMAND"),
         ("run", "--out is missing"),
-        ("run --resume a --set epochs=3", "give nothing else"),
+        ("run --resume a --set epochs=3", "only --set of device, root"),
         ("probe nowhere", "not a finished run"),
         ("data fetch cifar10", "invalid choice"),
         ("data get mnist", "name is 'mnist'; allowed are"),

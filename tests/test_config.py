@@ -184,6 +184,23 @@ UNREAD = [
 ]  # fmt: skip
 
 
+def test_the_crop_of_a_view_that_has_its_own_is_refused():
+    with pytest.raises(ConfigError, match="crop_from is 0.5, which the view autoaugment of method"):
+        RunConfig(method="cross-entropy", crop_from=0.5)
+    for reads in (
+        dict(classified_view="randaugment"), dict(data="folder:a"), dict(data="pack:a.pack"),
+    ):  # fmt: skip
+        assert RunConfig(method="cross-entropy", crop_from=0.5, **reads).crop_from == 0.5
+    assert RunConfig(method="balanced-cl", crop_from=0.5).crop_from == 0.5  # two views read it
+
+
+def test_whose_weight_decay_it_is_depends_on_the_preset():
+    large = dict(preset="paper-imagenet", method="sdclr")
+    assert "of SimCLR" not in RunConfig(**large, weight_decay=5e-4).label
+    assert "weight decay of SimCLR (control)" in RunConfig(preset="paper", method="sdclr",
+                                                           weight_decay=5e-4).label  # fmt: skip
+
+
 @pytest.mark.parametrize(("method", "name", "value"), UNREAD)
 def test_what_a_method_does_not_read_is_refused(method, name, value):
     with pytest.raises(ConfigError, match=f"{name} is .* does not read; "):
@@ -311,8 +328,8 @@ def test_names_and_labels_of_what_is_not_trained_here_and_of_options():
     assert run.label == "SimCLR, boost inverted k2 x0.5 noise 0.25 (control)"
     run = RunConfig(method="sdclr", boost="oracle", boost_k=1, boost_noise=0.5)
     assert run.control == "sdclr-oracle-shuffled-k1"
-    run = RunConfig(preset="paper-imagenet", weight_decay=5e-4)
-    assert run.label == "SimCLR, weight decay of SimCLR (control)"
+    run = RunConfig(preset="paper-imagenet", weight_decay=5e-4)  # SimCLR's is 1e-4 there
+    assert run.label == "SimCLR, weight decay 5e-4 (control)"
     assert RunConfig(preset="paper-imagenet").name == "simclr"
 
 

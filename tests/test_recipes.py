@@ -176,6 +176,8 @@ class Mine(SimCLR):
     class Options(MethodOptions):
         sharp: float = 0.5
         steps: int = 3
+        sizes: tuple[int, ...] = (1, 2)
+        names: list[str] = ["a"]
 
     def forward(self, batch):
         assert self.options.steps == 7
@@ -198,16 +200,19 @@ def mine(tmp_path, monkeypatch):
 
 def test_a_users_class_has_options_like_fields(mine):
     run = RunConfig(preset="tiny", method=mine, steps=7)
-    assert run.options == {"sharp": 0.5, "steps": 7}
+    assert run.options == {"sharp": 0.5, "steps": 7, "sizes": (1, 2), "names": ["a"]}
     assert (run.name, run.label, run.weight_decay) == (f"{mine}-steps-7", "Mine, steps 7", 5e-4)
     assert RunConfig(**run.model_dump()) == run
+    several = RunConfig(preset="tiny", method=mine, steps=7, sizes=[3, 4], names=["b", "c"])
+    assert several.options["sizes"] == (3, 4) and several.options["names"] == ["b", "c"]
+    assert RunConfig.stored(json.loads(several.model_dump_json())) == several  # its folder's
     assert "steps 7" in run.caution and "sharp" not in run.caution  # the default needs no word
     assert run.digest() != RunConfig(preset="tiny", method=mine).digest()
     assert parse_setting("steps=7") == ("steps", 7)
     for wrong in (dict(steps="many"), dict(sharp=float("nan")), dict(blunt=1)):
         with pytest.raises(ConfigError, match=next(iter(wrong))):
             RunConfig(method=mine, **wrong)
-    with pytest.raises(ConfigError, match="seed.*sharp, steps"):
+    with pytest.raises(ConfigError, match="seed.*sharp, steps, sizes, names"):
         RunConfig(method=mine, sead=1)
     with pytest.raises(ConfigError, match="has none"):
         RunConfig(method="simclr", options={"sharp": 1.0})
@@ -220,6 +225,8 @@ def test_a_class_that_is_not_there_or_no_method_is_refused(mine):
         ("my_own:Bare", "is no method"),
         ("my_own:Absent", "cannot be loaded"),
         ("nowhere:Mine", "nowhere.py must lie in this folder"),
+        ("no.where:Mine", "no.where must be installed"),
+        ("__main__:Mine", "is in no file.*my_own.py, and give my_own:Mine"),
         ("simsiam", "allowed are simclr, sdclr"),
         ("a b:C", "allowed are"),
         (":C", "allowed are"),
@@ -312,7 +319,7 @@ def test_a_strangers_class_is_not_imported_unasked(mine, monkeypatch):
     recipes.allow("*")
     assert recipes.may_import(mine) and load_method(mine).__name__ == "Mine"
     monkeypatch.setattr(recipes, "_allowed", set())
-    assert RunConfig(method=mine).options == {"sharp": 0.5, "steps": 3}  # whoever writes it down
+    assert RunConfig(method=mine).options["steps"] == 3  # whoever writes it down
     assert recipes.may_import(mine) and not recipes.may_import("my_own:Bare")
 
 

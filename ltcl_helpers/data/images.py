@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..paths import DATA, own_path
 from . import own, shapes
 from .classes import Classes, aligned
-from .stored import Stored
+from .stored import Stored, margin_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,10 +73,17 @@ def as_tensors(data: ImageArrays) -> ImageSet:
     return ImageSet(images, torch.from_numpy(data.labels), data.class_names)
 
 
-def read_arrays(name: str, part: str = "train", root: str | Path | None = None) -> ImageArrays:
+def read_arrays(
+    name: str,
+    part: str = "train",
+    root: str | Path | None = None,
+    margin: float | None = None,
+) -> ImageArrays:
     """The same as `load_images`, as NumPy arrays and without loading torch (but for CIFAR).
 
-    Images of `shapes` are a `shapes.Drawing`: a run draws what it takes, not all.
+    Images of `shapes` are a `shapes.Drawing`: a run draws what it takes, not all. `margin` is that
+    of the training images, as `stored.margin_of` gives it: where files are read, the test's
+    pictures are cut out as those are.
     """
     kind, where = _check(name, part)
     if kind == "shapes":
@@ -86,8 +93,8 @@ def read_arrays(name: str, part: str = "train", root: str | Path | None = None) 
     if kind in CIFAR_FOLDERS:
         return _cifar(name, part, own_path(root or DATA))
     if kind == "pack":
-        return _pack(where, part)
-    images, classes = own.read(kind, where, part)
+        return _pack(where, part, margin)
+    images, classes = own.read(kind, where, part, margin)
     if classes.said:
         log.warning("%s", classes.said)
     return ImageArrays(images, classes.labels, classes.names, classes.ids)
@@ -127,9 +134,10 @@ def file_names(name: str) -> Sequence[str]:
     return []
 
 
-def _pack(where: str, part: str) -> ImageArrays:
+def _pack(where: str, part: str, margin: float | None = None) -> ImageArrays:
     """A pack's images, which stay in it until they are needed."""
     opened, images = _open_pack(where, part)
+    images.margin = margin or images.margin
     return ImageArrays(images, opened.labels[images.positions], opened.class_names)
 
 
@@ -150,7 +158,8 @@ def _cifar(name: str, part: str, root: Path) -> ImageArrays:
     if not (root / CIFAR_FOLDERS[name]).is_dir():
         raise ConfigError(
             f"{name} is not in {root} (no folder {CIFAR_FOLDERS[name]}); "
-            f"`ltcl data get {name} --root {root}` downloads it, --set root=DIR names another place"
+            f"`ltcl data get {name} --root {root}` downloads it, and `ltcl run --set root=DIR` "
+            "takes it from elsewhere"
         )
     from torchvision import datasets  # checks the md5 of every file before it unpickles one
 
@@ -186,14 +195,14 @@ def check_same(now: Classes, index: np.ndarray, labels: np.ndarray, name: str) -
         )
 
 
-def read_test(name: str, train: Classes, root: str | Path | None = None) -> ImageArrays:
-    """The test part of a data set, with the labels and class names of a run's training part.
+def read_test(name: str, train: ImageArrays, root: str | Path | None = None) -> ImageArrays:
+    """The test part of a data set for a run's training part: its labels, names, and cut.
 
     Raises:
         ConfigError: for a class that the training part lacks.
     """
-    found = read_arrays(name, "test", root)
-    classes = aligned(found.classes, train, f"the test part of {name}")
+    found = read_arrays(name, "test", root, margin_of(train.images))
+    classes = aligned(found.classes, train.classes, f"the test part of {name}")
     return ImageArrays(found.images, classes.labels, classes.names, classes.ids)
 
 

@@ -16,7 +16,7 @@ from ..files import read_npz
 from ..paths import own_path
 from . import folders
 from .classes import Classes, aligned, of_numbers
-from .stored import Stored, of_files
+from .stored import MARGIN, Stored, of_files
 
 log = logging.getLogger(__name__)
 KINDS = ("npz", "folder")
@@ -25,13 +25,16 @@ IN_MEMORY = 2**31  # bytes; a folder with more is read image by image, as it is 
 SIZES = range(8, 513)  # sides of a folder's images, pixels
 
 
-def read(kind: str, where: str, part: str) -> tuple[np.ndarray | Stored, Classes]:
+def read(
+    kind: str, where: str, part: str, margin: float | None = None
+) -> tuple[np.ndarray | Stored, Classes]:
     """Images uint8 [N, 3, H, W] and classes of one part.
 
     Args:
         kind: one of `KINDS`.
         where: the place, as written after the colon of a data set's name.
         part: `train` or `test`.
+        margin: of the training images, as `stored.margin_of` gives it, where these are their test.
     """
     if kind == "npz":
         path = _npz_file(where, part)
@@ -41,7 +44,7 @@ def read(kind: str, where: str, part: str) -> tuple[np.ndarray | Stored, Classes
     else:
         _, size = _base_and_size(where)
         found = _search(where, part)
-        images = _folder_images(found.files, size)
+        images = _folder_images(found.files, size, margin)
         classes = Classes(found.labels, found.class_names, (), found.said)
     return images, _as_in_training(kind, where, part, classes)
 
@@ -164,17 +167,24 @@ def _text(name: object) -> str:
 # --- folders ----------------------------------------------------------------------------------
 
 
-def _folder_images(files: list[Path], size: int) -> np.ndarray | Stored:
-    """The images; where they would not fit in memory they stay in their files, which is said."""
+def _folder_images(
+    files: list[Path], size: int, margin: float | None = None
+) -> np.ndarray | Stored:
+    """The images; where they would not fit in memory they stay in their files, which is said.
+
+    A test's images are cut as those that a probe learns from, whatever the number of either.
+    """
     total = len(files) * 3 * size**2
-    if total <= IN_MEMORY:
+    fits = total <= IN_MEMORY
+    if fits and margin in (None, 1):
         return folders.read_images(files, size)
-    log.warning(
-        "%d images of %d pixels would take %.1f GiB: they stay in their files, and crops are cut "
-        "from all of an image; `ltcl data pack` makes that faster",
-        *(len(files), size, total / 2**30),
-    )
-    return Stored(of_files(files), size)
+    if not fits:
+        log.warning(
+            "%d images of %d pixels would take %.1f GiB: they stay in their files, and crops are "
+            "cut from all of an image; `ltcl data pack` makes that faster",
+            *(len(files), size, total / 2**30),
+        )
+    return Stored(of_files(files), size, margin=margin or MARGIN)
 
 
 def file_names(where: str) -> list[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # loaded where images are read: most data need none of it
     from PIL import Image
 
 EXIF_ORIENTATION = 0x0112  # 5 and above: height and width change places
-MARGIN = 8 / 7  # a test image's short side over the side of its square: 256 and 224 pixels
+MARGIN = 8 / 7  # as ImageNet is tested: the middle 224 pixels of a short side of 256
 
 
 class Origin(NamedTuple):
@@ -41,13 +41,21 @@ class Stored:
         origin: where they come from.
         side: S, pixels.
         positions: int64 [n], which of the origin's images these are; None: all.
+        margin: a whole image's short side over the side of the square that is cut out of it.
     """
 
     threads = cores_each()
 
-    def __init__(self, origin: Origin, side: int, positions: np.ndarray | None = None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        side: int,
+        positions: np.ndarray | None = None,
+        margin: float = MARGIN,
+    ) -> None:
         self.origin = origin
         self.side = side
+        self.margin = margin
         everything = np.arange(len(origin.heights))
         self.positions = everything if positions is None else positions
 
@@ -71,11 +79,11 @@ class Stored:
 
     def take(self, index: ArrayLike) -> Stored:
         """Some of the images, still in their files."""
-        return Stored(self.origin, self.side, self.positions[np.asarray(index)])
+        return Stored(self.origin, self.side, self.positions[np.asarray(index)], self.margin)
 
     def resized(self, side: int) -> Stored:
         """The same images with another side."""
-        return Stored(self.origin, side, self.positions)
+        return Stored(self.origin, side, self.positions, self.margin)
 
     def digest(self) -> str:
         """Sha256 that stands for these images; nothing is read for it."""
@@ -130,7 +138,7 @@ class Stored:
 
     def _middle(self, position: int) -> np.ndarray:
         image = self._open(position)
-        short = round(self.side * MARGIN)
+        short = round(self.side * self.margin)
         image = shrink(image, short, enlarge=True)
         left = round((image.width - self.side) / 2)  # as torchvision's CenterCrop
         top = round((image.height - self.side) / 2)
@@ -150,6 +158,11 @@ class Stored:
                 pixels = pixels[:, ::-1]
             views.append(pixels.transpose(2, 0, 1))
         return np.stack(views)
+
+
+def margin_of(images: object) -> float:
+    """How much larger a whole image was than the square that is left of it; 1: nothing is cut."""
+    return images.margin if isinstance(images, Stored) else 1.0
 
 
 def of_files(files: Sequence[Path]) -> Origin:

@@ -74,6 +74,7 @@ def _pointwise(x: Tensor, weight: Tensor, stride: int) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # what is kept must serve training, whoever asks first
 def _taps(size: int, stride: int, kernel: int) -> Tensor:
     """Which of a kernel's k*k weights joins an output and an input; k*k where none does.
 

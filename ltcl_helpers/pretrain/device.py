@@ -21,6 +21,12 @@ def pick_device(name: str) -> torch.device:
         name = "cuda" if has_gpu else "cpu"
     device = torch.device(name)
     if device.index is not None and device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            found = ", ".join(f"cuda:{number}" for number in range(count))
+            raise ConfigError(
+                f"device is {name!r}, but torch finds {found} alone here; use one of these, or auto"
+            )
         torch.cuda.set_device(device)
     return device
 
@@ -48,7 +54,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype | None:
     if name != "auto":
         use_bf16 = name == "bf16"
     elif device.type == "cuda":
-        use_bf16 = torch.cuda.is_bf16_supported()
+        use_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:  # without this set of instructions a CPU imitates bf16, slowly
         use_bf16 = torch.cpu.get_capabilities().get("avx512_bf16", False)
     return torch.bfloat16 if use_bf16 else None

@@ -6,7 +6,9 @@ goes on exactly as if it had never stopped (on the same CPU and thread count).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from .. import networks, runs
 from ..config import RunConfig
@@ -78,7 +80,10 @@ def pretrain(
 
 
 def resume(
-    folder: str | Path, minutes: float | None = None, inputs: splits.Inputs | None = None
+    folder: str | Path,
+    minutes: float | None = None,
+    inputs: splits.Inputs | None = None,
+    place: Mapping[str, Any] | None = None,
 ) -> Run:
     """Go on with a run that was stopped; a finished run is checked and loaded.
 
@@ -86,6 +91,7 @@ def resume(
         folder: where the run lies.
         minutes: the time that it has from now on, as for `pretrain`.
         inputs: as for `pretrain`; a finished run's data are compared only where they are given.
+        place: where it is made from now on, as `RunConfig.place`; else where it was begun.
 
     Raises:
         ConfigError: when the folder holds no run, or one that cannot go on.
@@ -94,9 +100,11 @@ def resume(
     """
     folder = Path(folder)
     deadline = deadline_of(minutes)
-    config = runs.read_config(folder)
+    config = runs.read_config(folder).moved(place or {})
     if (folder / "DONE.json").exists():
         return _finished(folder, inputs)
+    runs.refuse_import(folder, config)
+    pick_device(config.device)
     together = ranks.join(config)
     if not together.is_first:
         inputs = inputs or splits.select(config)

@@ -142,9 +142,15 @@ def make(
     networks.check(config)
     networks.check_takes(config, *inputs.images.shape[2:])
     pick_device(config.device)
+    arguments = ["run", "--resume", str(folder)]
     if is_new:
         begin(folder, config)
-    arguments = ["run", "--resume", str(folder)]
+    else:
+        runs.refuse_import(folder, config)
+        begun = runs.read_config(folder).place
+        moved = {name: value for name, value in config.place.items() if value != begun[name]}
+        for name, value in moved.items():
+            arguments += ["--set", f"{name}={value}"]
     if not is_of_the_kit(config.method):
         arguments.append("--allow-own-method")  # as this process was: `check` has imported it
     if minutes is not None:

@@ -87,6 +87,10 @@ def check_probes(
             "protocol finetune trains an encoder, and a pruned one would not stay pruned; give "
             "--features encoder"
         )
+    if CLASSIFIER in protocols and set(features) - {"encoder"}:
+        raise ConfigError(
+            "protocol classifier is the run's own, on its own encoder; give --features encoder"
+        )
     if groups is not None:  # else it is the run's own
         check_choice("groups", groups, RULES)
 

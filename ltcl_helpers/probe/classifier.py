@@ -42,8 +42,9 @@ def classifier_rows(
     train = read_classes(config.data, "train", config.root)
     check_same(train, run.index.numpy(), run.labels.numpy(), config.data)
     check_test(test, train, config.root)
-    held_out = read_test(test, train, config.root)
-    check_size(test, read_arrays(config.data, "train", config.root), held_out)
+    images_of_training = read_arrays(config.data, "train", config.root)
+    held_out = read_test(test, images_of_training, config.root)
+    check_size(test, images_of_training, held_out)
 
     # Without compensation for the class sizes, which is of the training loss only.
     test_x = embed_images(partial(features, run.encoder), held_out.images)  # [M, D]

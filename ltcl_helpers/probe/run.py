@@ -119,7 +119,7 @@ def _both_parts(run: Run, test: str) -> tuple[ImageArrays, ImageArrays]:
     train = read_arrays(config.data, "train", config.root)
     run.inputs_of(train)  # complains of other data than the run's
     check_test(test, train.classes, config.root)
-    held_out = read_test(test, train.classes, config.root)
+    held_out = read_test(test, train, config.root)
 
     check_size(test, train, held_out)
     check_takes(config, *train.images[:1].shape[2:])
@@ -153,7 +153,7 @@ def _without(lists: list[Listed], positions: np.ndarray) -> list[Listed]:
     """The lists without the images at these positions."""
     shorter = []
     for shots, labelled in lists:
-        left = np.setdiff1d(labelled.index, positions)
+        left = labelled.index[~np.isin(labelled.index, positions)]  # in the list's own order
         shorter.append((shots, labelled._replace(index=left)))
     return shorter
 
@@ -185,6 +185,10 @@ def _device_of(config: RunConfig) -> torch.device:
         said = "The run was made with device=%s; here is no GPU, so the CPU probes"
         log.info(said, config.device)
         return torch.device("cpu")
+    number = torch.device(config.device).index if config.device != "auto" else None
+    if number is not None and number >= torch.cuda.device_count():
+        log.info("The run was made with device=%s; here another GPU probes", config.device)
+        return pick_device("auto")
     return pick_device(config.device)
 
 

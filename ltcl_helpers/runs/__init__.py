@@ -23,6 +23,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # a wrong call must fail be
             "lock",
             "read_config",
             "record",
+            "refuse_import",
             "refuse_other",
             "refuse_unwritable",
             "refuse_used",

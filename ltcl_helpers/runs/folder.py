@@ -101,6 +101,21 @@ def read_config(folder: Path) -> RunConfig:
     return RunConfig.stored(read_json(folder / "config.json"))
 
 
+def refuse_import(folder: Path, config: RunConfig) -> None:
+    """Raise a ConfigError where a run was to be of imported weights: training makes none of these.
+
+    Args:
+        folder: where the run was begun.
+        config: the run's.
+    """
+    if config.weights:
+        layout = config.weights.partition(":")[0]
+        raise ConfigError(
+            f"{folder} was to hold imported weights ({layout}), and its making was stopped; delete "
+            "it and run `ltcl import-weights` again"
+        )
+
+
 def refuse_other(folder: Path, wanted: RunConfig, option: str, elsewhere: bool = False) -> None:
     """Raise a ConfigError where a folder holds a run with another result than the wanted one's.
 

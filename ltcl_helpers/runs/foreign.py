@@ -36,9 +36,10 @@ CHILDREN = {  # of a torchvision ResNet as a sequence without its last layer, as
 METHODS = {"bcl": "simclr", "sdclr": "simclr", "moco": "moco-v2", "lightly": "simclr"}
 # The machine of a run that was made nobody knows where.
 ELSEWHERE = dict.fromkeys(("device", "precision", "torch"), "not known") | {"threads": 0}
-# What is not an encoder's: heads, queues, constants of the input, the slow twin.
+# What is not an encoder's: heads, queues, constants of the input, the slow twin and its head.
 NOT_ENCODER = re.compile(
-    r"^(fc|projector|projection_head|head|normalize|queue\w*|encoder_k|key_encoder|classifier)\b"
+    r"^(fc|projector|projection_head\w*|prediction_head\w*|head|normalize|queue\w*|encoder_k|"
+    r"key_encoder|backbone_momentum|classifier)\b"
 )
 
 

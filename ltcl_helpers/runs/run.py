@@ -22,6 +22,7 @@ from ..config import RunConfig
 from ..data import ImageArrays, splits
 from ..data.images import check_same
 from ..errors import ConfigError, DamagedFile
+from ..paths import DATA, own_path
 from ..recipes import load_method
 from .done import OPENED, REMADE, read_done, seal, verify, verify_file
 from .folder import read_config, refuse_used, sweep
@@ -70,6 +71,10 @@ class Run:
         history = files.read_parquet(folder / "history.parquet", HISTORY)
         arrays = files.read_npz(folder / "memory.npz", needed=("epochs_kept", *ARRAYS))
         _compare(folder, done, config, arrays["index"])
+        if config.root is not None and not own_path(config.root).is_dir():
+            said = "%s, where the run's data lay, is not here: %s is looked into"
+            log.info(said, config.root, DATA)
+            config = config.moved({"root": None})
         if data is not None:
             _check_size_is_named(config.data, data)
             config = config.model_copy(update={"data": data})

@@ -109,8 +109,8 @@ def test_data_that_shrank_or_changed_are_not_the_runs():
 
 
 def test_a_test_part_is_read_with_the_classes_of_training():
-    train = images.read_classes("shapes")
+    train = images.read_arrays("shapes")
     found = images.read_test("shapes:2", train)
     assert (found.images.part, found.images.seed) == ("test", 2)
-    assert (found.class_names, found.ids) == (train.names, train.ids)
+    assert (found.class_names, found.ids) == (train.class_names, train.ids)
     assert len(found.labels) == 3000

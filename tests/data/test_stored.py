@@ -11,7 +11,8 @@ from torchvision.transforms.v2 import functional as tv
 
 from ltcl_helpers.cores import cores_each
 from ltcl_helpers.data import own
-from ltcl_helpers.data.images import read_arrays
+from ltcl_helpers.data.images import read_arrays, read_test
+from ltcl_helpers.data.pack import pack
 from ltcl_helpers.data.stored import Origin, Stored, of_files, shrink
 from ltcl_helpers.errors import DamagedFile
 
@@ -155,6 +156,34 @@ def test_a_folder_of_more_than_two_gigabytes_is_read_image_by_image(tmp_path, mo
     monkeypatch.setattr(own, "IN_MEMORY", 5 * 3 * 16**2)
     assert own._folder_images([path] * 5, 16) == (5, 16)  # just as large
     assert isinstance(own._folder_images([path] * 6, 16), Stored)
+
+
+@pytest.mark.parametrize("fits", [("train",), ("test",), ("train", "test"), ()])
+def test_a_test_is_cut_as_its_training_images_whichever_part_fits_in_memory(
+    tmp_path, monkeypatch, fits
+):
+    """One picture in both parts, and in a pack: a probe must see it alike."""
+    for part, count in (("train", 3), ("test", 2)):
+        (tmp_path / "own" / part / "cat").mkdir(parents=True)
+        for number in range(count):
+            picture(5, 60, 60).save(tmp_path / "own" / part / "cat" / f"{number}.png")
+    pack(tmp_path / "own", tmp_path / "own.pack", keep=True)
+    read = own._folder_images
+
+    def in_memory(files, size, margin=None):
+        part = "train" if len(files) == 3 else "test"
+        monkeypatch.setattr(own, "IN_MEMORY", 2**31 if part in fits else 0)
+        return read(files, size, margin)
+
+    monkeypatch.setattr(own, "_folder_images", in_memory)
+    train = read_arrays(f"folder:{tmp_path}/own@20")
+    assert isinstance(train.images, Stored) == ("train" not in fits)
+    expected = train.images[:1].astype(float)
+    for name in (f"folder:{tmp_path}/own@20", f"pack:{tmp_path}/own.pack@20"):
+        held_out = read_test(name, train).images
+        assert len(held_out) == 2
+        # An image that is cut first and then resized differs by rounding.
+        assert np.abs(held_out[:1] - expected).mean() < 1
 
 
 def test_threads_are_as_many_as_the_processors_that_may_be_used():

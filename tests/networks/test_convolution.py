@@ -91,6 +91,17 @@ def test_autocast_reaches_the_quick_ways_too(kernel, side):
     torch.testing.assert_close(found.float(), conv(x), rtol=0.05, atol=0.02)
 
 
+def test_features_taken_without_gradients_do_not_keep_the_next_training_from_it():
+    """What one call lays out serves all that come later."""
+    convolution._taps.cache_clear()
+    conv = Conv(2, 3, 3)
+    x = torch.rand(4, 2, 2, 2)
+    with torch.inference_mode():
+        conv(x)
+    conv(x.requires_grad_()).sum().backward()
+    assert x.grad is not None and conv.weight.grad is not None
+
+
 def test_a_convolution_has_no_bias_and_keeps_the_size():
     for kernel in (1, 3, 7):
         conv = Conv(2, 3, kernel)

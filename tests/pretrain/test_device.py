@@ -17,6 +17,7 @@ from ltcl_helpers.pretrain import device
 def test_the_gpu_is_taken_where_there_is_one_and_none_is_refused(name, gpu, found, monkeypatch):
     taken = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     assert device.pick_device(name) == torch.device(found)
     # CUDA graphs and streams are made on the process's own GPU, whatever tensors lie on.
@@ -29,6 +30,16 @@ def test_a_gpu_that_is_not_there_is_refused(name, monkeypatch):
     with pytest.raises(ConfigError) as told:
         device.pick_device(name)
     assert str(told.value) == f"device is {name!r}, but torch finds no GPU here; use auto or cpu"
+
+
+def test_a_number_that_no_gpu_has_is_refused_with_those_that_there_are(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError) as told:
+        device.pick_device("cuda:2")
+    assert str(told.value) == (
+        "device is 'cuda:2', but torch finds cuda:0, cuda:1 alone here; use one of these, or auto"
+    )
 
 
 def test_tf32_is_turned_off_and_on_again():
@@ -63,7 +74,9 @@ def test_bf16_is_used_where_it_is_asked_for_or_the_hardware_has_it(
     name, where, has, found, monkeypatch
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has)
+    # A card before Ampere can imitate it, which torch counts as support unless told otherwise.
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True:
+                        has or including_emulation)  # fmt: skip
     assert device.pick_precision(name, torch.device(where)) is found
 
 

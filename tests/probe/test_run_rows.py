@@ -1,13 +1,14 @@
 """What `probe_run` hands to each protocol, and the rows that it makes of the answers."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 
-from ltcl_helpers import networks, probe, runs
+from ltcl_helpers import files, networks, probe, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
@@ -126,6 +127,25 @@ def test_a_run_of_a_gpu_is_probed_where_there_is_none(made, monkeypatch, caplog)
     assert run._device_of(config) == torch.device("cpu")
     assert "made with device=cuda:1; here is no GPU, so the CPU probes" in caplog.text
     assert run._device_of(made.config) == torch.device("cpu")
+
+
+def test_a_run_of_another_gpu_and_another_root_is_probed_with_what_is_here(
+    made, monkeypatch, caplog, tmp_path
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    config = made.config.model_copy(update={"device": "cuda:1"})
+    assert run._device_of(config) == torch.device("cuda")
+    assert "made with device=cuda:1; here another GPU probes" in caplog.text
+
+    folder = tmp_path / "moved"
+    shutil.copytree(made.folder, folder)
+    content = files.read_json(folder / "config.json") | {"root": "/gone"}
+    files.write_json(folder / "config.json", content)
+    runs.seal(folder, "config.json")
+    assert Run.load(folder).config.root is None
+    assert "/gone, where the run's data lay, is not here" in caplog.text
 
 
 def test_the_usual_probe_is_of_a_hundred_images_a_class_by_protocol_bcl(made, monkeypatch):

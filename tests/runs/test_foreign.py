@@ -14,7 +14,7 @@ from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.explorer import open_run
-from ltcl_helpers.pretrain import pretrain
+from ltcl_helpers.pretrain import pretrain, ranks, resume
 from ltcl_helpers.runs.foreign import WRAPPERS, import_weights, read_weights, shape_of
 from ltcl_helpers.runs.run import Run
 
@@ -92,6 +92,14 @@ LAYOUTS = {
         "epoch": 10,
         "state_dict": as_sequence(w) | under("projection_head.layers.0.", HEAD),
     },
+    "lightly, with a slow twin": lambda w: {  # as MoCo, BYOL and SimSiam have
+        "epoch": 10,
+        "state_dict": as_sequence(w)
+        | {key.replace("backbone", "backbone_momentum"): v for key, v in as_sequence(w).items()}
+        | under("projection_head.layers.0.", HEAD)
+        | under("projection_head_momentum.layers.0.", HEAD)
+        | under("prediction_head.layers.0.", HEAD),
+    },
 }
 
 
@@ -142,6 +150,13 @@ def test_an_imported_run_is_probed_and_says_where_it_came_from(tmp_path, monkeyp
     assert len(rows) and runs.verify(folder)["files"].keys() >= {"probe.parquet"}
     with pytest.raises(ConfigError, match="import-weights"):
         pretrain(run.config)
+    (tmp_path / "half").mkdir()
+    runs.begin(tmp_path / "half", run.config)  # and then the import was killed
+    half = "half was to hold imported weights .bcl., .* delete it and run `ltcl import-weights`"
+    with pytest.raises(ConfigError, match=half):
+        resume(tmp_path / "half")
+    with pytest.raises(ConfigError, match=half):
+        ranks.make(run.config, tmp_path / "half", splits.select(run.config), False, 2)
     with pytest.raises(ConfigError, match="other code made: it has no loss history.*ltcl probe"):
         open_run(folder)
     with pytest.raises(ConfigError, match="exists"):
