@@ -21,6 +21,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 JOBS = int(os.environ.get("JOBS", 2))  # lessons or tests side by side, each on its share of threads
+EDITIONS = ("student", "teacher")  # of the site
 NO_BUILD = (
     "TORCH={} reads PyTorch's own index, download.pytorch.org. Where that is out of reach, "
     "`make setup` without it installs the lock's versions from your package index."
@@ -124,6 +125,8 @@ def faults() -> None:
 def site() -> None:
     """Execute the lessons and make site/ of them for students, or site-teacher/ for teachers."""
     edition = os.environ.get("EDITION", "student")
+    if edition not in EDITIONS:  # before the minutes that the lessons take
+        raise Failed(f"EDITION is {edition!r}; allowed are {', '.join(EDITIONS)}")
     out = "site" if edition == "student" else f"site-{edition}"  # solutions are never in site/
     course()
     run(PYTHON, "-m", "ltcl_helpers", "site", "course", "--out", out, "--edition", edition)

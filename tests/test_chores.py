@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ltcl_helpers import __main__, chores
+from ltcl_helpers.course import site
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -156,6 +157,14 @@ def test_a_teachers_site_is_in_a_folder_of_its_own(called, tmp_path, monkeypatch
     chores.site()
     site = "python -m ltcl_helpers site course --out site-teacher --edition teacher"
     assert said(called, tmp_path)[-1] == site
+
+
+def test_an_edition_that_is_none_is_refused_before_the_lessons_run(called, monkeypatch):
+    assert chores.EDITIONS == site.EDITIONS
+    monkeypatch.setenv("EDITION", "teachers")
+    with pytest.raises(chores.Failed, match="EDITION is 'teachers'; allowed are student, teacher"):
+        chores.site()
+    assert not called
 
 
 def test_a_chore_is_done_in_the_clone_with_its_share_of_the_threads(monkeypatch, tmp_path):

@@ -114,23 +114,42 @@ def slides(lessons: list[dict]) -> str:
 def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
     """Write `target`/student and `target`/teacher with the pictures that their texts show.
 
-    Raises ConfigError where there are no lessons.
+    Raises ConfigError where there are no lessons, and before anything is written where a notebook
+    is there that is not as it was handed out: there may be answers in it.
     """
-    written, lessons = [], []
+    lessons = []
+    contents: dict[Path, bytes] = {}
     for path in sorted(source.glob("[0-9]*.ipynb")):
         lesson = json.loads(path.read_text(encoding="utf-8"))
         lessons.append(lesson)
         for name, make in (("student", student_edition), ("teacher", teacher_edition)):
             edition, folder = make(lesson), target / name
-            (folder / "figures").mkdir(parents=True, exist_ok=True)
             content = json.dumps(edition, indent=1, ensure_ascii=False)
             for picture in set(PICTURE.findall(content)):
                 drawn = (source.parent / "figures" / picture).read_bytes()
-                files.write_bytes(folder / "figures" / picture, drawn)
+                contents[folder / "figures" / picture] = drawn
             content = PICTURE.sub(r"](figures/\1)", content)
-            files.write_bytes(folder / path.name, f"{content}\n".encode())
-            written.append(folder / path.name)
-    if not written:
+            contents[folder / path.name] = f"{content}\n".encode()
+    if not lessons:
         raise ConfigError(f"{source} holds no lesson; call this in the course's folder")
-    files.write_bytes(target / "teacher" / "slides.html", slides(lessons).encode())
-    return written
+    _refuse_changed({path: content for path, content in contents.items() if _is_notebook(path)})
+    contents[target / "teacher" / "slides.html"] = slides(lessons).encode()
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        files.write_bytes(path, content)
+    return [path for path in contents if _is_notebook(path)]
+
+
+def _is_notebook(path: Path) -> bool:
+    return path.suffix == ".ipynb"
+
+
+def _refuse_changed(notebooks: dict[Path, bytes]) -> None:
+    """Raise a ConfigError where a notebook is there with another content than it would get."""
+    changed = [path for path, content in notebooks.items()
+               if path.exists() and path.read_bytes() != content]  # fmt: skip
+    if changed:
+        raise ConfigError(
+            f"{changed[0]} is there and is not as it was handed out ({len(changed)} such "
+            "notebooks), and there may be answers in it; move it, or name another --out"
+        )

@@ -12,7 +12,7 @@ from unicodedata import category
 
 from .. import files
 from ..errors import ConfigError
-from ..exercises.checking import RIGHT
+from ..exercises.checking import RIGHT, TIMED_OUT
 
 COLUMNS = (
     "student", "file", "lesson", "exercise", "answer", "status", "points", "of", "message",
@@ -20,7 +20,8 @@ COLUMNS = (
 )  # fmt: skip
 UNSEEN = ("Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp")  # controls, marks of direction, half characters
 JOINERS = "\u200c\u200d"  # of Persian and Indian scripts
-NOT_GRADED = "not graded"  # a fault of the grader's system; it is tried again
+NOT_GRADED = "not graded"  # a fault of the grader's system
+TRIED_AGAIN = (NOT_GRADED, TIMED_OUT)  # on a quieter machine an answer may be in time
 FORMULA = ("=", "+", "-", "@")  # a spreadsheet would compute a cell that begins so
 Row = dict[str, str]
 
@@ -62,7 +63,7 @@ class Gradebook:
     def get(self, file: str, answer: str) -> Row | None:
         """The row of this answer, if it is graded already."""
         row = self.rows.get((_cell(file), answer))
-        return None if row is None or row["status"] == NOT_GRADED else row
+        return None if row is None or row["status"] in TRIED_AGAIN else row
 
     def add(self, row: Row) -> None:
         """Keep a row, and write all of them; nothing once the book is closed."""

@@ -40,6 +40,8 @@ LARGEST = 50 << 20  # bytes of a submission, which may hold pictures
 LONGEST = 1 << 20  # characters of its code
 MOST = 5000  # submissions of a call
 HIDDEN = (".", "__MACOSX")  # folders that a system makes beside a hand-in
+OTHER_KINDS = (".py", ".html", ".pdf", ".docx", ".zip", ".gz", ".7z", ".rar")  # of hand-ins
+NAMED = 10  # files that a warning names
 NOBODYS = ("student", "editions", "notebooks")  # folders of the kit, which may be handed in whole
 
 
@@ -201,9 +203,15 @@ def whose(names: list[Name], folders: list[Path], lessons: list[str]) -> list[st
 
 
 def find(submissions: Iterable[Path]) -> list[Path]:
-    """The notebooks that are named, and those in the folders that are named."""
+    """The notebooks that are named, and those in the folders that are named.
+
+    What else lies in a folder is said: a hand-in of another kind would be nobody's.
+    """
     found: list[Path] = []
+    others: list[Path] = []
     for path in map(Path, submissions):
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist; name notebooks, or a folder of them")
         if not path.is_dir():
             found.append(path)
             continue
@@ -215,9 +223,22 @@ def find(submissions: Iterable[Path]) -> list[Path]:
                 found.append(below)
             elif ".ipynb" in below.name.lower() and below.is_file():
                 log.warning("%s is left out; a notebook's name ends in .ipynb", below)
+            elif below.suffix.lower() in OTHER_KINDS and below.is_file():
+                others.append(below)
+    _say_what_is_left_out(found, others)
     if not found or len(found) > MOST:
         raise ConfigError(f"{len(found)} notebooks to grade; allowed is 1 to {MOST}")
     return list(dict.fromkeys(found))
+
+
+def _say_what_is_left_out(found: list[Path], others: list[Path]) -> None:
+    """Name files that are no notebooks; a program beside a notebook is its helper."""
+    places = {path.parent for path in found}
+    left_out = [p for p in others if not (p.suffix.lower() == ".py" and p.parent in places)]
+    if left_out:
+        names = ", ".join(map(str, left_out[:NAMED]))
+        more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
+        log.warning("no notebooks, so left out: %s%s", names, more)
 
 
 def read(

@@ -25,6 +25,7 @@ from .editions import is_solution, text
 
 DOCS = ROOT / "docs"
 EDITIONS = ("student", "teacher")
+OF_A_SITE = ("index.html", "objects.inv", "searchindex.js")  # as Sphinx leaves them
 TEACHERS = ("teaching.md", "teachers_pack.md", "grading.md")  # answers and rubrics among them
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LINK = re.compile(r"(?<!!)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)\s]*)?\)")
@@ -45,17 +46,21 @@ def write_site(executed: Path, target: Path, edition: str = "student") -> list[P
 
     Args:
         executed: a folder of executed lessons.
-        target: the site, made anew.
+        target: the site, made anew; an older site that is there goes once the new one is built.
         edition: "student", without a solution anywhere, or "teacher".
 
     Raises:
-        ConfigError: without lessons, or for another edition.
+        ConfigError: without lessons, for one whose execution stopped, for another edition, and
+            where `target` holds something else than a site.
     """
     paths = sorted(executed.glob("[0-9]*.ipynb"))
     if edition not in EDITIONS:
         raise ConfigError(f"edition is {edition!r}; allowed are {', '.join(EDITIONS)}")
+    _refuse_other_files(target)
     if not paths:
         raise ConfigError(f"{executed} holds no executed lesson; `make course` executes them")
+    for path in paths:
+        _refuse_half_executed(path)
     if not (DOCS / "conf.py").exists():
         raise ConfigError(f"{DOCS} has no conf.py; call this in the kit's clone")
     importlib.import_module("sphinx")  # or the command says what is missing
@@ -76,9 +81,31 @@ def write_site(executed: Path, target: Path, edition: str = "student") -> list[P
     return sorted(target.rglob("*.html"))
 
 
+def _refuse_other_files(target: Path) -> None:
+    """Raise a ConfigError unless a folder is new, empty or a site: all in it is replaced."""
+    is_site = all((target / name).exists() for name in OF_A_SITE)
+    is_used = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    if is_used and not is_site:
+        raise ConfigError(
+            f"--out is {target}, which holds other files than a site's, and a site replaces all of "
+            "them; name a new folder"
+        )
+
+
+def _refuse_half_executed(path: Path) -> None:
+    """Raise a ConfigError where a lesson's execution stopped on its way."""
+    cells = json.loads(path.read_text(encoding="utf-8")).get("cells", [])
+    code = [cell for cell in cells if cell["cell_type"] == "code" and text(cell).strip()]
+    done = sum(cell.get("execution_count") is not None for cell in code)
+    if 0 < done < len(code):
+        raise ConfigError(
+            f"{path}: {done} of {len(code)} cells are executed; execute it to its end "
+            "(`make course`), or leave it out of the folder"
+        )
+
+
 def _build(source: Path, target: Path) -> None:
     """Run Sphinx. Raises ConfigError with its last lines where it fails, or only warns."""
-    shutil.rmtree(target, ignore_errors=True)
     quiet = ["-q", "--no-color", "-W", "--keep-going"]  # its words stand in an error of ours
     command = [sys.executable, "-m", "sphinx", "-b", "html", *quiet]
     built = source.with_name("built")  # myst-nb leaves a folder of its own beside the pages
@@ -88,6 +115,7 @@ def _build(source: Path, target: Path) -> None:
         said = done.stderr.replace(f"{source}/", "")
         raise ConfigError(f"Sphinx failed: {' '.join(said.split()[-60:])}")
     target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(target, ignore_errors=True)  # an empty folder, or an older site
     shutil.move(built, target)
     (target / ".buildinfo").unlink(missing_ok=True)
     for path in target.rglob("*.html"):

@@ -92,6 +92,17 @@ def test_run_all_of_the_students_edition_lists_what_is_open(written, tmp_path, n
             assert said.endswith(": not answered\n")
 
 
+def test_a_notebook_with_answers_in_it_is_not_written_over(tmp_path):
+    first, *_ = editions.write_editions(tmp_path)
+    answered = first.read_text(encoding="utf-8").replace("your answer here", "return 42")
+    first.write_text(answered, encoding="utf-8")
+    slides = tmp_path / "teacher" / "slides.html"
+    slides.unlink()
+    with pytest.raises(ConfigError, match=f"{first} is there and is not as .*1 such notebooks"):
+        editions.write_editions(tmp_path)
+    assert first.read_text(encoding="utf-8") == answered and not slides.exists()
+
+
 def test_where_there_are_no_lessons_the_call_says_so(tmp_path):
     with pytest.raises(ConfigError, match="holds no lesson"):
         editions.write_editions(tmp_path / "out", tmp_path)

@@ -432,15 +432,15 @@ def test_a_grading_that_is_stopped_keeps_its_rows_and_goes_on(tmp_path, hand_in)
         "right", "not answered", "not answered"]  # fmt: skip
 
 
-def test_bad_calls_are_refused(tmp_path, grade):
+def test_bad_calls_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="lesson is '0'; allowed is the beginning of 00"):
         grading.grade([tmp_path / "a.ipynb"], "0")
     with pytest.raises(ConfigError, match="0 notebooks to grade"):
         grading.grade([tmp_path])
     with pytest.raises(ConfigError, match="points for 'my_size'; allowed are my_auroc"):
         grading.lessons({"my_size": 1})
-    (row,) = grade(tmp_path / "absent.ipynb")
-    assert row["status"] == "error" and "is no notebook" in row["message"]
+    with pytest.raises(ConfigError, match="absent.ipynb does not exist"):
+        grading.grade([tmp_path / "absent.ipynb"])
     (tmp_path / "budget.csv").write_text("month,euros\nMay,3\n")
     with pytest.raises(ConfigError, match="is no table of grades; name another --out"):
         gradebook.Gradebook(tmp_path / "budget.csv")

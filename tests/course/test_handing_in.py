@@ -109,15 +109,18 @@ def test_folders_are_searched_without_what_a_system_puts_there(tmp_path, monkeyp
              "b/.ipynb_checkpoints/2.ipynb", "b/._2.ipynb"]  # fmt: skip
     for name in [*names, "b/text.txt"]:
         notebook(tmp_path / name)
-    found = grading.find([tmp_path, tmp_path / "a.ipynb", str(tmp_path / "gone.ipynb")])
+    found = grading.find([tmp_path, str(tmp_path / "a.ipynb")])
     assert [path.relative_to(tmp_path).as_posix() for path in found] == [
-        "a.ipynb", "b/2.ipynb", "b/c/1.ipynb", "gone.ipynb"]  # fmt: skip
+        "a.ipynb", "b/2.ipynb", "b/c/1.ipynb"]  # fmt: skip
+    with pytest.raises(ConfigError, match=f"{tmp_path}/gone does not exist; name notebooks, or"):
+        grading.find([tmp_path, tmp_path / "gone"])  # not a student with no points
     hidden = grading.find([tmp_path / ".hidden" / "x.ipynb"])  # named, so it is meant
     assert len(hidden) == len(grading.find([tmp_path / ".hidden"])) == 1
     monkeypatch.setattr(grading, "MOST", 3)
     assert len(grading.find([tmp_path])) == 3
+    notebook(tmp_path / "d.ipynb")
     with pytest.raises(ConfigError, match="4 notebooks to grade; allowed is 1 to 3"):
-        grading.find([tmp_path, tmp_path / "gone.ipynb"])
+        grading.find([tmp_path])
 
 
 def test_what_is_wrong_with_a_hand_in_is_its_verdict(tmp_path):
@@ -207,6 +210,24 @@ def test_a_name_that_is_no_notebooks_is_told(tmp_path, caplog):
     assert [word.split(" is left out")[0][-9:] for word in caplog.messages] == [
         "ipynb.txt", "pynb.json",
     ]  # fmt: skip
+
+
+def test_hand_ins_of_other_kinds_are_named_and_a_notebooks_helper_is_not(tmp_path, caplog):
+    notebook(tmp_path / "anna" / "a.ipynb", "def my_a(x):\n    return 1")
+    names = ["anna/helpers.py", "ben.zip", "carla/c.py", "dan.HTML", "dan/plot.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert len(grading.find([tmp_path])) == 1
+    place = f"{tmp_path}/"
+    assert [said.replace(place, "") for said in caplog.messages] == [
+        "no notebooks, so left out: ben.zip, carla/c.py, dan.HTML"
+    ]
+    caplog.clear()
+    for number in range(9):
+        (tmp_path / f"{number}.zip").write_text("")
+    grading.find([tmp_path])
+    assert caplog.messages[0].endswith("ben.zip and 2 more")
 
 
 # --- verdicts ---------------------------------------------------------------------------------

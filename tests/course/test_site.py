@@ -218,6 +218,33 @@ def test_bad_calls_are_refused(tmp_path):
     shutil.copy2(LESSONS[0], tmp_path)
     with pytest.raises(ConfigError, match="edition is 'pupil'; allowed are student, teacher"):
         static.write_site(tmp_path, tmp_path / "never", "pupil")
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_site_replaces_a_site_and_nothing_else(tmp_path):
+    """`--out .` must not cost anybody a folder."""
+    place = tmp_path / "public_html"
+    place.mkdir()
+    (place / "grades.html").write_text("precious")
+    (tmp_path / "one").mkdir()
+    shutil.copy2(LESSONS[0], tmp_path / "one")
+    for target in (place, place / "grades.html"):
+        with pytest.raises(ConfigError, match=f"--out is {target}, which holds other files than"):
+            static.write_site(tmp_path / "one", target)
+    assert (place / "grades.html").read_text() == "precious"
+    for name in static.OF_A_SITE:
+        (place / name).touch()
+    static._refuse_other_files(place)  # an older one
+    static._refuse_other_files(tmp_path / "new")
+
+
+def test_a_lesson_whose_execution_stopped_is_not_published(tmp_path):
+    lesson = json.loads(LESSONS[0].read_text(encoding="utf-8"))
+    code = [cell for cell in lesson["cells"] if cell["cell_type"] == "code"]
+    code[0]["execution_count"] = 1
+    (tmp_path / LESSONS[0].name).write_text(json.dumps(lesson), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"{LESSONS[0].name}: 1 of {len(code)} cells are execut"):
+        static.write_site(tmp_path, tmp_path / "never")
 
 
 @pytest.fixture
