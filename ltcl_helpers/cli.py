@@ -32,6 +32,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Leave with exit code 2."""
+        unknown = message.rpartition("unrecognized arguments: --")[2].replace("-", "_").split(" ")
+        if unknown[0] in RunConfig.model_fields:
+            message += f"; `ltcl run` takes --set {'='.join([*unknown, 'VALUE'][:2])}"
         raise ConfigError(f"{message}; `{self.prog} --help` shows the call")
 
 
@@ -63,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ltcl: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("ltcl: stopped; `ltcl run --resume FOLDER` goes on", file=sys.stderr)
+        goes_on = "; `ltcl run --resume FOLDER` goes on" if words[:1] == ["run"] else ""
+        print(f"ltcl: stopped{goes_on}", file=sys.stderr)
         return 1
     return 0
 
@@ -259,7 +263,7 @@ def _run(options: argparse.Namespace) -> None:
     if config.caution and _is_first():
         print(config.caution)
     if _is_first():
-        print(f"done: {run.folder}; next: ltcl probe {run.folder}")
+        print(f"done: {run.folder}; next: {choices.next_call(config, run.folder)}")
 
 
 def _is_first() -> bool:

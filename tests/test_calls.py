@@ -113,9 +113,15 @@ WRONG = {
     "batch G --scheduler tcp://host:1 --gpus 0": "--gpus is for this machine; a scheduler's "
     "workers name their own GPU",
     "bench cpu --data mnist": "data is 'mnist'; allowed are ",
-    "bench cpu --data npz:absent.npz": "absent.npz does not exist; npz: takes a path",
-    "bench cpu --data folder:absent@32": "absent does not exist; folder: takes a path",
-    "bench cpu --data folder:@32": "@32 does not exist; folder: takes a path",
+    "bench cpu --data npz:absent.npz": "absent.npz does not exist in HERE; npz: takes a path",
+    "bench cpu --data folder:absent@32": "absent does not exist in HERE; folder: takes a path",
+    "bench cpu --data folder:@32": "@32 does not exist in HERE; folder: takes a path",
+    "run --out O --epochs 3": "unrecognized arguments: --epochs 3; `ltcl run` takes --set "
+    "epochs=3; `ltcl --help` shows the call",
+    "run --out O --batch-size 3": "unrecognized arguments: --batch-size 3; `ltcl run` takes "
+    "--set batch_size=3; `ltcl --help` shows the call",
+    "run --out O --wild 3": "unrecognized arguments: --wild 3; `ltcl --help` shows the call",
+    "probe nowhere": "nowhere is not a finished run, nor one that was begun; name a run's",
     "grade A --out O --seconds 0": "--seconds and --memory must be above 0, --jobs at least 1",
     "grade A --out O --memory 0": "--seconds and --memory must be above 0, --jobs at least 1",
     "grade A --out O --jobs 0": "--seconds and --memory must be above 0, --jobs at least 1",
@@ -128,7 +134,8 @@ WRONG = {
 def test_a_wrong_call_is_refused_in_these_words(call, capsys, tmp_path, monkeypatch, refused):
     monkeypatch.chdir(tmp_path)
     said = refused(call)
-    assert said.startswith(WRONG[call]) and (said == WRONG[call] or "mnist" in call)
+    wrong = WRONG[call].replace("HERE", str(Path.cwd()))
+    assert said.startswith(wrong) and (said == wrong or "mnist" in call)
     assert not list(tmp_path.iterdir())
 
 

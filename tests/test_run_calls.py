@@ -47,7 +47,7 @@ def test_a_run_is_begun_with_what_is_named_and_resumed_with_its_own(
     runs.begin(Path("R"), config)
     trains.clear()
     assert cli.main(["run", "--resume", "R", "--minutes", "2"]) == 0
-    assert trains == [("select", config), ("resume", "R", 2.0, "inputs"), ("part",)]
+    assert trains == [("select", config), ("resume", "R", 2.0, "inputs", config.place), ("part",)]
     assert cli.main(["run", "--preset", "paper", "--out", "P"]) == 0
     assert capsys.readouterr().out == f"{config.caution}\n{DONE}{DONE}"  # the published recipe
     assert refused("run --out R").startswith("R exists; `ltcl run --resume R`")

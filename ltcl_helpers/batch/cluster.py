@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tqdm import tqdm
 
 from .. import files
+from ..config import IN_FILES, RunConfig
 from ..cores import cores_each
 from ..data import splits
+from ..data.classes import Classes
 from ..data.images import read_classes
 from ..errors import ConfigError
 from ..paths import own_path
-from ..probe.choices import check_enough
+from ..probe.choices import check_enough, check_parts
 from . import cell
 from .grid import Cell
 from .plan import OPEN, Plan
@@ -129,21 +131,39 @@ def _check_inputs(cells: list[Cell]) -> None:
         if lists is not None and not own_path(lists).is_dir():
             raise ConfigError(f"lists is {lists}, which is no folder; `ltcl data get splits`")
     for one in {one.config.data: one for one in cells}.values():
-        splits.select(one.config)
-        _check_shots([each for each in cells if each.config.data == one.config.data])
+        _check_cells([each for each in cells if each.config.data == one.config.data])
+        splits.select(one.config)  # its images, too
 
 
-def _check_shots(cells: list[Cell]) -> None:
-    """Complain of more labelled images than a class has, where lists are to be drawn."""
+def _check_cells(cells: list[Cell]) -> None:
+    """Complain of what each cell of one data set asks for, training and probe; reads no image."""
     config = cells[0].config
-    counts = read_classes(config.data, "train", config.root).counts.tolist()
+    classes = read_classes(config.data, "train", config.root)
     for one in cells:
-        drawn = one.probe["lists"] is None and one.config.split in splits.DRAWN
-        for shots in str(one.probe["shots"]).split(",") if drawn else ():
-            try:
-                check_enough(shots, counts)
-            except ConfigError as error:
-                raise ConfigError(f"{one.name}: {error}") from None
+        try:
+            _check_shots(one, classes)
+            if config.data.startswith(IN_FILES):  # other data are complete
+                check_parts(one.config, config.data, config.data, ())
+        except ConfigError as error:
+            raise ConfigError(f"{one.name}: {error}") from None
+    for one in {_split_of(one.config): one for one in cells}.values():
+        try:
+            splits.check(one.config, classes)
+        except ConfigError as error:
+            raise ConfigError(f"{one.name}: {error}") from None
+
+
+def _split_of(config: RunConfig) -> tuple[object, ...]:
+    """What decides whether a split can be: all but its seed."""
+    sizes = (config.split, config.largest_class, config.imbalance, config.method)
+    return (*sizes, config.batch_size, config.equal_batches, config.drop_last)
+
+
+def _check_shots(one: Cell, classes: Classes) -> None:
+    """Complain of more labelled images than a class has, where lists are to be drawn."""
+    drawn = one.probe["lists"] is None and one.config.split in splits.DRAWN
+    for shots in str(one.probe["shots"]).split(",") if drawn else ():
+        check_enough(shots, classes.counts.tolist())
 
 
 def task_of(plan: Plan, one: Cell) -> cell.Task:

@@ -134,9 +134,9 @@ def write_editions(target: Path, source: Path = LESSONS) -> list[Path]:
         raise ConfigError(f"{source} holds no lesson; call this in the course's folder")
     _refuse_changed({path: content for path, content in contents.items() if _is_notebook(path)})
     contents[target / "teacher" / "slides.html"] = slides(lessons).encode()
-    for path, content in contents.items():
+    for path, whole in contents.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write_bytes(path, content)
+        files.write_bytes(path, whole)
     return [path for path in contents if _is_notebook(path)]
 
 

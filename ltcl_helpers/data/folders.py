@@ -31,6 +31,7 @@ BACKGROUND = (255, 255, 255)  # under what is transparent: white, as most viewer
 HIDDEN, LOOSE = "hidden", "beside the class folders"  # why files are left out
 UNLABELLED = "unlabelled"  # the one class of a pile of images
 MOST_NAMED = 10  # files in one message
+DARK = 32  # of 256 levels: an eighth, as 10 or 12 bits leave of 16 at most
 
 
 class Found(NamedTuple):
@@ -48,7 +49,8 @@ class Found(NamedTuple):
 def search(root: Path) -> Found:
     """The images below the class folders of `root`, and one line about what is left out.
 
-    A class is a folder that holds an image, at any depth; names are compared in Unicode's NFC.
+    A class is a folder right below `root` that holds an image, at any depth; folders inside of it
+    are the same class, which is said. Names are compared in Unicode's NFC.
     Where no folder holds one, the images in `root` itself are a pile without labels: one class.
     """
     left_out: Counter[str] = Counter()
@@ -73,7 +75,8 @@ def search(root: Path) -> Found:
     files = [path for name in names for path in sorted(by_class[name])]
     sizes = [len(by_class[name]) for name in names]
     labels = np.repeat(np.arange(len(names)), sizes).astype(np.int64)
-    return Found(files, labels, names, _said(root, left_out, empty))
+    merged = [name for name in names if len({path.parent for path in by_class[name]}) > 1]
+    return Found(files, labels, names, _said(root, left_out, empty, merged))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -139,8 +142,8 @@ def _suffixes() -> frozenset[str]:
     return frozenset(suffix for suffix, kind in known.items() if kind in _formats())
 
 
-def _said(root: Path, left_out: Counter[str], empty: list[str]) -> str:
-    """One line about what is in a folder and is not learnt from."""
+def _said(root: Path, left_out: Counter[str], empty: list[str], merged: list[str]) -> str:
+    """One line about what is in a folder and is not learnt from, or not told apart."""
     said = []
     if left_out:
         total = sum(left_out.values())
@@ -151,6 +154,8 @@ def _said(root: Path, left_out: Counter[str], empty: list[str]) -> str:
         said.append(f"left out {total} files ({'; '.join(known)})")
     if empty:
         said.append(f"no image in class folder {listed(empty)}")
+    if merged:
+        said.append(f"images of several folders are one class each: {listed(merged)}")
     return f"{root}: {'; '.join(said)}" if said else ""
 
 
@@ -173,31 +178,41 @@ def read_images(files: list[Path], size: int) -> np.ndarray:
     images = np.empty((len(files), 3, size, size), np.uint8)
     bad: list[str] = []
     several = 0
+    dark = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of files that can be read all the same
         for i, path in enumerate(tqdm(files, "images", disable=None, delay=2, leave=False)):
             try:
-                images[i], more = _read(path, size)
+                images[i], more, is_dark = _read(path, size)
             except Exception as error:  # whatever a decoder trips over is a fault of this file
                 bad.append(f"{path} is not a readable image ({why_unreadable(error)})")
             else:
                 several += more
+                dark += is_dark
     if bad:
         count = f"{len(bad)} of {len(files)} files: " if len(bad) > 1 else ""
         raise ConfigError(f"{count}{listed(bad)}; repair or delete what cannot be read")
     if several:
         log.warning("%d files hold several pictures (frames, pages): the first is taken", several)
+    if dark:
+        log.warning(
+            "%d files of 16 bits a channel use less than an eighth of the range and are nearly "
+            "black: perhaps they hold 10 or 12 bits; stretch them before",
+            dark,
+        )
     return images
 
 
-def _read(path: Path, size: int) -> tuple[np.ndarray, bool]:
-    """One image uint8 [3, size, size], and whether its file holds more of them."""
+def _read(path: Path, size: int) -> tuple[np.ndarray, bool, bool]:
+    """One image uint8 [3, size, size]; whether its file holds more; whether it is 16 dark bits."""
     from PIL import Image, ImageOps
 
     with Image.open(path, formats=_formats()) as file:
         more = file.format in WITH_FRAMES and bool(getattr(file, "is_animated", False))
+        is_wide = _is_wide(file)
         fitted = ImageOps.fit(as_shown(file), (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(fitted).transpose(2, 0, 1), more
+    pixels = np.asarray(fitted).transpose(2, 0, 1)
+    return pixels, more, bool(is_wide and pixels.max() < DARK)
 
 
 def as_shown(file: Image.Image) -> Image.Image:
@@ -209,12 +224,16 @@ def as_shown(file: Image.Image) -> Image.Image:
     return _on_background(_eight_bits(file))
 
 
+def _is_wide(image: Image.Image) -> bool:
+    """Whether a file has 16 bits a channel that Pillow hands out as they are."""
+    return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """The image with 8 bits a channel; of 16 the upper ones, as viewers do."""
     from PIL import Image
 
-    wide = image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
-    if not wide:
+    if not _is_wide(image):
         if image.mode in ("I", "F"):
             kind = {"I": "32-bit whole numbers", "F": "floating-point numbers"}[image.mode]
             raise ValueError(f"{kind}, whose black and white nobody knows; save 8 or 16 bits")

@@ -234,4 +234,6 @@ def refuse_absent(name: str) -> None:
         return
     places = {where, where.rpartition("@")[0] or where}  # a name may hold an @, or end in @SIZE
     if not any(own_path(place).exists() for place in places):
-        raise ConfigError(f"{min(places, key=len)} does not exist; {kind}: takes a path")
+        place = min(places, key=len)
+        here = "" if Path(place).is_absolute() else f" in {Path.cwd()}"
+        raise ConfigError(f"{place} does not exist{here}; {kind}: takes a path")

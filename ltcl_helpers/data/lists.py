@@ -87,9 +87,11 @@ def positions(listed: FileList, paths: Sequence[str], labels: np.ndarray, where:
     for path in listed.paths:
         position = at.get(path.removeprefix("./"))
         if position is None:
+            known = f"its names are like {paths[0]}" if len(paths) else "it holds none"
+            if where.startswith("pack:"):
+                known += "; pack it again with this list among --lists"
             raise ConfigError(
-                f"list {listed.name} names {path}, which {where} does not hold; "
-                "pack it again with this list among --lists"
+                f"list {listed.name} names {path}, which {where} does not hold; {known}"
             )
         found.append(position)
     index = np.array(found, np.int64)

@@ -140,12 +140,18 @@ def _npz_classes(path: Path, arrays: dict[str, np.ndarray]) -> Classes:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]  # a column, as Keras has it
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        # Numbers that are made of names mean nothing in another file without its own names.
         maker = (
-            "unique(labels, return_inverse=True)[1]" if labels.ndim == 1 else "argmax(labels, 1)"
+            "names, numbers = numpy.unique(labels, return_inverse=True) makes such; save "
+            "labels=numbers, class_names=names, and do the same with the other part"
         )
+        if labels.ndim > 1:
+            maker = "numpy.argmax(labels, 1) makes such"
+        elif labels.dtype.kind == "f":
+            maker = "labels.astype(int) makes such"
         raise ConfigError(
             f"{path}: labels are {labels.dtype} of shape {labels.shape}; "
-            f"allowed is one whole number per image; numpy.{maker} makes such"
+            f"allowed is one whole number per image; {maker}"
         )
     if not len(labels):
         raise ConfigError(f"{path} holds no image")

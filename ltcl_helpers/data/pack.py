@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import os
+import re
 import struct
 import weakref
 import zlib
@@ -39,6 +40,7 @@ SIDE = 224  # of what is cut out of them, unless the data's name says another
 BLOCK = 256  # images that are held in memory while packing
 PIECE = 2**24  # bytes that are read at a time where all are
 PARTS = ("train", "test")
+OF_TEST = re.compile(r"(^|[^a-z])test$", re.IGNORECASE)  # a list's name, not "latest"
 
 
 class Entry(NamedTuple):
@@ -76,7 +78,7 @@ def pack(
             (or val/) with a folder per class.
         out: the file.
         names: text lists; their images, each once, are packed.
-        tests: text lists of the test part; else those of `names` whose name ends in "test".
+        tests: text lists of the test part; else those of `names` whose last word is "test".
         keep: leave images as large as they are.
 
     Raises:
@@ -187,7 +189,7 @@ def _change(kind: str | None, mode: str, turned: bool) -> str:
 def _of_lists(root: Path, names: Sequence[Path], tests: Sequence[Path]) -> list[Entry]:
     """The images of all lists, each once, in the order of the lists."""
     found = [lists.read_list(name) for name in names]
-    parts = [int(not tests and listed.name.stem.lower().endswith("test")) for listed in found]
+    parts = [int(not tests and bool(OF_TEST.search(listed.name.stem))) for listed in found]
     found += [lists.read_list(name) for name in tests]
     parts += [1] * len(tests)
     unlabelled = {path for listed in found if listed.labels is None for path in listed.paths}
@@ -252,7 +254,10 @@ def _find(root: Path, path: str, listed: Path) -> Path:
     for file in (root / path, flat):
         if file.is_file():
             return file
-    raise ConfigError(f"{root / path} does not exist, which list {listed} names; is {root} right?")
+    raise ConfigError(
+        f"{root / path} does not exist, which list {listed} names; is {root} right? (A line is "
+        "`path label`: folders parted by /, then a space, then a whole number from 0.)"
+    )
 
 
 def _of_folders(root: Path) -> tuple[list[Entry], list[str]]:

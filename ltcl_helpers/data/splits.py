@@ -199,7 +199,8 @@ def read_split(path: str | Path) -> np.ndarray:
         if path.exists():
             raise
         raise ConfigError(
-            f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy)"
+            f"split {path} does not exist; allowed are {', '.join(DRAWN)} and list files (.npy, "
+            ".txt)"
         ) from error
     check_list(path)
     index = _positions_in(path, content)
@@ -223,7 +224,8 @@ def _positions_in(path: Path, content: bytes) -> np.ndarray:
     """The whole numbers [n] in a list file."""
     if not content.startswith(b"\x93NUMPY"):
         raise ConfigError(
-            f"split {path} is not a whole .npy file; of a text with a position a line, make one: "
+            f"split {path} is not a whole .npy file; a list of names of files ends in .txt; of a "
+            "text with a position a line, make a .npy: "
             "numpy.save('list.npy', numpy.loadtxt('list.txt', dtype=int))"
         )
     try:
@@ -296,19 +298,40 @@ def select(config: RunConfig) -> Inputs:
     listed = None if config.split in DRAWN else open_list(config.split)  # fails before data loads
     refuse_test_part(config.data)
     data = read_arrays(config.data, "train", config.root)
+    index, counts, group_counts = _chosen(config, listed, data.classes)
+    _tell(config, data, counts)
+    images = taken(data.images, index)
+    return Inputs(images, data.labels[index], index, counts, group_counts)
+
+
+def check(config: RunConfig, classes: own_classes.Classes) -> None:
+    """Raise a ConfigError where `select` would, for another reason than an image.
+
+    Args:
+        config: the run's.
+        classes: of its training part.
+    """
+    listed = None if config.split in DRAWN else open_list(config.split)
+    refuse_test_part(config.data)
+    _chosen(config, listed, classes)
+
+
+def _chosen(
+    config: RunConfig, listed: np.ndarray | lists.FileList | None, classes: own_classes.Classes
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions [n] of a run's images, their counts [C], and the counts [C] that make groups."""
     if listed is None:
-        index, group_counts = _positions(config, data)
+        index, group_counts = _positions(config, classes)
     else:
-        index, group_counts = in_data(listed, data.labels, config.data), None
-    if index.max() >= len(data.labels):
+        index, group_counts = in_data(listed, classes.labels, config.data), None
+    if index.max() >= len(classes.labels):
         raise ConfigError(
             f"split {config.split} has position {index.max()}, but {config.data} has "
-            f"{len(data.labels)} images; is it the list of another data set?"
+            f"{len(classes.labels)} images; is it the list of another data set?"
         )
     if not config.weights:  # those are not trained here, so there are no batches
         _check_batches(config, len(index))
-    labels, classes = data.labels[index], len(data.class_names)
-    counts = np.bincount(labels, minlength=classes)
+    counts = np.bincount(classes.labels[index], minlength=len(classes.names))
     if config.method in SUPERVISED and np.count_nonzero(counts) < 2:
         raise ConfigError(
             f"method {config.method} learns from labels, and these are of one class only; "
@@ -317,11 +340,9 @@ def select(config: RunConfig) -> Inputs:
     partner = own_path(tail_of(config.split))
     is_its_own = str(partner) == str(own_path(config.split))  # a long-tail list
     if listed is not None and not is_its_own and partner.exists():
-        of_partner = in_data(open_list(partner), data.labels, config.data)
-        group_counts = np.bincount(data.labels[of_partner], minlength=classes)
-    _tell(config, data, counts)
-    images = taken(data.images, index)
-    return Inputs(images, labels, index, counts, counts if group_counts is None else group_counts)
+        of_partner = in_data(open_list(partner), classes.labels, config.data)
+        group_counts = np.bincount(classes.labels[of_partner], minlength=len(classes.names))
+    return index, counts, counts if group_counts is None else group_counts
 
 
 def tail_of(split: str) -> str:
@@ -395,24 +416,26 @@ def _tell(config: RunConfig, data: ImageArrays, counts: np.ndarray) -> None:
     own_classes.tell(config.data, data.class_names, counts, test)
 
 
-def _positions(config: RunConfig, data: ImageArrays) -> tuple[np.ndarray, np.ndarray | None]:
+def _positions(
+    config: RunConfig, classes: own_classes.Classes
+) -> tuple[np.ndarray, np.ndarray | None]:
     """The split's positions, and the class counts that define its groups if not its own."""
     if config.split == "all":
-        return np.arange(len(data.labels)), None
-    counts = data.classes.counts
+        return np.arange(len(classes.labels)), None
+    counts = classes.counts
     largest = config.largest_class or int(counts.min()) * 9 // 10  # a tenth stays unseen
     cannot = largest < config.imbalance and config.largest_class is None
     if cannot and np.ptp(counts) > 0:
-        rarest = data.class_names[counts.argmin()]
+        rarest = classes.names[counts.argmin()]
         raise ConfigError(
             f"split {config.split}: class {rarest} has {counts.min()} images, too few to cut a "
             f"long tail of imbalance {config.imbalance:g} from; the classes have {counts.min()} to "
             f"{counts.max()} images, and --split all takes them as they are"
         )
     try:
-        return _drawn(config, data.labels, class_sizes(largest, len(counts), config.imbalance))
+        return _drawn(config, classes.labels, class_sizes(largest, len(counts), config.imbalance))
     except ConfigError as error:
-        sizes = zip(data.class_names, counts.tolist(), strict=True)
+        sizes = zip(classes.names, counts.tolist(), strict=True)
         small = [f"{name} has {count}" for name, count in sizes if count < largest]
         about = f" (largest_class is {largest}, imbalance {config.imbalance:g}; {listed(small)})"
         raise ConfigError(

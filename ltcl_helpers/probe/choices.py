@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from ..config import RunConfig
+from ..config import IN_FILES, RunConfig
 from ..data import images, splits
 from ..errors import ConfigError
 from ..recipes import RECIPES
@@ -106,3 +107,19 @@ def check_run(method: str, protocols: Sequence[str], features: Sequence[str]) ->
         if method not in KEPT_BY.get(asked, (method,)):
             known = " and ".join(KEPT_BY[asked])
             raise ConfigError(f"a {method} run keeps no {asked}; one of {known} does")
+
+
+def next_call(config: RunConfig, folder: Path | None) -> str:
+    """The command that shows what a finished run has learnt: a probe that its data allow."""
+    probing = f"ltcl probe {folder}"
+    looking = f"ltcl explore {folder} --out page.html"
+    if not config.data.startswith(IN_FILES):  # other data have a test part, and many images
+        return probing
+    drawn = config.split in splits.DRAWN or config.split == "all"
+    for shots, more in (("100", ""), ("full", " --shots full")):
+        try:
+            check_parts(config, config.data, config.data, (shots,) if drawn else ())
+        except ConfigError:
+            continue
+        return probing + more
+    return looking

@@ -75,6 +75,8 @@ def read_done(folder: Path) -> dict[str, Any]:
         DamagedFile: when it is missing, or is not what was written.
     """
     path = folder / "DONE.json"
+    if not path.exists() and not (folder / "config.json").exists():
+        raise DamagedFile(f"{folder} is not a finished run, nor one that was begun; name a run's")
     if not path.exists():
         raise DamagedFile(
             f"{folder} is not a finished run (no DONE.json); ltcl run --resume {folder} finishes it"

@@ -41,9 +41,9 @@ def refuse_used(folder: Path) -> None:
     if folder.exists() and (
         not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir())
     ):
-        raise ConfigError(
-            f"{folder} exists; `ltcl run --resume {folder}` goes on with it, or name another --out"
-        )
+        begun = (folder / "config.json").exists()
+        goes_on = f"`ltcl run --resume {folder}` goes on with it, or name" if begun else "name"
+        raise ConfigError(f"{folder} exists; {goes_on} another --out")
 
 
 def finished(where: str | Path | Iterable[str | Path]) -> list[Path]:

@@ -40,3 +40,33 @@ def test_lists_in_the_home_folder_are_found(tmp_path, monkeypatch):
     np.save(tmp_path / "mine.npy", np.arange(40))
     lists = KNN | {"lists": "~"}
     cluster._check_inputs([cell(lists, split="~/mine.npy")])
+
+
+def own_data(tmp_path, test_labels=(0, 1), count=40):
+    """Two classes of forty images, and a test part."""
+    images = np.zeros((2 * count, 8, 8, 3), np.uint8)
+    names = np.array(["ant", "bee"])
+    np.savez(tmp_path / "a_train.npz", images=images, labels=np.arange(2 * count) % 2,
+             class_names=names)  # fmt: skip
+    labels = np.array(test_labels)
+    np.savez(tmp_path / "a_test.npz", images=images[: len(labels)], labels=labels,
+             class_names=np.array(["ant", "bee", "cow"]))  # fmt: skip
+    return f"npz:{tmp_path}/a_train.npz"
+
+
+def test_a_probe_that_cannot_be_is_refused_before_hours_of_training(tmp_path):
+    one = cell(data=own_data(tmp_path, (0, 1, 2)), split="all", batch_size=10)
+    with pytest.raises(ConfigError, match="a: .*class cow, which the training part lacks"):
+        cluster._check_inputs([one])
+    (tmp_path / "a_test.npz").unlink()
+    with pytest.raises(ConfigError, match="a: .*a_test.npz"):
+        cluster._check_inputs([one])
+
+
+def test_every_cell_is_asked_and_not_the_first_of_its_data(tmp_path):
+    common = dict(data=own_data(tmp_path), batch_size=10, imbalance=2.0)
+    first, second = cell(**common, largest_class=20), cell(**common, largest_class=4000)
+    with pytest.raises(ConfigError, match="a: split long-tail: .*largest_class is 4000"):
+        cluster._check_inputs([first, second])
+    gone = cell(**common, largest_class=20, seed=3)
+    cluster._check_inputs([first, gone])  # another seed is another draw of the same sizes

@@ -1,5 +1,7 @@
 """Folders of images in small: which files count, whose fault is named in which words, .npz too."""
 
+import shutil
+
 import numpy as np
 import pytest
 from own_pictures import SIDE, draw, fill
@@ -67,6 +69,13 @@ def test_nothing_is_said_where_nothing_is_left_out(tmp_path):
     assert found.labels.tolist() == [0, 1, 1] and found.labels.dtype == np.int64
     (tmp_path / "c").mkdir()
     assert folders.search(tmp_path).said == f"{tmp_path}: no image in class folder c"
+    draw(tmp_path / "big" / "tabby" / "x.png")
+    draw(tmp_path / "big" / "lion" / "x.png")
+    found = folders.search(tmp_path)
+    assert found.class_names == ("a", "b", "big") and found.said.endswith(
+        "no image in class folder c; images of several folders are one class each: big"
+    )
+    shutil.rmtree(tmp_path / "big")
     (tmp_path / ".hidden").mkdir()
     draw(tmp_path / "a" / ".thumbs" / "x.png")
     assert folders.search(tmp_path).said == (
@@ -162,7 +171,7 @@ def test_an_npz_of_another_form_says_which(tmp_path, arrays, says):
         ({"images": PICTURES}, "lacks labels; without any, give all images label 0"),
         ({"labels": np.zeros(0, int)}, "x.npz holds no image"),
         ({"labels": [[0, 1]]}, r"int64 of shape \(1, 2\); .*numpy\.argmax\(labels, 1\) makes such"),
-        ({"labels": [0.0, 1]}, r"float64 of shape \(2,\); .*numpy\.unique\(labels, return_inverse"),
+        ({"labels": [0.0, 1]}, r"float64 of shape \(2,\); .*labels\.astype\(int\) makes such"),
     ],
 )
 def test_labels_of_another_form_say_which_before_any_image_is_read(tmp_path, arrays, says):

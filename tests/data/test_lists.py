@@ -45,8 +45,7 @@ def test_a_label_may_stand_behind_a_tab(tmp_path):
 @pytest.mark.parametrize(
     ("paths", "labels", "says"),
     [
-        (["b", "d"], None, "list x.txt names d, which toy does not hold; "
-         "pack it again with this list among --lists"),
+        (["b", "d"], None, "list x.txt names d, which toy does not hold; its names are like a"),
         (["c", "a", "c", "b", "c"], None, "list x.txt names c 3 times; allowed is once"),
         (["a", "c"], [5, 6], "list x.txt gives c label 6, toy has 7; "
          "pack it with lists of the same labels"),

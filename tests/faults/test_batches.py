@@ -183,10 +183,12 @@ def test_any_text_is_a_grid_or_refused(tmp_path):
 def test_more_shots_than_a_class_has_are_refused_before_training(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     labels = np.arange(40) % 4
-    np.savez("a.npz", images=np.zeros((40, 8, 8, 3), np.uint8), labels=labels)
+    for part in ("train", "test"):
+        np.savez(f"a_{part}.npz", images=np.zeros((40, 8, 8, 3), np.uint8), labels=labels)
+    good = GOOD.replace("a.npz", "a_train.npz")
     given = "rows: {a: {split: all, batch_size: 10}}\n"
     for shots, refused in (("100000", True), ("11", True), ("10", False), ("full,1%", False)):
-        Path("g.yaml").write_text(f"{GOOD}{given}probe: {{shots: '{shots}', protocol: knn}}")
+        Path("g.yaml").write_text(f"{good}{given}probe: {{shots: '{shots}', protocol: knn}}")
         cells = grid.read("g.yaml").cells
         if refused:
             with pytest.raises(ConfigError, match=f"shots is {shots}.* has 10 images"):

@@ -77,7 +77,8 @@ def test_rows_say_what_was_asked_of_which_images(made, tmp_path, caplog):
     full = rows[rows["shots"] == "full"].set_index("group")["accuracy"]
     assert rows["images"].tolist()[-1] == 60
     told = [record.getMessage() for record in caplog.records if " %" in record.getMessage()]
-    assert told[-1] == f"full train part: {100 * full['all']:.1f} %" and len(told) == 6
+    assert told[-1] == f"full train part: {100 * full['all']:.1f} %, mean over classes"
+    assert len(told) == 6
 
 
 def test_a_probe_of_the_full_list_is_the_protocols_own_answer(made, tmp_path):

@@ -355,9 +355,12 @@ def test_a_folder_that_holds_more_than_leftovers_is_used(tmp_path):
     (tmp_path / "file").touch()
     for name in ("new", "file"):
         place = tmp_path / name
-        assert says(ConfigError, runs.refuse_used, place) == (
-            f"{place} exists; `ltcl run --resume {place}` goes on with it, or name another --out"
-        )
+        assert says(ConfigError, runs.refuse_used, place) == (f"{place} exists; name another --out")
+    (tmp_path / "new" / "config.json").touch()
+    assert says(ConfigError, runs.refuse_used, tmp_path / "new") == (
+        f"{tmp_path}/new exists; `ltcl run --resume {tmp_path}/new` goes on with it, or name "
+        "another --out"
+    )
 
 
 def test_a_place_is_tried_with_a_file_that_does_not_stay(tmp_path, monkeypatch):
