@@ -407,6 +407,15 @@ def test_an_error_is_one_line_and_exit_code_1(error, says, photos, monkeypatch, 
     assert capsys.readouterr().err.strip() == says
 
 
+def test_what_was_stopped_is_not_told_to_be_a_run(monkeypatch, capsys):
+    def stop(*given, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "verify", stop)
+    assert cli.main(["probe", "run"]) == 1
+    assert capsys.readouterr().err == "ltcl: stopped\n"
+
+
 def test_the_exit_code_is_the_processes(ltcl, tmp_path):
     (tmp_path / "file").write_text("no folder")
     wrong = ltcl("run", "--preset", "tiny", "--set", "epochs=0", "--out", "file/run")

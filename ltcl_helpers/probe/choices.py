@@ -115,10 +115,9 @@ def next_call(config: RunConfig, folder: Path | None) -> str:
     looking = f"ltcl explore {folder} --out page.html"
     if not config.data.startswith(IN_FILES):  # other data have a test part, and many images
         return probing
-    drawn = config.split in splits.DRAWN or config.split == "all"
     for shots, more in (("100", ""), ("full", " --shots full")):
         try:
-            check_parts(config, config.data, config.data, (shots,) if drawn else ())
+            check_parts(config, config.data, config.data, (shots,))
         except ConfigError:
             continue
         return probing + more

@@ -6,6 +6,7 @@ import pytest
 from ltcl_helpers.batch import cluster, grid
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
+from ltcl_helpers.probe import choices
 
 KNN = {"protocol": "knn", "features": "encoder", "shots": "full", "lists": None}
 
@@ -61,6 +62,21 @@ def test_a_probe_that_cannot_be_is_refused_before_hours_of_training(tmp_path):
     (tmp_path / "a_test.npz").unlink()
     with pytest.raises(ConfigError, match="a: .*a_test.npz"):
         cluster._check_inputs([one])
+
+
+def test_the_next_call_is_one_that_the_data_allow(tmp_path):
+    """A probe of so many images as there are; of one class, or without a test part, a look."""
+
+    def says(**given):
+        return choices.next_call(RunConfig(preset="tiny", **given), "F")
+
+    many = own_data(tmp_path, count=120)
+    assert says() == says(data="cifar10") == says(data=many, split="all") == "ltcl probe F"
+    few = own_data(tmp_path, count=40)
+    assert says(data=few, split="all") == "ltcl probe F --shots full"
+    assert says(data=few, split="mine.npy") == "ltcl probe F"  # its lists lie beside it
+    (tmp_path / "a_test.npz").unlink()
+    assert says(data=few, split="all") == "ltcl explore F --out page.html"
 
 
 def test_every_cell_is_asked_and_not_the_first_of_its_data(tmp_path):

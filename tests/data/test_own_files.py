@@ -82,6 +82,18 @@ def test_sixteen_bits_are_scaled_and_ranges_that_nobody_knows_are_refused(tmp_pa
         (folder / name).unlink()
 
 
+def test_twelve_bits_in_sixteen_are_said_and_a_dark_photo_of_eight_is_not(tmp_path, caplog):
+    folder = tmp_path / "train" / "cat"
+    folder.mkdir(parents=True)
+    ramp = np.linspace(0, 4095, SIDE * SIDE).astype(np.uint16).reshape(SIDE, SIDE)
+    Image.fromarray(ramp).save(folder / "a.tif")
+    Image.fromarray(16 * ramp).save(folder / "stretched.tif")
+    Image.new("L", (SIDE, SIDE), 3).save(folder / "night.png")
+    read_arrays(f"folder:{tmp_path}@{SIDE}")
+    (said,) = caplog.messages
+    assert said.startswith("1 files of 16 bits a channel use less than an eighth of the range")
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr"])
 def test_other_modes_are_read_as_their_colours(tmp_path, mode):
     folder = tmp_path / "train" / "cat"

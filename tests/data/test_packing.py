@@ -13,7 +13,7 @@ from PIL import Image
 
 from ltcl_helpers import data
 from ltcl_helpers.data.images import file_names
-from ltcl_helpers.data.pack import FOOTER, MAGIC, Pack, pack
+from ltcl_helpers.data.pack import FOOTER, MAGIC, OF_TEST, Pack, pack
 from ltcl_helpers.data.stored import of_files
 from ltcl_helpers.errors import ConfigError, DamagedFile
 
@@ -241,6 +241,14 @@ def test_the_file_is_closed_with_the_last_that_reads_it(packed):
     gc.collect()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_test"),
+    [("my_test", True), ("test", True), ("LT-TEST", True), ("train_latest", False), ("t", False)],
+)
+def test_a_list_of_test_images_has_test_for_its_last_word(name, is_test):
+    assert bool(OF_TEST.search(name)) == is_test
 
 
 def test_a_system_that_cannot_read_at_a_place_reads_the_same(packed, monkeypatch):
