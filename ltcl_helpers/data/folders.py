@@ -118,14 +118,14 @@ def _is_image(path: Path) -> bool:
     if path.suffix:
         return path.suffix.lower() in _suffixes()
     try:
-        with Image.open(path, formats=_formats()):
+        with Image.open(path, formats=formats()):
             return True
     except (UnidentifiedImageError, OSError):
         return False
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def formats() -> tuple[str, ...]:
     """What Pillow opens, without what is no picture or needs other programs."""
     from PIL import Image
 
@@ -139,7 +139,7 @@ def _suffixes() -> frozenset[str]:
     from PIL import Image
 
     known = Image.registered_extensions()
-    return frozenset(suffix for suffix, kind in known.items() if kind in _formats())
+    return frozenset(suffix for suffix, kind in known.items() if kind in formats())
 
 
 def _said(root: Path, left_out: Counter[str], empty: list[str], merged: list[str]) -> str:
@@ -207,7 +207,7 @@ def _read(path: Path, size: int) -> tuple[np.ndarray, bool, bool]:
     """One image uint8 [3, size, size]; whether its file holds more; whether it is 16 dark bits."""
     from PIL import Image, ImageOps
 
-    with Image.open(path, formats=_formats()) as file:
+    with Image.open(path, formats=formats()) as file:
         more = file.format in WITH_FRAMES and bool(getattr(file, "is_animated", False))
         is_wide = _is_wide(file)
         fitted = ImageOps.fit(as_shown(file), (size, size), Image.Resampling.BICUBIC)

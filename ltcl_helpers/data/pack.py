@@ -28,7 +28,7 @@ from tqdm import tqdm
 from ..errors import ConfigError, DamagedFile
 from ..files import npz_arrays, npz_bytes, replacing
 from . import lists
-from .folders import as_shown, listed, search, why_unreadable
+from .folders import as_shown, formats, listed, search, why_unreadable
 from .stored import EXIF_ORIENTATION, Origin, Stored, shrink
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ def _prepare(entry: Entry, keep: bool) -> Packed:
     """A JPEG as it is, where it is upright, in RGB and small enough; else encoded anew."""
     content = entry.file.read_bytes()
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=formats())
         turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
         kind, mode = image.format, image.mode
         pixels = as_shown(image)  # decodes: a file that is cut off is found here

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ..cores import cores_each
 from ..errors import DamagedFile
 from ..files import read_bytes, sha256
-from .folders import as_shown
+from .folders import as_shown, formats
 
 if TYPE_CHECKING:  # loaded where images are read: most data need none of it
     from PIL import Image
@@ -131,7 +131,7 @@ class Stored:
 
         content = self.origin.read(position)
         try:
-            return as_shown(Image.open(io.BytesIO(content)))
+            return as_shown(Image.open(io.BytesIO(content), formats=formats()))
         except Exception:  # Pillow raises many kinds
             name = self.origin.paths[position]
             raise DamagedFile(f"{name} is not a readable image; repair or delete it") from None
@@ -177,7 +177,7 @@ def of_files(files: Sequence[Path]) -> Origin:
     facts = []
     for number, path in enumerate(files):
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=formats()) as image:
                 width, height = image.size
                 turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # on its side
         except Exception:  # Pillow raises many kinds
