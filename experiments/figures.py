@@ -125,6 +125,11 @@ def dose_table() -> str:
     return shown("evidence-dose", "evidence-shapes", **LOGISTIC)
 
 
+def tried_aims_table() -> str:
+    """Two aims that need no labels, each against its shuffled control, in twelve pairs."""
+    return shown("evidence-aims", **LOGISTIC)
+
+
 def further_controls_table() -> str:
     """The controls that only two pairs have, and what their momentum losses know."""
     return _rows_and_aurocs("shapes-methods", "shapes-simclr")
@@ -902,7 +907,7 @@ def _aim_of_boosting() -> str:
         f"them ([docs/evidence.md](docs/evidence.md)) {others}.\n\n"
         "What the memory knows there: how well SimCLR's momentum loss tells the images of the few "
         "from the others. Its AUROC beyond that on the balanced partners, where nothing is rare, "
-        f"with the same mixture of classes: {'; '.join(known)}.\n\n{_doses()}"
+        f"with the same mixture of classes: {'; '.join(known)}.\n\n{_doses()}\n\n{_tried_aims()}"
     )
     head = ["boosted minus shuffled, points", "n", *TOLD, "few; all"]
     return _finding(f"In thirty epochs, the aim of boosting {says}", text, head, body, more)
@@ -924,6 +929,25 @@ def _doses() -> str:
         f"shuffled, gains over SimCLR, over all classes: {'; '.join(by_dose)}. The memory's aim "
         f"differs from that, over all classes or for the few, at {shown or 'none'} of "
         f"{len(by_dose)} doses ([docs/methods.md](docs/methods.md))."
+    )
+
+
+def _tried_aims() -> str:
+    """Whether an aim that needs no labels beats its shuffled control."""
+    one = recorded("evidence-aims")
+    ((_, _, runs),) = one.blocks(**LOGISTIC)
+    table = report.compare(runs, one.pairs, one.labels)
+    table = table[table["second"].str.endswith("shuffled") & table["group"].isin(TOLD)]
+    said = []
+    for aim, part in table.groupby("first", sort=False):
+        cells = part.set_index("group")
+        each = [f"{group} {report.ends(cells.loc[group])}" for group in TOLD]
+        verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
+        said.append(f"{aim}: {', '.join(each)} ({'; '.join(verdicts)})")
+    return (
+        "Two aims that need no labels, an image's distance to its nearest neighbours and its loss "
+        "on fixed views, at the dose that gains most, on seeds that chose nothing "
+        f"({report.count(table)}), minus their own shuffled controls: {'; '.join(said)}."
     )
 
 
@@ -1166,6 +1190,7 @@ TABLES = {
     "all-cifar100": all_cifar100, "evidence-cifar10": cifar10_table,
     "shapes": shapes_table,
     "evidence-shapes": methods_table, "evidence-noise": noise_table, "evidence-dose": dose_table,
+    "evidence-aims": tried_aims_table,
     "evidence-decay": decay_table,
     "shapes-methods": further_controls_table,
     "bench-cpu": bench_cpu, "cifar10-length": length_table,
