@@ -886,11 +886,9 @@ def _aim_of_boosting() -> str:
         says = _aim_in_words(table[table["first"] != "oracle"])
         titles.setdefault(says, []).append(f"on {data}")
         for first, part in table.groupby("first", sort=False):
-            cells = part.set_index("group")
-            verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
-            ends = (report.ends(cells.loc[group]) for group in TOLD)
+            ends, verdicts = _ends_and_verdicts(part)
             label = f"{SHORT[str(first)]}, {data}"
-            body.append([label, str(part["n"].iloc[0]), *ends, "; ".join(verdicts)])
+            body.append([label, str(part["n"].iloc[0]), *ends, verdicts])
         changed += _other_answers_unseen(table, runs, controls, one.labels, name)
         signal = report.last_signal(study.signal(one, last=True), "row")["weighted"]
         beyond = report.interval(report.paired(signal.xs("simclr"), signal.xs("balanced")))
@@ -911,6 +909,14 @@ def _aim_of_boosting() -> str:
     )
     head = ["boosted minus shuffled, points", "n", *TOLD, "few; all"]
     return _finding(f"In thirty epochs, the aim of boosting {says}", text, head, body, more)
+
+
+def _ends_and_verdicts(part: pd.DataFrame) -> tuple[list[str], str]:
+    """Of one comparison: the interval of each told group, and what they say."""
+    cells = part.set_index("group")
+    ends = [report.ends(cells.loc[group]) for group in TOLD]
+    verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
+    return ends, "; ".join(verdicts)
 
 
 def _doses() -> str:
@@ -940,10 +946,9 @@ def _tried_aims() -> str:
     table = table[table["second"].str.endswith("shuffled") & table["group"].isin(TOLD)]
     said = []
     for aim, part in table.groupby("first", sort=False):
-        cells = part.set_index("group")
-        each = [f"{group} {report.ends(cells.loc[group])}" for group in TOLD]
-        verdicts = dict.fromkeys(cells.loc[group, "verdict"] for group in TOLD)
-        said.append(f"{aim}: {', '.join(each)} ({'; '.join(verdicts)})")
+        ends, verdicts = _ends_and_verdicts(part)
+        each = [f"{group} {words}" for group, words in zip(TOLD, ends, strict=True)]
+        said.append(f"{aim}: {', '.join(each)} ({verdicts})")
     return (
         "Two aims that need no labels, an image's distance to its nearest neighbours and its loss "
         "on fixed views, at the dose that gains most, on seeds that chose nothing "

@@ -138,17 +138,16 @@ def _check_inputs(cells: list[Cell]) -> None:
 def _check_cells(cells: list[Cell]) -> None:
     """Complain of what each cell of one data set asks for, training and probe; reads no image."""
     config = cells[0].config
+    if config.data.startswith(IN_FILES):  # other data are complete
+        check_parts(config, config.data, config.data, ())
     classes = read_classes(config.data, "train", config.root)
+    checked = set()
     for one in cells:
         try:
             _check_shots(one, classes)
-            if config.data.startswith(IN_FILES):  # other data are complete
-                check_parts(one.config, config.data, config.data, ())
-        except ConfigError as error:
-            raise ConfigError(f"{one.name}: {error}") from None
-    for one in {_split_of(one.config): one for one in cells}.values():
-        try:
-            splits.check(one.config, classes)
+            if (split := _split_of(one.config)) not in checked:
+                splits.check(one.config, classes)
+            checked.add(split)
         except ConfigError as error:
             raise ConfigError(f"{one.name}: {error}") from None
 

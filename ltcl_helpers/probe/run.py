@@ -181,16 +181,15 @@ def _embedding(run: Run, kind: str) -> Embed:
 
 
 def _device_of(config: RunConfig) -> torch.device:
-    """The run's device; another where it was a GPU and there is none here."""
-    if config.device.startswith("cuda") and not torch.cuda.is_available():
-        said = "The run was made with device=%s; here is no GPU, so the CPU probes"
-        log.info(said, config.device)
-        return torch.device("cpu")
-    number = torch.device(config.device).index if config.device != "auto" else None
-    if number is not None and number >= torch.cuda.device_count():
-        log.info("The run was made with device=%s; here another GPU probes", config.device)
-        return pick_device("auto")
-    return pick_device(config.device)
+    """The run's device; the usual one where that is not here."""
+    try:
+        return pick_device(config.device)
+    except ConfigError:
+        here = pick_device("auto")
+        log.info(
+            "The run was made with device=%s, which is not here: %s probes", config.device, here
+        )
+        return here
 
 
 def about_run(config: RunConfig, kind: str) -> dict[str, object]:

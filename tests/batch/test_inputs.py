@@ -57,10 +57,10 @@ def own_data(tmp_path, test_labels=(0, 1), count=40):
 
 def test_a_probe_that_cannot_be_is_refused_before_hours_of_training(tmp_path):
     one = cell(data=own_data(tmp_path, (0, 1, 2)), split="all", batch_size=10)
-    with pytest.raises(ConfigError, match="a: .*class cow, which the training part lacks"):
+    with pytest.raises(ConfigError, match="class cow, which the training part lacks"):
         cluster._check_inputs([one])
     (tmp_path / "a_test.npz").unlink()
-    with pytest.raises(ConfigError, match="a: .*a_test.npz"):
+    with pytest.raises(ConfigError, match="a_test.npz"):
         cluster._check_inputs([one])
 
 

@@ -5,8 +5,12 @@ import platform
 import pytest
 import torch
 
+from ltcl_helpers import pretrain, runs
+from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.pretrain import device
+
+GIVEN = dict(preset="tiny", device="cpu", largest_class=16, batch_size=16)
 
 
 @pytest.mark.parametrize(
@@ -96,3 +100,21 @@ def test_a_machine_is_described_in_words(monkeypatch):
 
 def test_in_double_precision_that_is_said(float64):
     assert device.describe_machine(torch.device("cpu"), None)["precision"] == "float64"
+
+
+def test_a_run_that_was_begun_on_a_gpu_is_finished_where_there_is_none(tmp_path, monkeypatch):
+    whole = pretrain.pretrain(RunConfig(**GIVEN), tmp_path / "whole")
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    begun = RunConfig(**GIVEN).moved({"device": "cuda:1", "root": "/gone"})
+    runs.begin(folder, begun)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ConfigError, match="device is 'cuda:1', but torch finds no GPU here"):
+        pretrain.resume(folder)
+    with pytest.raises(ConfigError, match="only where it is made may be set: device, root, check"):
+        pretrain.resume(folder, place={"epochs": 3})
+    with pytest.raises(ConfigError, match="device is 'gpu'"):
+        pretrain.resume(folder, place={"device": "gpu"})
+    run = pretrain.resume(folder, place=RunConfig(**GIVEN).place)
+    assert torch.equal(run.momentum_loss, whole.momentum_loss)
+    assert runs.read_config(folder) == begun and begun.digest() == whole.config.digest()

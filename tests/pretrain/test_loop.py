@@ -481,24 +481,6 @@ def test_nothing_is_made_of_a_run_that_cannot_be(tmp_path, monkeypatch):
         assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_was_begun_on_a_gpu_is_finished_where_there_is_none(tmp_path, monkeypatch):
-    whole = pretrain.pretrain(RunConfig(**SMALL), tmp_path / "whole")
-    folder = tmp_path / "begun"
-    folder.mkdir()
-    begun = RunConfig(**SMALL).moved({"device": "cuda:1", "root": "/gone"})
-    runs.begin(folder, begun)
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ConfigError, match="device is 'cuda:1', but torch finds no GPU here"):
-        pretrain.resume(folder)
-    with pytest.raises(ConfigError, match="only where it is made may be set: device, root, check"):
-        pretrain.resume(folder, place={"epochs": 3})
-    with pytest.raises(ConfigError, match="device is 'gpu'"):
-        pretrain.resume(folder, place={"device": "gpu"})
-    run = pretrain.resume(folder, place=RunConfig(**SMALL).place)
-    assert torch.equal(run.momentum_loss, whole.momentum_loss)
-    assert runs.read_config(folder) == begun and begun.digest() == whole.config.digest()
-
-
 def test_a_run_goes_into_an_empty_folder_and_what_it_left_behind_its_end_is_swept(tmp_path):
     config, folder = RunConfig(**SMALL), tmp_path / "run"
     folder.mkdir()

@@ -250,6 +250,9 @@ def test_a_run_is_begun_once_and_then_gone_on_with(tmp_path, monkeypatch):
     assert ranks.make(config, folder, inputs, False, 3) == 5
     resume = ["run", "--resume", str(folder)]
     assert calls == [([*resume, "--minutes", "1.5"], 2, ["0", "1"]), (resume, 3, ())]
+    elsewhere = config.moved({"device": "auto", "root": "/scratch"})
+    assert ranks.make(elsewhere, folder, inputs, False, 3) == 5
+    assert calls[-1][0] == [*resume, "--set", "device=auto", "--set", "root=/scratch"]
     with pytest.raises(ConfigError, match="exists"):
         ranks.make(config, folder, inputs, True, 2)
 

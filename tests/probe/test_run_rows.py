@@ -126,7 +126,7 @@ def test_a_run_of_a_gpu_is_probed_where_there_is_none(made, monkeypatch, caplog)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = made.config.model_copy(update={"device": "cuda:1"})
     assert run._device_of(config) == torch.device("cpu")
-    assert "made with device=cuda:1; here is no GPU, so the CPU probes" in caplog.text
+    assert "made with device=cuda:1, which is not here: cpu probes" in caplog.text
     assert run._device_of(made.config) == torch.device("cpu")
 
 
@@ -138,7 +138,7 @@ def test_a_run_of_another_gpu_and_another_root_is_probed_with_what_is_here(
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     config = made.config.model_copy(update={"device": "cuda:1"})
     assert run._device_of(config) == torch.device("cuda")
-    assert "made with device=cuda:1; here another GPU probes" in caplog.text
+    assert "made with device=cuda:1, which is not here: cuda probes" in caplog.text
 
     folder = tmp_path / "moved"
     shutil.copytree(made.folder, folder)
