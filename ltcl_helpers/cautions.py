@@ -62,28 +62,44 @@ def joint_caution(*configs: RunConfig) -> str:
     beside trained ones.
     """
     trained = [config for config in configs if config.epochs] or configs
-    found: dict[str, dict[str, dict[str, None]]] = {}  # part, words about it, labels they hold for
+    found: dict[str, dict[str, set[str]]] = {}  # part, words about it, labels they hold for
     for config in trained:
-        published = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
-        known = dict(preset=published, method=config.method, boost=config.boost)
-        paper = type(config).stored(known)
-        for part, words in in_words(config).items():
-            if getattr(config, part) != getattr(paper, part):
-                found.setdefault(part, {}).setdefault(words, {})[config.label] = None
-        for name, value in config.options.items():
-            if value != paper.options.get(name):
-                about = found.setdefault(name, {})
-                about.setdefault(f"{name} {value}", {})[config.label] = None
+        for part, words in _unpublished(config).items():
+            found.setdefault(part, {}).setdefault(words, set()).add(config.label)
     if not found:
         return ""
+    order = list(dict.fromkeys(config.label for config in trained))
+    parts = [_of_a_part(about, order) for about in found.values()]
     sizes = " and ".join(sorted({config.preset for config in trained}))
-    labels = {config.label for config in trained}
-    said = ", ".join(
-        " or ".join(words + _whose(words, some, labels) for words, some in about.items())
-        for about in found.values()
-    )
     test = "; a test of the program, whose accuracies mean nothing" if sizes == "tiny" else ""
-    return f"{sizes} result: {said}; not the published recipe{test}"
+    return f"{sizes} result: {', '.join(parts)}; not the published recipe{test}"
+
+
+def _unpublished(config: RunConfig) -> dict[str, str]:
+    """What of a run is not as in the published recipe of its method, in words, by part."""
+    preset = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
+    known = dict(preset=preset, method=config.method, boost=config.boost)
+    paper = type(config).stored(known)
+    found = {
+        part: words
+        for part, words in in_words(config).items()
+        if getattr(config, part) != getattr(paper, part)
+    }
+    own = {
+        name: f"{name} {value}"
+        for name, value in config.options.items()
+        if value != paper.options.get(name)
+    }
+    return found | own
+
+
+def _of_a_part(about: dict[str, set[str]], order: list[str]) -> str:
+    """All that is said of one part: "30 epochs or 45 epochs (MoCo v2)"."""
+    said = []
+    for words, labels in about.items():
+        some = [label for label in order if label in labels]
+        said.append(words + _whose(words, some, order))
+    return " or ".join(said)
 
 
 def _whose(words: str, some: Collection[str], labels: Collection[str]) -> str:

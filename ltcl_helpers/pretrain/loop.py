@@ -6,11 +6,12 @@ goes on exactly as if it had never stopped (on the same CPU and thread count).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .. import networks, runs
+from .. import runs
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
@@ -18,11 +19,10 @@ from ..networks.exchange import Ranks
 from ..recipes import AIM_OF
 from ..runs import Run
 from ..views import make_views
-from . import ranks
+from . import checks, ranks
 from .aims import aimed_scores
-from .device import pick_device
 from .keeper import Keeper, deadline_of
-from .training import Training, check_aim
+from .training import Training
 
 # The purpose of the generator that a method draws from in an epoch: SDCLR its masks, MoCo the order
 # of its keys. The name was right when only SDCLR drew. Seeds depend on it, so it stays.
@@ -49,33 +49,20 @@ def pretrain(
         FloatingPointError: when a loss or a weight is not finite; nothing of it is kept.
         TimeUp: when the minutes ended before the run.
     """
-    # Whatever is wrong is said before a folder is made.
     deadline = deadline_of(minutes)
-    if config.weights:
-        raise ConfigError("weights is set by `ltcl import-weights`; leave it out of a run")
-    networks.check(config)
-    inputs = inputs or splits.select(config)
-    networks.check_takes(config, *inputs.images.shape[2:])
-    check_aim(config, inputs)
-    pick_device(config.device)
     if out is None and minutes is not None:
         raise ConfigError("minutes needs out, a folder that keeps what is done by then")
+    checks.check(config, ranks.started())
+    inputs = inputs or splits.select(config)
+    checks.check_data(config, inputs, ranks.started())
 
     together = ranks.join(config)
-    ranks.check_batches(config, len(inputs.labels), together.count)
     if out is None:
         training = Training(config, inputs, ranks=together)
         keeper = Keeper({}, training.machine, ranks=together)
         return _train(training, keeper)
     folder = Path(out)
-    if not together.is_first:
-        ranks.wait(together)
-        return _train_in(folder, config, inputs, deadline, together)
-    runs.refuse_used(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with runs.lock(folder):  # from the first file on: of two at once, one makes the run
-        runs.begin(folder, config)
-        ranks.wait(together)
+    with _new_folder(folder, config, together):
         return _train_in(folder, config, inputs, deadline, together)
 
 
@@ -104,17 +91,40 @@ def resume(
     if (folder / "DONE.json").exists():
         return _finished(folder, inputs)
     runs.refuse_import(folder, config)
-    pick_device(config.device)
+    checks.check(config, ranks.started())
     together = ranks.join(config)
-    if not together.is_first:
+    with _begun_folder(folder, together):
+        if together.is_first and (folder / "DONE.json").exists():
+            return _finished(folder, inputs)  # by another process, in between
         inputs = inputs or splits.select(config)
+        checks.check_data(config, inputs, together.count)
         return _train_in(folder, config, inputs, deadline, together)
+
+
+@contextmanager
+def _new_folder(folder: Path, config: RunConfig, together: Ranks) -> Iterator[None]:
+    """The folder of a new run; the first rank holds it from its first file to the last."""
+    if not together.is_first:
+        ranks.wait(together)
+        yield
+        return
+    runs.refuse_used(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with runs.lock(folder):  # of two processes at once, one makes the run
+        runs.begin(folder, config)
+        ranks.wait(together)
+        yield
+
+
+@contextmanager
+def _begun_folder(folder: Path, together: Ranks) -> Iterator[None]:
+    """The folder of a run that goes on; the first rank holds it, and clears what a kill left."""
+    if not together.is_first:
+        yield
+        return
     with runs.lock(folder):
         runs.sweep(folder)
-        if (folder / "DONE.json").exists():  # another process finished it in between
-            return _finished(folder, inputs)
-        inputs = inputs or splits.select(config)
-        return _train_in(folder, config, inputs, deadline, together)
+        yield
 
 
 def _finished(folder: Path, inputs: splits.Inputs | None) -> Run:
@@ -136,7 +146,6 @@ def _train_in(
     together: Ranks,
 ) -> Run:
     """Train what is left of the run in `folder`, which the caller holds, or the first rank does."""
-    ranks.check_batches(config, len(inputs.labels), together.count)
     training = Training(config, inputs, ranks=together)
     identity = training.identity()
     keeper = Keeper(

@@ -17,15 +17,13 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from .. import networks, runs
+from .. import runs
 from ..config import RunConfig
 from ..cores import cores_each
 from ..data import splits
-from ..errors import ConfigError
 from ..networks.exchange import ONE, Ranks
-from ..recipes import AIM_OF, is_of_the_kit, load_method
-from .device import pick_device
-from .schedule import batches
+from ..recipes import is_of_the_kit
+from .checks import check, check_data
 
 MEETING = "LTCL_RANKS_MEET_AT"  # a file that the ranks of `launch` find each other by
 CELL_GPUS = "LTCL_CELL_GPUS"  # of a batch's cell, where it has several
@@ -33,53 +31,16 @@ PARENT = "LTCL_RANKS_PARENT"  # the process that they must not outlive
 PATIENCE = timedelta(minutes=30)  # of a rank for the others: an epoch's end may take a while
 
 
-def check(config: RunConfig, count: int) -> None:
-    """Whether this run can be made on so many ranks, before any is started.
-
-    Raises:
-        ConfigError: naming what does not fit.
-    """
-    if count < 1:
-        raise ConfigError(f"ranks is {count}; allowed is 1 or more")
-    if count == 1:
-        return
-    if config.epochs == 0:
-        raise ConfigError("an untrained encoder (epochs=0) needs one rank; leave --ranks out")
-    if config.batch_size < 2 * count:
-        raise ConfigError(
-            f"batch_size is {config.batch_size} for {count} ranks; give each 2 images or more"
-        )
-    if config.boost in AIM_OF:
-        raise ConfigError(f"boost {config.boost} needs one rank; leave --ranks and --gpus out")
-    load_method(config.method).check_ranks(config, count)
-
-
-def check_batches(config: RunConfig, samples: int, count: int) -> None:
-    """Whether the smallest batch of an epoch has an image for every rank.
-
-    Raises:
-        ConfigError: where it has not.
-    """
-    if count == 1:
-        return
-    smallest = min(len(batch) for batch in batches(samples, config, 1))
-    if smallest < count:
-        raise ConfigError(
-            f"the last batch of {samples} images has {smallest}, for {count} ranks; "
-            "set equal_batches=true, another batch_size, or fewer ranks"
-        )
+def started() -> int:
+    """How many ranks `launch` or torchrun started, this process among them; 1 where none did."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
 
 
 def join(config: RunConfig) -> Ranks:
-    """This process's place among the ranks that `launch` or torchrun started; one where none did.
-
-    Raises:
-        ConfigError: as `check`.
-    """
-    count = int(os.environ.get("WORLD_SIZE", 1)) if "RANK" in os.environ else 1
+    """This process's place among the ranks that were started; it waits for the others there."""
+    count = started()
     if count == 1:
         return ONE
-    check(config, count)
     number = int(os.environ["RANK"])
     on_gpu = config.device != "cpu" and torch.cuda.is_available()
     if on_gpu:
@@ -102,7 +63,7 @@ def make_on_gpus(config: RunConfig, folder: Path) -> None:
     """Make the run in `folder` on the GPUs that a batch gave this cell, where these are several.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `checks.check`.
         RuntimeError: when the ranks ended before the run did; the log has their words.
     """
     gpus = os.environ.get(CELL_GPUS, "").split(",")
@@ -134,19 +95,17 @@ def make(
     """Make or finish the run in `folder` on so many ranks; the exit code, as `launch`.
 
     Raises:
-        ConfigError: as `check`, and where the network, the device or the folder is not right, or
-            the images do not go into it; before the folder is made.
+        ConfigError: as `checks.check` and `checks.check_data`, and where the folder is not right;
+            before it is made.
     """
+    if not is_new:
+        runs.refuse_import(folder, config)
     check(config, count)
-    check_batches(config, len(inputs.labels), count)
-    networks.check(config)
-    networks.check_takes(config, *inputs.images.shape[2:])
-    pick_device(config.device)
+    check_data(config, inputs, count)
     arguments = ["run", "--resume", str(folder)]
     if is_new:
         begin(folder, config)
     else:
-        runs.refuse_import(folder, config)
         begun = runs.read_config(folder).place
         moved = {name: value for name, value in config.place.items() if value != begun[name]}
         for name, value in moved.items():

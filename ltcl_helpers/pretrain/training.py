@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from .. import networks
 from ..config import RunConfig
 from ..data import splits
-from ..data.stored import Stored
-from ..errors import ConfigError
 from ..methods.memory import MomentumLoss
 from ..methods.simclr import Batch, SimCLR
 from ..networks.exchange import ONE, Ranks
-from ..recipes import AIM_OF, load_method
+from ..recipes import load_method
 from ..runs import Run
 from ..runs.run import HEAD
 from ..views import Views
@@ -79,7 +77,6 @@ class Training:
         # The whole training set, on the device; images that stay in files are decoded ahead.
         views = len(self.method.VIEWS)
         self.images = sources.on_device(inputs.images, config, views, ranks.rows, self.device)
-        check_aim(config, inputs, ranks.count)
         self.optimizer = make_optimizer(self.method, config)
 
         # The history of every sample's loss, and what steers its views.
@@ -157,7 +154,7 @@ class Training:
         return total / seen
 
     def held(self) -> Tensor:
-        """All images uint8 [N, 3, H, W], for an aim, which has them in memory (`check_aim`)."""
+        """All images uint8 [N, 3, H, W], for an aim; `checks` has seen that memory holds them."""
         assert isinstance(self.images, Tensor)
         return self.images
 
@@ -258,19 +255,6 @@ class Training:
 def _run_plainly(step: Step, index: Tensor) -> Tensor:
     """The way of `GraphedSteps` without graphs."""
     return step(index)
-
-
-def check_aim(config: RunConfig, inputs: splits.Inputs, ranks: int = 1) -> None:
-    """Whether a boost's aim, if it has one, can look at all images after each epoch.
-
-    Raises:
-        ConfigError: where they stay in files, or several ranks train.
-    """
-    if config.boost in AIM_OF and (isinstance(inputs.images, Stored) or ranks > 1):
-        raise ConfigError(
-            f"boost {config.boost} looks at all images after every epoch, which needs them in "
-            "memory and one rank; for a pack or several ranks take boost=memory"
-        )
 
 
 def make_method(config: RunConfig, class_counts: Tensor | None = None) -> SimCLR:

@@ -16,8 +16,8 @@ from ltcl_helpers.data.stored import Stored
 from ltcl_helpers.errors import ConfigError, TimeUp
 from ltcl_helpers.methods import pruning
 from ltcl_helpers.methods.memory import MomentumLoss
+from ltcl_helpers.pretrain import checks
 from ltcl_helpers.pretrain import training as training_module
-from ltcl_helpers.pretrain.training import check_aim
 
 TINY = dict(preset="tiny", device="cpu")
 SMALL = dict(TINY, largest_class=16, batch_size=16)
@@ -460,12 +460,12 @@ def test_an_aim_needs_all_images_in_memory_on_one_rank(count):
     training = tiny_training()
     assert training.held() is training.images
     config = training.config.model_copy(update={"boost": "clean-loss"})
-    check_aim(config, training.inputs)
+    checks._check_aim(config, training.inputs, 1)
     inputs = training.inputs
     if count == 1:
         inputs = inputs._replace(images=Stored.__new__(Stored))  # as of a pack
     with pytest.raises(ConfigError, match="boost clean-loss looks at all images after every epoch"):
-        check_aim(config, inputs, count)
+        checks._check_aim(config, inputs, count)
 
 
 def test_nothing_is_made_of_a_run_that_cannot_be(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from ltcl_helpers.data.splits import Inputs
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.networks import exchange
 from ltcl_helpers.networks.exchange import Ranks
-from ltcl_helpers.pretrain import keeper, loop, ranks
+from ltcl_helpers.pretrain import checks, keeper, loop, ranks
 from ltcl_helpers.pretrain.training import Training
 
 SAMPLES, CLASSES = 29, 3
@@ -320,19 +320,19 @@ def test_a_wrong_call_is_one_line_and_starts_nothing(photos, ltcl):
 
 def test_an_untrained_encoder_needs_one_rank():
     with pytest.raises(ConfigError, match="needs one rank"):
-        ranks.check(RunConfig(epochs=0), 2)
-    ranks.check(RunConfig(epochs=0), 1)
+        checks.check(RunConfig(epochs=0), 2)
+    checks.check(RunConfig(epochs=0), 1)
 
 
 def test_a_last_batch_with_fewer_images_than_ranks_is_refused_before_a_folder_is_made(
     tmp_path, monkeypatch
 ):
     small = RunConfig(**COMMON, equal_batches=False, largest_class=16)  # 70 images: 16, ..., 6
-    ranks.check_batches(small, 70, 6)
-    ranks.check_batches(small.model_copy(update={"equal_batches": True}), 70, 7)
+    checks._check_batches(small, 70, 6)
+    checks._check_batches(small.model_copy(update={"equal_batches": True}), 70, 7)
     with pytest.raises(ConfigError, match="70 images has 6, for 7 ranks; set equal_batches=true"):
-        ranks.check_batches(small, 70, 7)
-    monkeypatch.setattr(ranks, "join", lambda config: Ranks(7, 0))
+        checks._check_batches(small, 70, 7)
+    monkeypatch.setattr(ranks, "started", lambda: 7)
     with pytest.raises(ConfigError, match="for 7 ranks"):
         pretrain.pretrain(small, tmp_path / "run")
     assert not (tmp_path / "run").exists()

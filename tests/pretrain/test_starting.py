@@ -17,7 +17,7 @@ from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.networks.exchange import ONE, Ranks
-from ltcl_helpers.pretrain import ranks
+from ltcl_helpers.pretrain import checks, pretrain, ranks
 
 TINY = dict(preset="tiny", device="cpu")
 
@@ -34,14 +34,21 @@ TINY = dict(preset="tiny", device="cpu")
 )
 def test_a_run_that_ranks_cannot_make_is_refused(given, count, says):
     with pytest.raises(ConfigError, match=says):
-        ranks.check(RunConfig(**TINY | given), count)
+        checks.check(RunConfig(**TINY | given), count)
     if count:
-        ranks.check(RunConfig(**TINY | given), 1)
+        checks.check(RunConfig(**TINY | given), 1)
 
 
 def test_a_run_that_ranks_can_make_is_not():
-    ranks.check(RunConfig(**TINY, batch_size=6), 3)
-    ranks.check(RunConfig(**TINY, boost="memory"), 2)
+    checks.check(RunConfig(**TINY, batch_size=6), 3)
+    checks.check(RunConfig(**TINY, boost="memory"), 2)
+
+
+def test_ranks_train_no_imported_weights_and_make_no_folder_for_them(tmp_path):
+    config = RunConfig(**TINY).model_copy(update={"weights": "torchvision:x"})
+    with pytest.raises(ConfigError, match="weights is set by `ltcl import-weights`"):
+        ranks.make(config, tmp_path / "run", inputs=None, is_new=True, count=2)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_process_that_nobody_started_as_a_rank_is_alone(monkeypatch):
@@ -87,8 +94,13 @@ def test_ranks_on_a_cpu_meet_at_a_file_and_those_of_torchrun_where_it_says(joine
     assert joined()[0][1]["init_method"] == "file:///there/meeting"
     monkeypatch.setattr(dist, "is_initialized", lambda: True)
     assert joined() == []
+
+
+def test_what_ranks_cannot_make_is_refused_before_they_meet(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "started", lambda: 3)
     with pytest.raises(ConfigError, match="batch_size is 4 for 3 ranks"):
-        joined(batch_size=4)
+        pretrain(RunConfig(**TINY, batch_size=4), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_rank_takes_the_gpu_of_its_number_on_this_machine(joined, monkeypatch):
