@@ -64,7 +64,7 @@ def joint_caution(*configs: RunConfig) -> str:
     trained = [config for config in configs if config.epochs] or configs
     found: dict[str, dict[str, set[str]]] = {}  # part, words about it, labels they hold for
     for config in trained:
-        for part, words in _unpublished(config).items():
+        for part, words in unpublished(config).items():
             found.setdefault(part, {}).setdefault(words, set()).add(config.label)
     if not found:
         return ""
@@ -75,7 +75,7 @@ def joint_caution(*configs: RunConfig) -> str:
     return f"{sizes} result: {', '.join(parts)}; not the published recipe{test}"
 
 
-def _unpublished(config: RunConfig) -> dict[str, str]:
+def unpublished(config: RunConfig) -> dict[str, str]:
     """What of a run is not as in the published recipe of its method, in words, by part."""
     preset = "paper-imagenet" if config.preset == "paper-imagenet" else "paper"
     known = dict(preset=preset, method=config.method, boost=config.boost)

@@ -35,7 +35,7 @@ class Cell:
     config: RunConfig
     given: dict[str, Any]  # the parameters as they were given: what papermill is told
     probe: dict[str, str | None]  # shots, protocol, features (each "a,b" for several), lists
-    label: str  # of its row in a table
+    label: str  # of this run alone; a table has the label of its row
 
     def folder(self, study: str | Path) -> Path:
         """Where the run is when the study's folder is `study`."""
@@ -103,8 +103,15 @@ def read(path: str | Path, settings: Mapping[str, Any] | None = None) -> Grid:
 
 
 def _labels(cells: list[Cell]) -> dict[str, str]:
-    """What tables call each row; rows that would be called alike say their own names, too."""
-    labels = {cell.row: cell.label for cell in cells}
+    """What tables call each row; one that is crossed with methods has no name but its own."""
+    found: dict[str, set[str]] = {}
+    for cell in cells:
+        found.setdefault(cell.row, set()).add(cell.label)
+    return told_apart({row: min(of) if len(of) == 1 else row for row, of in found.items()})
+
+
+def told_apart(labels: Mapping[str, str]) -> dict[str, str]:
+    """Labels by row; rows that would be called alike say their own names, too."""
     count = Counter(labels.values())
     return {row: label if count[label] == 1 else f"{label}, {row}" for row, label in labels.items()}
 

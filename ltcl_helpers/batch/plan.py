@@ -58,7 +58,13 @@ class Plan(NamedTuple):
             if self.grid.record and (kept / "DONE.json").exists():
                 runs.refuse_other(kept, one.config, "--out", elsewhere=True)
                 runs.verify(kept)
-                return State("done", f"recorded in {kept}")
+                if cell.is_done(kept, one.probe):
+                    return State("done", f"recorded in {kept}")
+                return State(
+                    "damaged",
+                    f"recorded in {kept} with other probes than the grid asks for, and without "
+                    "weights; delete that folder, and the run is made again",
+                )
             if not (folder / "config.json").exists():
                 return State("missing")
             runs.refuse_other(folder, one.config, "--out")
@@ -83,12 +89,15 @@ def dry_run(plan: Plan) -> str:
     counts = Counter(found.state for found in states.values())
     lines = [f"{found.state:9} {one.name}  {found.about}".rstrip() for one, found in states.items()]
     total = ", ".join(f"{count} {state}" for state, count in counts.items())
+    begun = {one: one.folder(plan.study) for one, found in states.items() if found.state in OPEN}
+    trained = [one for one, folder in begun.items() if (folder / "DONE.json").exists()]
     left = {
-        one: one.config.epochs - _epochs_done(one.folder(plan.study))
-        for one, found in states.items()
-        if found.state in OPEN and one.config.epochs
+        one: one.config.epochs - _epochs_done(folder)
+        for one, folder in begun.items()
+        if one not in trained and one.config.epochs
     }
-    return "\n".join([*lines, f"{len(states)} cells: {total}", *_hours(plan, left)])
+    probes = [f"only probes are left: {len(trained)} cells"] if trained else []
+    return "\n".join([*lines, f"{len(states)} cells: {total}", *_hours(plan, left), *probes])
 
 
 def _hours(plan: Plan, left: dict[Cell, int]) -> list[str]:

@@ -122,8 +122,8 @@ def _head(study: Study) -> Iterator[str]:
         yield to_html(f"> {tables.sentence(words)}")
     yield to_html(tables.bullets(tables.facts(study)))
     if study.missing:
-        count = len(study.missing)
-        yield to_html(f"**{count} cells of the grid are missing:** {', '.join(study.missing)}")
+        count, names = len(study.missing), ", ".join(study.missing)
+        yield to_html(f"**{count} not there or not complete:** {names}")
 
 
 def _results(study: Study) -> Iterator[str]:
@@ -147,9 +147,11 @@ def _with_published(cells: pd.DataFrame, beside: pd.DataFrame) -> pd.DataFrame:
     """The cells, and beside "all" its published number and the difference, where there is one."""
     if beside.empty or not (beside["group"] == "all").any():
         return cells
-    known = beside[beside["group"] == "all"].set_index("features")
+    known = beside[beside["group"] == "all"].drop_duplicates(["features", "n"])
+    # Of the same runs alone: a number of one split does not belong beside a mean over five.
+    found = cells[["features", "n"]].merge(known, "left", ["features", "n"]).set_index(cells.index)
     for column, name in (("published", "all, published"), ("difference", "difference")):
-        cells = cells.assign(**{name: cells["features"].map(known[column]).fillna("")})
+        cells = cells.assign(**{name: found[column].fillna("")})
     return cells
 
 

@@ -205,10 +205,17 @@ def paired_strips(
 def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "auroc") -> Axes:
     """AUROC of the momentum loss for few along the epochs: mean and, of up to four labels, sd.
 
-    Where class orders are mirrored, over the pairs' means: in them class difficulty cancels.
+    Where class orders are mirrored, over the pairs' means: in them class difficulty cancels. A run
+    without its mirror is left out, unless none has one.
     """
     if signal["mirrored"].any():
-        signal = signal.groupby(["label", "epoch", "draw"], sort=False)[value].mean().reset_index()
+        runs = signal.set_index(["draw", "mirrored", "seed"])
+        of_units = []
+        for (label, epoch), part in runs.groupby(["label", "epoch"], sort=False):
+            whole = units(part[value])
+            found = whole if len(whole) else part[value]
+            of_units.append(pd.DataFrame({"label": label, "epoch": epoch, value: found.to_numpy()}))
+        signal = pd.concat(of_units)
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
     colours, dashes = look(signal["label"])
     spread = {"errorbar": "sd", "err_kws": {"alpha": 0.12}} if len(colours) <= 4 else {}
@@ -228,9 +235,10 @@ def class_curve(per_class: pd.DataFrame, ax: Axes | None = None) -> Axes:
     Classes are put together by size, into at most a dozen bins of about equally many.
     """
     ax = ax or plt.subplots(figsize=(7, 3.2))[1]
-    bins = per_class["images"]  # of few sizes each is a bin of its own, the same for all runs
-    if bins.nunique() > 12:
-        bins = pd.qcut(bins.rank(method="first"), 12, labels=False)
+    bins = per_class["images"]  # of few sizes each is a bin of its own
+    if bins.nunique() > 12:  # by its size alone, so that a class is in one bin, whatever the run
+        ends = np.unique(bins.quantile(np.linspace(0, 1, 13)))
+        bins = pd.Series(np.searchsorted(ends[1:-1], bins), bins.index)
     size = per_class.groupby(bins)["images"].transform("median")
     tidy = per_class.assign(size=size, percent=100 * per_class["accuracy"])
     tidy = tidy.groupby(["label", "folder", "size"], sort=False)["percent"].mean().reset_index()

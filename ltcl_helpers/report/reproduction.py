@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..cautions import unpublished
 from ..config import RunConfig
 from ..paths import RESULTS
 from ..probe.rows import read_rows
@@ -18,7 +19,6 @@ STUDY = "cifar100-paper"
 TABLE = dict(data="cifar100", split="cifar100_split1_D_i", protocol="bcl", group="all")
 SHOTS = ("full", "100", "50")
 PAPER = RunConfig(preset="paper")
-RECIPE = ("epochs", "batch_size", "lr", "width", "blocks", "stem_stride")  # the same in all
 CONTROLS = (  # what nobody has published
     RunConfig(preset="paper", method="simclr", boost="shuffled"),
     RunConfig(preset="paper", method="sdclr", boost="shuffled"),
@@ -69,10 +69,11 @@ def _lines(results: Path) -> tuple[list[list[str]], list[str]]:
 def _cells(study: Path) -> list[tuple]:
     """One value per run of the published recipe on split 1, shots: the mean over the lists."""
     cells = []
+    wanted = {config.name: unpublished(config) for config in CONTROLS}  # e.g. another weight decay
     for folder in sorted(path.parent for path in study.glob("*/DONE.json")):
         run = Run.load(folder)
-        other = [n for n in RECIPE if getattr(run.config, n) != getattr(PAPER, n)]
-        if other or Path(run.config.split).stem != TABLE["split"]:
+        is_published = unpublished(run.config) == wanted.get(run.config.name, {})
+        if not is_published or Path(run.config.split).stem != TABLE["split"]:
             continue
         rows = read_rows(folder, run.done)
         if rows is None:

@@ -19,11 +19,13 @@ from ..cautions import joint_caution
 from ..config import RunConfig
 from ..data import splits
 from ..errors import ConfigError
+from ..probe.choices import next_call
 from ..probe.run import about_run
 from ..runs import Run
 from ..runs import finished as folders
 
 WHO = ("draw", "mirrored", "seed")  # the same in two runs that are compared
+OF_A_STUDY = {"row", "section"}  # columns that a study adds
 
 
 def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataFrame:
@@ -45,8 +47,15 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
     probed, about = zip(*map(_rows_of, there), strict=True)
     rows = _with_names(_joined(probed, about))
     for column, value in only.items():
+        if column not in rows:
+            raise ConfigError(f"rows have no {column!r}; they have {', '.join(rows.columns)}")
         if column != "group":
+            found = sorted(set(map(repr, rows[column])))
             rows = rows[rows[column] == value]
+            if rows.empty:
+                raise ConfigError(
+                    f"{where} has no probe row with {column}={value!r}; there is {', '.join(found)}"
+                )
     # Classes of all runs together: run by run it would take as long as all the rest.
     if "per_class" in rows:
         rows = _with_classes(rows)
@@ -73,13 +82,15 @@ def _rows_of(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     if rows is None and len(run.class_counts) == 1:
         rows = _no_accuracy(run)
     if rows is None:
-        raise ConfigError(f"{folder} has no probe yet; next: ltcl probe {folder}")
+        raise ConfigError(f"{folder} has no probe yet; next: {next_call(run.config, folder)}")
     own = rows["test"] == rows["data"]
+    others = ", ".join(sorted(set(rows.loc[~own, "test"])))
+    rows = rows.assign(also_tested=others if own.any() else "")
     if own.any():
         # Another test set's are no result of the run's data, unless it has none. Its own may have
         # been probed where they lay then.
         rows = rows[own].assign(test=run.config.data)
-    return rows, _about(run)
+    return rows, _about(run, rows.columns)
 
 
 def _joined(probed: Sequence[pd.DataFrame], about: Sequence[dict[str, Any]]) -> pd.DataFrame:
@@ -105,19 +116,20 @@ def _no_accuracy(run: Run) -> pd.DataFrame:
     return pd.DataFrame([{**about, "group": "none", "accuracy": np.nan}])
 
 
-def _about(run: Run) -> dict[str, Any]:
-    """What every row of a run says: its whole configuration, its machine, where it lies."""
+def _about(run: Run, columns: Iterable[str]) -> dict[str, Any]:
+    """What every row of a run says: its whole configuration, its machine, where it lies.
+
+    An option of a method that is called as one of the `columns` is "option accuracy" here.
+    """
     config = run.config
     about = config.model_dump(exclude={"options", "split", "groups"})  # the rows say these
-    about.update(config.options)
-    for name, value in about.items():
-        if isinstance(value, tuple | dict):
-            about[name] = str(value)
     draw, mirrored, seed = place(config)
     about.update(
         split_seed=config.drawn_with,
         machine=_machine(run.done),
         torch=run.done["machines"][0]["torch"],
+        split_sha256=run.done.get("split_sha256", ""),
+        data_sha256=run.done.get("data_sha256", ""),
         run=run.folder.name,
         folder=str(run.folder),
         seconds=run.history["seconds"].median(),
@@ -128,7 +140,10 @@ def _about(run: Run) -> dict[str, Any]:
         name=config.name,
         label=config.label,
     )
-    return about
+    taken = {*about, *columns, *OF_A_STUDY}
+    for name, value in config.options.items():
+        about[f"option {name}" if name in taken else name] = value
+    return {n: str(v) if isinstance(v, tuple | dict) else v for n, v in about.items()}
 
 
 def _with_names(rows: pd.DataFrame) -> pd.DataFrame:
@@ -140,6 +155,7 @@ def _with_names(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(
         name=name.mask(pixels, "pixels"),
         label=label.mask(pixels, "raw pixels"),
+        control=rows["control"].mask(pixels, None),  # what went through no network needs none
     )
 
 
@@ -182,6 +198,7 @@ def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
     """
     keys = [*(levels or ("name",)), *WHO]
     rows = controlled(rows)
+    _check_digests(rows)
     for column in ("folder", "shots", "protocol", "test"):
         mixed = rows.groupby(keys)[column].nunique()
         if (mixed > 1).any():
@@ -192,11 +209,40 @@ def by_run(rows: pd.DataFrame, *levels: str) -> pd.DataFrame:
     return rows.groupby([*keys, "group"], sort=False)["accuracy"].mean().unstack()
 
 
+def _check_digests(rows: pd.DataFrame) -> None:
+    """Refuse runs of one name of data and split that had different images, by their digests."""
+    drawn = rows["split"].isin(splits.DRAWN)
+    rows = rows.assign(split_seed=rows["split_seed"].where(drawn, 0))  # a list hangs on no seed
+    same = ["data", "split", "split_seed", "mirrored", "imbalance", "largest_class"]
+    for digest in ("split_sha256", "data_sha256"):  # not every run has recorded both
+        known = rows[rows[digest] != ""]
+        for _, part in known.groupby(same, dropna=False):
+            if part[digest].nunique() > 1:
+                first, second = part.drop_duplicates(digest)["folder"][:2]
+                what = "list" if digest == "split_sha256" else "data"
+                raise ConfigError(
+                    f"{first} and {second} are of {part['data'].iloc[0]}, {part['split'].iloc[0]}, "
+                    f"but not of the same images: the {what} changed in between. Make one of them "
+                    "again"
+                )
+
+
 def controlled(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows without those of boosted methods whose shuffled control is not there."""
-    there = set(zip(rows["epochs"], rows["name"], strict=True))
-    wanted = zip(rows["epochs"], rows["control"], strict=True)
-    return rows[[pd.isna(pair[1]) or pair in there for pair in wanted]]
+    """The rows without those of boosted methods whose shuffled control is not there.
+
+    It is there where one run at least shares split, class order and seed with one of the method's.
+    """
+    of_a_run = [rows[column] for column in ("epochs", *WHO)]
+    there = set(zip(rows["name"], *of_a_run, strict=True))
+    wanted = zip(rows["control"], *of_a_run, strict=True)
+    methods = list(zip(rows["epochs"], rows["name"], strict=True))
+    found = {method for method, key in zip(methods, wanted, strict=True) if key in there}
+    return rows[
+        [
+            control is None or pd.isna(control) or method in found
+            for method, control in zip(methods, rows["control"], strict=True)
+        ]
+    ]
 
 
 def load_signal(
@@ -207,7 +253,7 @@ def load_signal(
     Args:
         where: as for `load_rows`.
         last: asks for the last epoch alone, which takes a fraction of the time.
-        only: keeps the runs whose configuration has this value, e.g. name="sdclr".
+        only: keeps the runs whose configuration, name or place has this value, e.g. name="sdclr".
 
     Returns:
         Columns run, name, label, split, draw, mirrored, seed, epochs, epoch; auroc (0.5 is chance);
@@ -217,7 +263,13 @@ def load_signal(
     tables = []
     for folder in folders(where):
         config = runs.read_config(folder)
-        if any(getattr(config, field) != value for field, value in only.items()):
+        known = {**dict(config), **dict(zip(WHO, place(config), strict=True))}
+        known |= {"run": folder.name, "name": config.name, "label": config.label}
+        if unknown := only.keys() - known.keys():
+            raise ConfigError(
+                f"a run has no {', '.join(sorted(unknown))}; it has {', '.join(known)}"
+            )
+        if any(known[field] != value for field, value in only.items()):
             continue
         run = Run.load(folder)
         counts = run.group_counts.numpy()

@@ -95,6 +95,17 @@ def units(values: Columns) -> Columns:
     return pairs.sort_index(key=_in_order)
 
 
+def unmirrored(values: pd.Series | pd.DataFrame) -> int:
+    """How many runs of values that are indexed by draw, mirrored and seed are in none of the units.
+
+    They are those whose mirror is missing.
+    """
+    if not values.index.get_level_values("mirrored").any():
+        return 0
+    halves = values.index.to_frame(index=False).groupby("draw")["mirrored"]
+    return int((halves.transform("nunique") < 2).sum())
+
+
 def _in_order(draws: pd.Index) -> pd.Index:
     """Keys that sort names of draws as numbers where they are some: 2 comes before 10."""
     return draws.map(lambda draw: draw.zfill(9) if draw.isdecimal() else draw)
@@ -255,15 +266,19 @@ def compare(
 
     Returns:
         One row per pair and group: first, second, difference, group, mean, low, high, n, unit,
-        runs (how many were paired), verdict, each (value of every run, in percent, as text), p,
-        corrected (the same by Holm's rule over all rows), small (no difference that matters is
-        left, whatever the verdict), further (units that would answer it, 0 where it is not open).
+        runs (how many were paired), draws (how many splits they are of), unmirrored (how many are
+        in no unit, since their mirror is missing), verdict, each (value of every run, in percent,
+        as text), p, corrected (the same by Holm's rule over all rows), small (no difference that
+        matters is left, whatever the verdict), further (units that would answer it, 0 where it is
+        not open).
     """
     labels, rows = labels or {}, []
     found = runs.index.unique(0)
     for first, second in (pair for pair in pairs if set(pair) <= set(found)):
         apart = paired(runs.xs(first), runs.xs(second))
-        about = {"first": first, "second": second, "runs": len(apart)}
+        draws = apart.index.get_level_values("draw").nunique()
+        about = {"first": first, "second": second, "runs": len(apart), "draws": draws}
+        about["unmirrored"] = unmirrored(apart)
         about["difference"] = f"{labels.get(first, first)} minus {labels.get(second, second)}"
         for group in groups if len(apart) else ():
             here = interval(apart[group])
@@ -328,8 +343,14 @@ def is_wide(row: Mapping[Any, Any] | pd.Series) -> bool:
 
 
 def spread(values: pd.Series | np.ndarray, scale: float = 100, digits: int = 1) -> str:
-    """Mean ± standard deviation (ddof 1) over runs, in percent unless scaled otherwise."""
+    """Mean ± standard deviation (ddof 1) over runs, in percent unless scaled otherwise.
+
+    NaN, of a group that was not tested in a run, is no value; of no value there is no text.
+    """
     values = scale * np.asarray(values, float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return ""
     mean = f"{values.mean():.{digits}f}"
     return mean if len(values) < 2 else f"{mean} ± {values.std(ddof=1):.{digits}f}"
 

@@ -16,6 +16,7 @@ import pandas as pd
 
 from .. import runs
 from ..batch import grid
+from ..batch.cell import wanted_probes
 from ..cautions import in_words
 from ..config import RunConfig
 from ..data import splits
@@ -37,7 +38,7 @@ class Study:
     labels: dict[str, str]  # of the rows, in their order
     pairs: list[tuple[str, str]]  # rows that are compared: first minus second
     folders: list[Path]  # of the runs that are there
-    missing: list[str]  # cells of the grid that are not
+    missing: list[str]  # cells of the grid that are not, or lack a probe; or unfinished runs
 
     def blocks(self, **only: str) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
         """(section, rows, accuracies by run) of every section, protocol and shots."""
@@ -70,7 +71,7 @@ def read(
     paths = [where] if isinstance(where, str | Path) else list(where)
     if len(paths) == 1 and str(paths[0]).endswith((".yaml", ".yml")):
         return _of_grid(grid.read(paths[0], {"lists": lists} if lists else None), out)
-    return _of_runs(folders(paths))
+    return _of_runs(folders(paths), runs.unfinished(paths))
 
 
 def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
@@ -90,22 +91,45 @@ def _of_grid(plan: grid.Grid, out: Path | None) -> Study:
             f"{plan.path} has {len(missing)} cells, and none in {base} is done and probed; "
             f"next: ltcl batch {plan.path}"
         )
-    rows = _in_words_of(there, load_rows(there), section_axes(plan))
+    rows, unprobed = _as_asked(there, load_rows(there))
+    if rows.empty:
+        raise ConfigError(
+            f"{plan.path} asks for other probes than its {len(there)} runs have; "
+            f"next: ltcl batch {plan.path}"
+        )
+    rows = _in_words_of(there, rows, plan.labels, section_axes(plan))
     labels = dict(zip(rows["row"], rows["label"], strict=True))
     order = [*[row for row in labels if row not in plan.labels], *plan.labels]
     labels = {row: labels[row] for row in order if row in labels}
-    return Study(plan.title, plan.note, rows, labels, plan.pairs, list(there), missing)
+    names = set(rows["folder"])
+    shown = [folder for folder in there if str(folder) in names]
+    return Study(plan.title, plan.note, rows, labels, plan.pairs, shown, missing + unprobed)
+
+
+def _as_asked(there: dict[Path, grid.Cell], found: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The rows of the probes that the grid asks for, and the cells that lack one of these."""
+    probe = ["folder", "features", "protocol", "shots"]
+    wanted = {
+        (str(folder), *asked)
+        for folder, cell in there.items()
+        for asked in wanted_probes(cell.probe)
+    }
+    keys = list(found[probe].itertuples(index=False, name=None))
+    absent = {folder for folder, *_ in wanted.difference(keys)}
+    unprobed = [cell.name for folder, cell in there.items() if str(folder) in absent]
+    return found[[key in wanted for key in keys]].reset_index(drop=True), unprobed
 
 
 def _in_words_of(
-    there: dict[Path, grid.Cell], found: pd.DataFrame, axes: list[str]
+    there: dict[Path, grid.Cell], found: pd.DataFrame, labels: dict[str, str], axes: list[str]
 ) -> pd.DataFrame:
     """The rows with row and label of their cells, and a section by their place on these axes."""
 
     def of_cell(words: Callable[[grid.Cell], str]) -> pd.Series:
         return found["folder"].map({str(folder): words(cell) for folder, cell in there.items()})
 
-    kind, row, label = found["features"], of_cell(lambda c: c.row), of_cell(lambda c: c.label)
+    kind, row = found["features"], of_cell(lambda c: c.row)
+    label = row.map(labels)
     encoder, pruned = kind == "encoder", kind == "pruned"
     return found.assign(
         row=kind.mask(encoder, row).mask(pruned, row + ", pruned"),
@@ -132,7 +156,7 @@ def _words(axis: str, value: object) -> str:
     return f"{value} epochs" if axis == "epochs" else f"{axis} {value}"
 
 
-def _of_runs(there: list[Path]) -> Study:
+def _of_runs(there: list[Path], unfinished: Sequence[Path] = ()) -> Study:
     """Runs by their names; what a name does not say (data, length, split) makes a section."""
     rows = load_rows(there)
     balanced = rows["split"].map(splits.is_balanced)
@@ -152,9 +176,11 @@ def _of_runs(there: list[Path]) -> Study:
     rows = rows.assign(section=section)
     apart = _told_apart(rows)
     rows = rows.assign(row=rows["row"] + apart, label=rows["label"] + apart)
-    labels = dict(zip(rows["row"], rows["label"], strict=True))
+    labels = grid.told_apart(dict(zip(rows["row"], rows["label"], strict=True)))
+    rows = rows.assign(label=rows["row"].map(labels))
     title = there[0].name if len(there) == 1 else f"{len(there)} runs"
-    return Study(title, "", rows, labels, pairs_of(rows), there, [])
+    missing = [f"{folder} (`ltcl run --resume {folder}` goes on with it)" for folder in unfinished]
+    return Study(title, "", rows, labels, pairs_of(rows), there, missing)
 
 
 def _told_apart(rows: pd.DataFrame) -> pd.Series:

@@ -96,11 +96,17 @@ def readings(table: pd.DataFrame) -> list[str]:
     found = table[table["verdict"] == NONE_THAT_MATTERS]
     lines.append(f"No difference that matters (=): {_named(found)}.")
     lines += _open(table[table["verdict"] == OPEN])
-    few = {1: "One unit, so no interval", 0: "No whole mirrored pair yet, so no value"}
-    for n, words in few.items():
-        names = table.loc[table["n"] == n, "difference"].unique()
-        if len(names):
-            lines.append(f"{words}: {'; '.join(names)}.")
+    none, one, more = (table["n"] == 0), (table["n"] == 1), (table["n"] > 1)
+    alone = table["unmirrored"] > 0
+    few = {
+        "One unit, so no interval": one,
+        "No whole mirrored pair yet, so no value": none & alone,
+        "Not tested in both, so no value": none & ~alone,
+        "Runs whose mirror is missing are in none of these intervals": more & alone,
+    }
+    for words, which in few.items():
+        if which.any():
+            lines.append(f"{words}: {_named_short(table, which)}.")
     return [*lines, *_limits(table[~table["low"].isna()])]
 
 
@@ -108,6 +114,14 @@ def _named(rows: pd.DataFrame, column: str = "group") -> str:
     """Comparisons with their groups: "B minus A (many, few); C minus A (all)"."""
     parts = rows.groupby("difference", sort=False)[column]
     return "; ".join(f"{name} ({', '.join(found)})" for name, found in parts) or "none"
+
+
+def _named_short(table: pd.DataFrame, which: pd.Series) -> str:
+    """The same of some rows; a comparison with all its groups goes by its name alone."""
+    whole = which.groupby(table["difference"]).transform("all")
+    names = list(table.loc[whole, "difference"].unique())
+    some = table[which & ~whole]
+    return "; ".join([*names, *([_named(some)] if len(some) else [])])
 
 
 def _open(rows: pd.DataFrame) -> list[str]:
@@ -146,6 +160,14 @@ def _limits(table: pd.DataFrame) -> list[str]:
     if len(shown):
         ends = dict.fromkeys(f"{end:.1f}" for end in (reach.min(), reach.max()))
         lines.append(f"Intervals reach {' to '.join(ends)} points to each side.")
+    shared = table[(table["unit"] == "seed") & (table["draws"] < table["n"])]
+    if len(shared):
+        numbers = shared[["n", "draws"]].drop_duplicates().itertuples(index=False)
+        counts = [f"{n} seeds are of {m} split{'s' * (m > 1)}" for n, m in numbers]
+        lines.append(
+            f"{', '.join(counts)}: what a split makes easy or hard its seeds have in common, so "
+            "they tell less than as many splits would."
+        )
     if (table["n"] == 2).any():
         lines.append(
             f"Two units tell little: the interval of two reaches {stats.t.ppf(0.975, 1):.1f} "
@@ -230,6 +252,8 @@ def by_block(found: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
 def name_of_block(section: str, protocol: str, shots: str) -> str:
     """What is the same in one table, in words: 'shapes, 100-shot, protocol "bcl"'."""
     supervision = shots if shots == OWN_LABELS else f"{shots}-shot"
+    if shots.endswith("%"):
+        supervision = f"{shots} of the labels"
     words = [section, supervision, f'protocol "{protocol}"' if protocol else ""]
     return ", ".join(word for word in words if word)
 
@@ -267,9 +291,15 @@ def facts(study: Study) -> list[str]:
         f"Accuracy in percent, mean ± sd over n runs that differ in split or seed{mirrored}; a "
         f"run's value is {' or '.join(values)}. std is the balancedness.",
         *[f"Tested on {test}, not on a test part of the run's own data." for test in others],
+        *[f"Tested on {test}, too, which is not shown here." for test in _also_tested(rows)],
         *untested(rows),
         f"Machine: {machines}.",
     ]
+
+
+def _also_tested(rows: pd.DataFrame) -> list[str]:
+    """Other test sets of runs whose rows here are of their own."""
+    return sorted(set(rows["also_tested"]) - {""})
 
 
 def left_out(study: Study) -> list[str]:
@@ -287,9 +317,9 @@ def left_out(study: Study) -> list[str]:
     for row, where in absent.values():
         if (row["epochs"], row["control"]) in there:
             lines.append(
-                f"{study.labels[row['row']]} is left out of {'; '.join(where)}: its control, "
-                f"{row['control']}, has no accuracies there. Probe the control as this run was "
-                "probed; then report both."
+                f"{study.labels[row['row']]} is left out of {'; '.join(where)}: no run of its "
+                f"control, {row['control']}, with its split and seed has accuracies there. Make or "
+                "probe one as this run was made and probed; then report both."
             )
             continue
         call = f"ltcl run --method {row['method']} --set boost={CONTROLS[row['boost']]}"

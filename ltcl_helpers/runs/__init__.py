@@ -29,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(  # a wrong call must fail be
             "refuse_used",
             "released",
             "sweep",
+            "unfinished",
         ],
         "run": ["Run", "begin", "save"],
     },

@@ -59,7 +59,15 @@ def finished(where: str | Path | Iterable[str | Path]) -> list[Path]:
             return [base]
         if found := sorted(path.parent for path in base.glob("*/DONE.json")):
             return found
+    if (Path(where) / "config.json").exists():
+        raise ConfigError(f"{where} is not finished; `ltcl run --resume {where}` goes on with it")
     raise ConfigError(f"{where} is no finished run and holds none; `ltcl run` makes one")
+
+
+def unfinished(where: Iterable[str | Path]) -> list[Path]:
+    """The runs that were begun in these folders of runs, and are not done."""
+    begun = [path.parent for base in where for path in sorted(Path(base).glob("*/config.json"))]
+    return [folder for folder in begun if not (folder / "DONE.json").exists()]
 
 
 def released(name: str) -> Path:

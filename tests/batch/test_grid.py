@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from toy_batch import EPOCHS, write
 
-from ltcl_helpers import cli, files, paths
-from ltcl_helpers.batch import grid, plan
+from ltcl_helpers import cli, files, paths, runs
+from ltcl_helpers.batch import cell, grid, plan
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.methods.cross_entropy import CrossEntropy
@@ -213,3 +213,39 @@ def test_a_wrong_call_is_refused_in_one_line(arguments, words, tmp_path, monkeyp
     [line] = capsys.readouterr().err.splitlines()
     assert words in line
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_recorded_run_with_other_probes_than_asked_is_not_done(tmp_path):
+    shapes = next(path for path in EXPERIMENTS if path.stem == "shapes-simclr")
+    recorded = paths.RESULTS / "shapes-simclr" / "long-tail-0"
+    shutil.copytree(recorded, tmp_path / "results" / "shapes-simclr" / "long-tail-0")
+    text = shapes.read_text(encoding="utf-8")
+    for asked, state in (("[100, 50]", "done"), ("[100]", "done"), ("[100, full]", "damaged")):
+        (tmp_path / shapes.name).write_text(text.replace("[100, 50]", asked))
+        whole = grid.read(tmp_path / shapes.name)
+        of_one = plan.Plan.of(whole, tmp_path / "runs", tmp_path / "results", only="long-tail-0")
+        assert of_one.state(of_one.cells[0]).state == state
+    assert "delete that folder, and the run is made again" in of_one.state(of_one.cells[0]).about
+
+
+def test_lists_that_a_grid_names_are_not_those_that_were_drawn(tmp_path):
+    folder = shutil.copytree(paths.RESULTS / "shapes-simclr" / "long-tail-0", tmp_path / "run")
+    asked = {"shots": "100", "protocol": "logistic", "features": "encoder", "lists": None}
+    assert cell.is_done(folder, asked)
+    assert not cell.is_done(folder, asked | {"lists": "lists/few"})
+    rows = files.read_parquet(folder / "probe.parquet").assign(list_source="file")
+    runs.add_file(folder, "probe.parquet", files.parquet_bytes(rows))
+    assert cell.is_done(folder, asked | {"lists": "lists/few"})
+
+
+def test_a_dry_run_counts_no_epoch_of_what_is_trained(tmp_path):
+    length = next(path for path in EXPERIMENTS if path.stem == "cifar10-length")
+    recorded = paths.RESULTS / "cifar10-length" / "300-simclr-0"
+    run = shutil.copytree(recorded, tmp_path / "runs" / "300-simclr-0")
+    (run / "probe.parquet").unlink()
+    left = plan.Plan.of(grid.read(length), tmp_path / "runs", tmp_path / "results", "300-simclr-0")
+    assert plan.dry_run(left).splitlines() == [
+        "half done 300-simclr-0  trained; probes or rows are missing",
+        "1 cells: 1 half done",
+        "only probes are left: 1 cells",
+    ]

@@ -153,7 +153,7 @@ def test_a_page_says_what_there_is_not(two, tmp_path):
     missing = dataclasses.replace(two, note="", missing=["a-1", "a-2"])
     head = lines("".join(page._head(missing)))
     assert head[0].startswith("Quick")
-    assert head[-1] == "2 cells of the grid are missing: a-1, a-2"
+    assert head[-1] == "2 not there or not complete: a-1, a-2"
     drawn = dataclasses.replace(two, rows=two.rows.assign(split="long-tail", list_source="drawn"))
     why = "No published number belongs here: these runs use splits of our own."
     assert lines("".join(page._published(drawn))) == ["## Beside published numbers", why]

@@ -268,7 +268,7 @@ def curves(count, mirrored=False, **more):
     """AUROC by epoch of two runs of each label: 0.1 a label apart, the two 0.02."""
     return pd.DataFrame([
         {"label": f"label {k}", "epoch": epoch, "draw": "0", "mirrored": mirrored and bool(run),
-         "auroc": 0.5 + 0.1 * k + 0.02 * run + 0.01 * epoch, "other": epoch}
+         "seed": run, "auroc": 0.5 + 0.1 * k + 0.02 * run + 0.01 * epoch, "other": epoch}
         for k in range(count) for run in range(2) for epoch in (1, 2, 3)
     ])  # fmt: skip
 
@@ -299,6 +299,26 @@ def test_of_mirrored_runs_the_signal_is_of_their_pairs():
     assert np.allclose(points(ax.lines[0]), [[1, 0.54], [2, 0.55], [3, 0.56]])
     band = ax.collections[0].get_paths()[0].vertices
     assert np.ptp(band[band[:, 0] == 1][:, 1]) == pytest.approx(2 * np.sqrt(2) * 0.02)
+
+
+def test_a_run_without_its_mirror_is_in_no_curve_of_pairs_unless_it_is_alone():
+    pair = curves(1, mirrored=True)
+    half = pair[pair["seed"] == 1].assign(draw="1", seed=3, auroc=0.9)
+    ax = plots.signal_bands(pd.concat([pair, half]))
+    assert np.allclose(points(ax.lines[0]), [[1, 0.52], [2, 0.53], [3, 0.54]])
+    assert np.allclose(points(plots.signal_bands(half).lines[0])[0], [1, 0.9])
+
+
+def test_a_class_lies_in_the_same_bin_whatever_the_run():
+    sizes = [100, 60, 40, 30, 22, 16, 12, 9, 7, 6, 5, 4, 3, 3, 2, 2]
+    rows = [{"label": name, "folder": name, "images": size, "accuracy": 0.01 * size}
+            for name in "AB" for size in sizes]  # fmt: skip
+    first, second = full(plots.class_curve(pd.DataFrame(rows)))
+    assert points(first) == points(second)
+    for number in (0, -1):  # of the rarest, and of the largest, together
+        x, y = points(first)[number]
+        assert y == pytest.approx(np.mean([s for s in sizes if (s <= x * 1.5 if number == 0 else
+                                                               s > 40)]), rel=0.3)  # fmt: skip
 
 
 def test_controls_are_dashed_in_curves():

@@ -156,15 +156,19 @@ def test_a_page_says_what_must_be_said(written):
 
 
 def test_a_published_number_stands_in_the_line_of_its_features():
-    cells = pd.DataFrame({"features": ["encoder", "pixels"], "all": ["50.0", "20.0"]})
+    cells = pd.DataFrame({
+        "features": ["encoder", "pixels"], "n": [3, 3], "all": ["50.0", "20.0"],
+    })  # fmt: skip
     beside = pd.DataFrame({
-        "features": ["encoder"] * 2, "group": ["few", "all"],
+        "features": ["encoder"] * 2, "n": 3, "group": ["few", "all"],
         "published": ["49.4", "53.1"], "difference": ["-1.0", "-3.1"],
     })  # fmt: skip
     shown = page._with_published(cells, beside)
     assert shown["all, published"].tolist() == ["53.1", ""]
     assert shown["difference"].tolist() == ["-3.1", ""]
     assert page._with_published(cells, beside[:1]).equals(cells)  # nothing is known of all
+    five = page._with_published(cells.assign(n=15), beside)  # a mean over splits of no such number
+    assert five["all, published"].tolist() == five["difference"].tolist() == ["", ""]
 
 
 def test_missing_cells_are_named(tmp_path):
@@ -176,7 +180,7 @@ def test_missing_cells_are_named(tmp_path):
     one = page.write(tmp_path / "shapes-precision.yaml", tmp_path / "r.html")
     assert one.missing == ["float32-8", "float32-9"] and len(one.folders) == 2
     text = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "2 cells of the grid are missing" in text
+    assert "2 not there or not complete:" in text
     assert all(name in text for name in one.missing)
 
 

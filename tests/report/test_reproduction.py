@@ -116,8 +116,22 @@ def test_machines_of_a_cell_are_named_and_what_is_not_probed_is_no_run(tmp_path)
     assert text.startswith(head + "\n") and "1 of 21 cells are run. Published: `data/" in text
     assert [key[1] for key in lines(tmp_path)][:3] == ["full", "100", "50"]
     assert lines(tmp_path)["SDCLR", "full"] == ["55.0", "not run", "", "0", "", ""]
-    part = dict(batch_size=64, lr=0.1, width=32, stem_stride=2)
+    part = dict(
+        batch_size=64, lr=0.1, width=32, stem_stride=2, temperature=0.5, momentum_beta=0.5,
+        warmup_epochs=0.0, crop_from=0.5, blur=0.5, equal_batches=True, drop_last=True,
+        weight_decay=1e-3, prune_fraction=0.5,
+    )  # fmt: skip
     for name, value in part.items():
         run = RunConfig(method="sdclr", **paper | {name: value})
+        assert run.caution
         record(study / name, run, {"50": 0.4})
+    assert reproduction.count_of_cells(tmp_path) == "1 of 21 cells are run."
+
+
+def test_another_rule_of_strength_is_no_run_of_the_published_table(tmp_path):
+    paper = dict(preset="paper", data="npz:data/cifar100_train.npz", split=SPLIT, method="bcl-i")
+    study = tmp_path / reproduction.STUDY
+    record(study / "rule", RunConfig(**paper, boost_rule="paper"), {"100": 0.4})
+    assert reproduction.count_of_cells(tmp_path) == "0 of 21 cells are run."
+    record(study / "own", RunConfig(**paper), {"100": 0.4})
     assert reproduction.count_of_cells(tmp_path) == "1 of 21 cells are run."

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from report.recording import SPLIT, config, probed, record
 
 from ltcl_helpers import files, pretrain, probe, report, runs
 from ltcl_helpers.config import RunConfig
@@ -157,3 +158,48 @@ def test_the_signal_is_the_auroc_of_the_rows_of_memory_npz():
 def test_a_long_tail_run_has_the_tails_mixture_of_classes_without_weights():
     signal = report.load_signal(DATA / "results" / "evidence-shapes" / "simclr-3")
     assert list(signal["weighted"]) == pytest.approx(list(signal["auroc"]), abs=1e-12)
+
+
+OWN = """
+from ltcl_helpers.methods import SimCLR
+
+
+class Mine(SimCLR):
+    class Options(SimCLR.Options):
+        accuracy: float = 0.99
+        row: int = 3
+        depth: int = 2
+"""
+
+
+def test_an_option_that_is_called_like_a_column_takes_no_columns_place(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = RunConfig(method="mine:Mine", data="cifar100", split=SPLIT)
+    rows = report.load_rows(record(tmp_path / "run", run, probed(run, 0.5)))
+    assert rows.loc[rows["group"] == "all", "accuracy"].between(0.3, 0.6).all()
+    for name, value in (("option accuracy", 0.99), ("option row", 3), ("depth", 2)):
+        assert set(rows[name]) == {value}
+    assert "row" not in rows
+
+
+def test_runs_of_one_name_of_data_and_split_must_have_had_the_same_images(tmp_path):
+    names = ("simclr", "bcl-i", "simclr-shuffled")
+    made = [record(tmp_path / name, config(name), probed(config(name), 0.5)) for name in names]
+    rows = report.load_rows(made, shots="50")
+    one, other = "1" * 64, "2" * 64
+    first = rows["run"] == "simclr"
+    for digest, what in (("split_sha256", "list"), ("data_sha256", "data")):
+        assert set(rows[digest]) == {""}
+        alike = rows.assign(**{digest: one})
+        assert len(report.by_run(alike)) == 3
+        assert len(report.by_run(alike.assign(**{digest: alike[digest].mask(first, "")}))) == 3
+        unlike = alike.assign(**{digest: alike[digest].mask(first, other)})
+        with pytest.raises(ConfigError, match=f"the {what} changed in between. Make one of them"):
+            report.by_run(unlike)
+        # Of another draw it is no change.
+        drawn = unlike.assign(split="long-tail", split_seed=first.astype(int))
+        assert len(report.by_run(drawn)) == 3
+    recorded = runs.finished("shapes-methods")[0]
+    found = report.load_rows(recorded)
+    assert set(found["split_sha256"]) == {runs.read_done(recorded)["split_sha256"]}

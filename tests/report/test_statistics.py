@@ -284,7 +284,8 @@ def test_every_column_of_a_comparison():
     )
     found = report.interval([0.02, 0.03])
     assert line == {
-        "first": "b", "second": "a", "runs": 2, "difference": "b minus a", "group": "all",
+        "first": "b", "second": "a", "runs": 2, "draws": 1, "unmirrored": 0,
+        "difference": "b minus a", "group": "all",
         "mean": pytest.approx(0.025), "low": pytest.approx(found.low),
         "high": pytest.approx(found.high), "n": 2, "unit": "seed", "each": "2.0, 3.0",
         "verdict": "no clear difference", "p": pytest.approx(found.p_value), "small": False,

@@ -13,7 +13,7 @@ from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.paths import RESULTS
-from ltcl_helpers.report import page, study
+from ltcl_helpers.report import page, study, tables
 
 GRID = """
 title: A title
@@ -47,9 +47,13 @@ def test_a_grid_shows_what_is_there_of_it_with_its_own_labels(tmp_path):
     )
     (tmp_path / "runs" / "simclr-1" / "DONE.json").unlink()
     record(tmp_path / "runs" / "simclr-2", config("simclr", 2))
-    one = study.read(write_grid(tmp_path, "small.yml"), tmp_path / "runs")
+    path = write_grid(tmp_path, "small.yml")
+    asked = "label: Second, probe: {features: [encoder, pruned, pixels]}"
+    path.write_text(path.read_text().replace('label: "Second"', asked))
+    one = study.read(path, tmp_path / "runs")
     assert (one.title, one.note, one.pairs) == ("A title", "A note.", [("sdclr", "simclr")])
-    assert one.missing == ["simclr-1", "sdclr-2", "simclr-2"]  # not over, not there, not probed
+    # Not over, not there, not probed; and one that was not probed as the grid asks.
+    assert one.missing == ["simclr-1", "sdclr-2", "simclr-2", "sdclr-1"]
     assert [folder.name for folder in one.folders] == ["sdclr-0", "simclr-0", "sdclr-1"]
     assert list(one.labels.items()) == [
         ("sdclr, pruned", "Second, pruned branch"), ("pixels", "raw pixels"),
@@ -334,8 +338,13 @@ def test_what_would_be_mixed_in_a_line_is_named(tmp_path):
         assert str(error.value) == f"{line} {said}; choose one"
     with pytest.raises(ConfigError) as error:
         report.load_rows(runs_[0], shots="7")
-    assert str(error.value) == (
-        f"{runs_[0]} has no probe row with {{'shots': '7'}}; `ltcl probe` makes rows"
+    assert str(error.value) == (f"{runs_[0]} has no probe row with shots='7'; there is '100', '50'")
+    with pytest.raises(ConfigError, match="rows have no 'shot'; they have method, boost, "):
+        report.load_rows(runs_[0], shot="50")
+    with pytest.raises(ConfigError, match="a run has no shots; it has preset, "):
+        report.load_signal(runs_[0], shots="50")
+    assert len(report.load_signal(runs_[0], draw="cifar100_split1_D_i")) == len(
+        report.load_signal(runs_[0])
     )
 
 
@@ -383,3 +392,59 @@ def test_the_signal_of_a_run_says_whose_it_is(tmp_path):
     assert both["run"].tolist() == ["a", "b"] and both["epoch"].tolist() == [30, 30]
     assert set(report.load_signal([folder, other], split="long-tail")["run"]) == {"b"}
     assert report.group_counts(other).tolist() == [6, 5, 4, 3, 2, 1]
+
+
+def test_rows_of_one_label_say_their_names_and_a_row_of_several_methods_says_its_own(tmp_path):
+    for name, lr in (("a", 0.25), ("b", 0.1)):
+        run = config("simclr", lr=lr)
+        record(tmp_path / "runs" / f"{name}-0", run, probed(run, 0.5))
+    base = f"base: {{preset: quick, data: cifar100, split: {SPLIT}}}\n"
+    path = tmp_path / "rates.yaml"
+    path.write_text(base + "cross: {seed: [0]}\nrows: {a: {}, b: {lr: 0.1}}\ncompare: [[b, a]]\n")
+    one = study.read(path, tmp_path / "runs")
+    assert one.labels == {"a": "SimCLR, a", "b": "SimCLR, b"}
+    assert tables.comparisons(one)["difference"].unique().tolist() == ["SimCLR, b minus SimCLR, a"]
+    assert tables.last_auroc(study.signal(one))["features"].tolist() == ["SimCLR, a", "SimCLR, b"]
+
+    for name in ("simclr", "sdclr"):
+        record(tmp_path / "crossed" / f"plain-{name}", config(name), probed(config(name), 0.5))
+    path.write_text(base + "cross: {method: [simclr, sdclr]}\nrows: {plain: {}}\n")
+    crossed = study.read(path, tmp_path / "crossed")
+    assert crossed.labels == {"plain": "plain"}
+    assert list(crossed.rows["section"].unique()) == ["method simclr", "method sdclr"]
+
+
+def test_runs_of_one_label_say_their_names(tmp_path):
+    made = []
+    for name in ("bcl:one", "bcl:two"):
+        run = config("simclr", weights=name)
+        made.append(record(tmp_path / name[4:], run, probed(run, 0.5)))
+    found = list(study.read(made).labels.values())
+    assert len(set(found)) == 2 and all(
+        label.startswith("SimCLR, weights of bcl,") for label in found
+    )
+
+
+def test_a_grid_shows_the_probes_that_it_asks_for_alone(tmp_path):
+    record_all(tmp_path / "runs", seeds=3)  # of 100 and 50 shots
+    path = write_grid(tmp_path)
+    path.write_text(path.read_text() + "probe: {shots: [50]}\n")
+    one = study.read(path, tmp_path / "runs")
+    assert set(one.rows["shots"]) == {"50"} and one.missing == []
+    path.write_text(path.read_text().replace("[50]", "[50, full]"))
+    lacking = study.read(path, tmp_path / "runs")
+    assert set(lacking.rows["shots"]) == {"50"} and len(lacking.missing) == len(one.folders) == 6
+    path.write_text(path.read_text().replace("[50, full]", "[full]"))
+    with pytest.raises(ConfigError, match="asks for other probes than its 6 runs have; next: ltcl"):
+        study.read(path, tmp_path / "runs")
+
+
+def test_runs_that_are_not_finished_are_named(tmp_path):
+    record_all(tmp_path, ["simclr"], seeds=2)
+    (tmp_path / "simclr-1" / "DONE.json").unlink()
+    one = study.read([tmp_path])
+    begun = tmp_path / "simclr-1"
+    assert one.missing == [f"{begun} (`ltcl run --resume {begun}` goes on with it)"]
+    assert [folder.name for folder in one.folders] == ["simclr-0"]
+    with pytest.raises(ConfigError, match="simclr-1 is not finished; `ltcl run --resume"):
+        study.read([begun])

@@ -21,6 +21,10 @@ LIMITS = (
     "* A difference: the 95 % interval (Student's t) leaves zero out. No difference that matters: "
     "the 90 % interval lies within ±1.0 point over all, ±2.0 in a group (two one-sided tests)."
 )
+SHARED = (
+    "* {n} seeds are of 1 split: what a split makes easy or hard its seeds have in common, so they "
+    "tell less than as many splits would."
+)
 CLEAR = f"""
 * A difference, above zero: SDCLR minus SimCLR (few, all).
 * A difference, below zero: none.
@@ -29,7 +33,8 @@ CLEAR = f"""
 {LIMITS}
 * Of 2 comparisons, chance alone would call about 0.1 a difference. Called so here: 2; left of \
 them by Holm's correction over this table (†): 2.
-* Intervals reach 0.4 points to each side."""
+* Intervals reach 0.4 points to each side.
+{SHARED.format(n=3)}"""
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +127,7 @@ def test_wide_small_and_single_comparisons_have_sentences_of_their_own():
         "* Of 2 comparisons, chance alone would call about 0.1 a difference. Called so here: 1; "
         "left of them by Holm's correction over this table (†): 1.",
         "* Intervals reach 0.1 points to each side.",
+        SHARED.format(n=2),
         "* Two units tell little: the interval of two reaches 12.7 standard errors to each side, "
         "so even a difference that all runs share may stay open, and how many more are needed is "
         "hardly known.",
@@ -208,7 +214,13 @@ def test_a_boost_without_its_control_is_left_out_and_says_how_to_make_it(four, t
         "which is not among these runs. Make the control as this run was made, but with `ltcl run "
         "--method simclr --set boost=shuffled`; then probe and report both."
     )
-    assert tables.left_out(alone) == [said] and tables.results(alone) == f"* {said}"
+    assert tables.left_out(alone) == [said]
+    named = {line[1] for line in cells(tables.results(alone))[2:]}
+    assert named == {"raw pixels"}  # they went through no network
+    encoder = study.read(
+        [record(tmp_path / "alone", config("bcl-i"), probed(config("bcl-i"), 0.5))]
+    )
+    assert tables.results(encoder) == f"* {said}"
 
 
 def test_a_boost_is_left_out_of_the_tables_that_its_control_is_not_in(tmp_path):
@@ -219,9 +231,53 @@ def test_a_boost_is_left_out_of_the_tables_that_its_control_is_not_in(tmp_path):
         record(tmp_path / "b", control, probed(control, 0.5, ("100",))),
     ])  # fmt: skip
     assert tables.left_out(one) == [
-        "BCL-I is left out of full-shot, protocol bcl: its control, simclr-shuffled, has no "
-        "accuracies there. Probe the control as this run was probed; then report both."
+        "BCL-I is left out of full-shot, protocol bcl: no run of its control, simclr-shuffled, "
+        "with its split and seed has accuracies there. Make or probe one as this run was made and "
+        "probed; then report both."
     ]
+
+
+def test_a_control_of_another_seed_is_none(tmp_path):
+    made = [
+        record(tmp_path / f"{name}-{seed}", config(name, seed), probed(config(name, seed), 0.5))
+        for name, seed in (("bcl-i", 0), ("simclr-shuffled", 1))
+    ]
+    assert (
+        "no run of its control, simclr-shuffled, with its split and seed"
+        in (tables.left_out(study.read(made))[0])
+    )
+    shared = config("bcl-i", 1)
+    made.append(record(tmp_path / "bcl-i-1", shared, probed(shared, 0.5)))
+    assert tables.left_out(study.read(made)) == []  # both of the method's runs are shown
+
+
+def test_runs_without_their_mirror_and_groups_without_a_test_are_said():
+    where = pd.MultiIndex.from_tuples(
+        [("0", False, 0), ("0", True, 1), ("1", False, 2)], names=report.WHO
+    )
+    zero = pd.DataFrame({"few": 0.0, "all": 0.0}, where)
+    other = pd.DataFrame({"few": np.nan, "all": [0.1, 0.2, 0.3]}, where)
+    found = report.compare(pd.concat({"b": other, "a": zero}), [("b", "a")], groups=["few", "all"])
+    assert found["unmirrored"].tolist() == [1, 1] and found["n"].tolist() == [0, 1]
+    words = tables.readings(found)
+    assert "One unit, so no interval: b minus a (all)." in words
+    assert "No whole mirrored pair yet, so no value: b minus a (few)." in words
+    plain = found.assign(unmirrored=0)
+    assert "Not tested in both, so no value: b minus a (few)." in tables.readings(plain)
+    more = found.assign(n=[0, 2], unit="mirrored pair", unmirrored=[1, 1])
+    said = "Runs whose mirror is missing are in none of these intervals: b minus a (all)."
+    assert said in tables.readings(more)
+    assert report.spread([0.5, np.nan, 0.7]) == "60.0 ± 14.1" and report.spread([np.nan]) == ""
+
+
+def test_what_a_run_was_tested_on_besides_is_said(tmp_path):
+    run = config("simclr")
+    both = pd.concat([probed(run, 0.5), probed(run, 0.1).assign(test="cifar10")])
+    one = study.read([record(tmp_path / "a", run, both)])
+    assert "Tested on cifar10, too, which is not shown here." in tables.facts(one)
+    assert set(one.rows["test"]) == {"cifar100"}
+    alone = study.read([record(tmp_path / "b", run, probed(run, 0.1).assign(test="cifar10"))])
+    assert not any("too, which" in line for line in tables.facts(alone))
 
 
 def test_published_numbers_stand_beside_ours_line_by_line(two):
@@ -250,6 +306,7 @@ def test_published_numbers_stand_beside_ours_line_by_line(two):
 def test_blocks_are_named_by_what_is_the_same_in_them():
     named = tables.name_of_block
     assert named("shapes", "bcl", "100") == 'shapes, 100-shot, protocol "bcl"'
+    assert named("", "bcl", "1%") == '1% of the labels, protocol "bcl"'
     assert named("", "", "full") == "full-shot" and named("", "", "own labels") == "own labels"
     assert list(tables.by_block(pd.DataFrame())) == []
 
