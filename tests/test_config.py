@@ -37,6 +37,7 @@ def test_named_parameters_win_over_the_preset_and_reach_the_digest():
     assert RunConfig().digest() != RunConfig(seed=1).digest()
     config = RunConfig(preset="tiny", split_seed=4)
     assert config.drawn_with == 4 and RunConfig(seed=3).drawn_with == 3
+    assert RunConfig(seed=1, split_seed=0).drawn_with == 0
     again = RunConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
     assert again == config and again.digest() == config.digest()
     assert set(PRESETS) == {"tiny", "quick", "paper", "paper-imagenet"}

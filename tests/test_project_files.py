@@ -165,10 +165,11 @@ def test_no_tracked_file_names_a_folder_of_one_machine():
 
 
 def test_tracked_notebooks_hold_no_outputs():
-    for path in tracked_files():
-        if path.suffix == ".ipynb":
-            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-                assert not cell.get("outputs") and not cell.get("execution_count"), path.name
+    notebooks = [path for path in tracked_files() if path.suffix == ".ipynb"]
+    assert len(notebooks) > 12
+    for path in notebooks:
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            assert not cell.get("outputs") and not cell.get("execution_count"), path.name
 
 
 def test_every_lesson_has_one_parameters_cell():

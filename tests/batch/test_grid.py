@@ -85,6 +85,15 @@ def test_cells_are_rows_crossed_with_lists(tmp_path):
     )  # fmt: skip
     assert (last.label, last.axes, last.row) == ("B", {"seed": 3, "size": "many"}, "b")
     assert found.cells[0].label == "SimCLR" and found.axes["size"] == ["few", "many"]
+    # A row's parameters come before those of `cross`, and these before `base`.
+    own = {"c": {"largest_class": 25}, "d": {}}
+    cells = grid.read(write(tmp_path, rows=own, cross={"epochs": [2], "size": cross["size"]})).cells
+    assert {(one.row, one.config.largest_class) for one in cells} == {
+        ("c", 25),
+        ("d", 20),
+        ("d", 30),
+    }
+    assert {one.config.epochs for one in cells} == {2} != {EPOCHS}
 
 
 def test_rows_that_would_be_called_alike_say_their_names(tmp_path):

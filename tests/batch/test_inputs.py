@@ -41,6 +41,9 @@ def test_lists_in_the_home_folder_are_found(tmp_path, monkeypatch):
     np.save(tmp_path / "mine.npy", np.arange(40))
     lists = KNN | {"lists": "~"}
     cluster._check_inputs([cell(lists, split="~/mine.npy")])
+    (tmp_path / "mine.npy").unlink()
+    with pytest.raises(ConfigError, match="mine.npy"):
+        cluster._check_inputs([cell(lists, split="~/mine.npy")])
 
 
 def own_data(tmp_path, test_labels=(0, 1), count=40):

@@ -68,7 +68,9 @@ def test_the_teachers_edition_adds_hints_and_mistakes_and_loses_nothing(written,
 
 @pytest.mark.parametrize("edition", ["student", "teacher"])
 def test_every_picture_of_an_edition_comes_with_it(written, edition):
-    for path in (written / edition).glob("*.ipynb"):
+    pages = list((written / edition).glob("*.ipynb"))
+    assert len(pages) == len(LESSONS)
+    for path in pages:
         texts = (editions.text(c) for c in read(path)["cells"] if c["cell_type"] == "markdown")
         for link in re.findall(r"\]\(([^)#]+)\)", "\n".join(texts)):
             if not re.match(r"https?:", link):

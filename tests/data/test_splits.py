@@ -142,7 +142,9 @@ def test_our_own_lists_are_drawn_again_from_the_data(cifar, tmp_path):
     for name, source in (("cifar10", None), ("cifar100", f"npz:{cifar}/cifar100_train.npz")):
         labels = read_arrays(source or name, "train", cifar).labels
         draw_splits.draw(name, labels, tmp_path)
-        for path in (DATA / "splits" / "own").glob(f"{name}lt_*"):
+        own = list((DATA / "splits" / "own").glob(f"{name}lt_*"))
+        assert len(own) == 28  # five lists of each of five splits, and three of the data set
+        for path in own:
             assert sha256(path) == sha256(tmp_path / path.name), path.name
 
 
@@ -154,6 +156,11 @@ def test_a_balanced_run_borrows_the_groups_of_its_long_tail_partner():
     assert flat.group_counts.tolist() == tail.class_counts.tolist()
     assert len(set(flat.class_counts)) == 1 and abs(len(flat.index) - len(tail.index)) < 12
     assert (data.images[flat.index] == flat.images).all()
+    # Its images hang on the split's seed, not on the run's: a mirrored pair shares them.
+    other = splits.select(RunConfig(split="balanced", mirrored=True, seed=9, **common))
+    assert (other.index == flat.index).all()
+    per_class = int(flat.class_counts[0])
+    assert (flat.index == splits.balanced(data.labels, per_class, 3)).all()
     everything = splits.select(RunConfig(split="all", preset="tiny"))
     assert len(everything.index) == len(data.labels)
 

@@ -15,8 +15,8 @@ TINY = dict(preset="tiny", device="cpu", precision="float32")
 NAMES = ("EndToEnd", "MemoryBank")
 
 
-def toy(name):
-    config = RunConfig(method=f"ltcl_helpers.dictionaries:{name}", **TINY)
+def toy(name, **options):
+    config = RunConfig(method=f"ltcl_helpers.dictionaries:{name}", **TINY, **options)
     method = pretrain.make_method(config, torch.tensor([7, 3])).double().train()
     draw = torch.Generator().manual_seed(3)
     views = torch.rand(2, 4, 3, 8, 8, generator=draw, dtype=torch.float64)
@@ -34,8 +34,9 @@ def test_in_batch_negatives_are_the_other_keys():
         torch.testing.assert_close(loss[i : i + 1], expected, rtol=0, atol=1e-10)
 
 
-def test_the_bank_holds_what_was_said_of_each_image():
-    method, batch = toy("MemoryBank")
+@pytest.mark.parametrize("kept", [0.5, 0.75])
+def test_the_bank_holds_what_was_said_of_each_image(kept):
+    method, batch = toy("MemoryBank", bank_momentum=kept)
     method.bank.copy_(F.normalize(method.bank, dim=1))  # of length 1 in double precision, too
     twin, before = copy.deepcopy(method), method.bank.clone()
     loss = method(batch)
@@ -45,7 +46,7 @@ def test_the_bank_holds_what_was_said_of_each_image():
         others = before[[j for j in range(10) if j != k]].T
         expected = info_nce(queries[i : i + 1], before[k : k + 1], others, 0.2)
         torch.testing.assert_close(loss[i : i + 1], expected, rtol=0, atol=1e-10)
-        entry = F.normalize(0.5 * before[k] + 0.5 * queries[i], dim=0)
+        entry = F.normalize(kept * before[k] + (1 - kept) * queries[i], dim=0)
         torch.testing.assert_close(method.bank[k], entry, rtol=0, atol=1e-10)
     rest = [1, 3, 4, 6, 7, 8]
     assert torch.equal(method.bank[rest], before[rest])

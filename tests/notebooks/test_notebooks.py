@@ -127,9 +127,11 @@ def test_a_lesson_draws_in_the_style_of_the_course(path):
 
 @each_lesson
 def test_solutions_are_folded(path):
-    for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-        if "solution" in cell["metadata"].get("tags", []):
-            assert cell["metadata"]["jupyter"] == {"source_hidden": True}
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    solutions = [cell for cell in cells if "solution" in cell["metadata"].get("tags", [])]
+    assert solutions
+    for cell in solutions:
+        assert cell["metadata"]["jupyter"] == {"source_hidden": True}
 
 
 @each_lesson

@@ -99,6 +99,17 @@ def test_a_pruned_copy_has_its_largest_weights_and_statistics_of_its_own(monkeyp
     assert not small.training
 
 
+def test_each_part_that_sets_a_pruned_copys_statistics_holds_all_classes(monkeypatch):
+    monkeypatch.setattr(aims, "BATCH", 6)
+    encoder = networks.build(RunConfig(preset="tiny"))
+    given, seen = images(12), []
+    real = type(encoder).forward
+    monkeypatch.setattr(type(encoder), "forward", lambda self, x: seen.append(x) or real(self, x))
+    aims.pruned_copy(encoder, given)
+    first, second = seen  # images lie class by class
+    assert torch.equal(first, given[0::2] / 255) and torch.equal(second, given[1::2] / 255)
+
+
 def test_a_network_that_pruning_leaves_alone_drops_by_nothing(monkeypatch):
     torch.manual_seed(0)
     encoder = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())

@@ -88,6 +88,18 @@ def test_updates_count_over_the_whole_run():
     assert [lr for _, lr in dropped] == pytest.approx([0.02] * 3)
 
 
+def test_updates_that_an_epoch_drops_are_none_of_the_runs():
+    """The rate has reached its end at the last update that is made."""
+    config = RunConfig(
+        batch_size=4, equal_batches=False, drop_last=True, epochs=3, warmup_epochs=1.0, lr=0.2
+    )
+    found = [list(updates(config, 10, epoch)) for epoch in (1, 2, 3)]
+    assert [[len(index) for index, _ in epoch] for epoch in found] == [[4, 4]] * 3
+    rates = [lr for epoch in found for _, lr in epoch]
+    assert rates == pytest.approx([0.2 * lr_factor(n, 6, 2, 5e-6) for n in range(1, 7)])
+    assert rates[-1] == pytest.approx(1e-6)
+
+
 # --- numbers that are none ------------------------------------------------------------------------
 
 NAN, INF = float("nan"), float("inf")

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from ltcl_helpers.config import RunConfig
+from ltcl_helpers.data import splits
 from ltcl_helpers.data.stored import Origin, Stored
-from ltcl_helpers.pretrain import sources
+from ltcl_helpers.pretrain import Training, seed_for, sources
 from ltcl_helpers.views import draw_crops
 from ltcl_helpers.views.share import whole
 
@@ -93,3 +94,27 @@ def test_whole_images_of_files_are_their_middles():
     images = sources.Decoded(Watched(), RunConfig(preset="tiny"), 2, whole, CPU)
     found = sources.whole(images, torch.tensor([4, 1]))
     assert found.dtype == torch.uint8 and found[:, 0, 0, 0].tolist() == [4, 1]
+
+
+def test_what_a_run_draws_hangs_on_its_own_seed_not_on_its_splits(monkeypatch):
+    """Crops, masks, the order of keys and an aim's views: a mirrored pair has its own of each."""
+    config = RunConfig(preset="tiny", device="cpu", seed=4, split_seed=8)
+    training = Training(config, splits.select(config))
+    seen = []
+    monkeypatch.setattr(sources, "ahead", lambda images, steps, draw: seen.append(draw) or steps)
+    next(training.steps(3))
+    assert seen[0].initial_seed() == seed_for(4, "crops", 3)
+    assert training.generator("pruning", 3).initial_seed() == seed_for(4, "pruning", 3)
+    drawn = [draw.initial_seed() for draw in training.draws_of(3)]
+    assert drawn == [seed_for(4, "views", 3), seed_for(4, "boost", 3)]
+
+
+@pytest.mark.parametrize(("split", "is_rare"), [("balanced", False), ("long-tail", True)])
+def test_a_training_reads_the_class_sizes_of_its_own_images(split, is_rare):
+    """Groups are another matter: a balanced set borrows those of its long-tail partner."""
+    config = RunConfig(preset="tiny", device="cpu", method="cross-entropy", split=split)
+    inputs = splits.select(config)
+    training = Training(config, inputs)
+    assert training.method.counts.tolist() == inputs.class_counts.tolist()
+    assert bool(training.rarity.any()) == is_rare
+    assert (inputs.class_counts != inputs.group_counts).any() != is_rare

@@ -38,7 +38,7 @@ CASES = {
     "bcl-i": (PLAIN | dict(boost="memory", boost_k=1), dict(split="D_b", equal_batches=True)),
     "bcl-d": (
         TWIN | dict(boost="memory", boost_k=2),
-        DRAWN | dict(split_seed=8, seed=4, prune_fraction=0.7),
+        DRAWN | dict(split_seed=8, seed=4, prune_fraction=0.7, prune_random=0.2),
     ),
     "simclr constant": (
         PLAIN | dict(boost="constant", boost_k=2),

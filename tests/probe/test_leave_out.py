@@ -153,6 +153,9 @@ def test_the_seed_of_the_views_is_the_configurations_and_of_the_run_the_parts(
         arrays = files.read_npz(tmp_path / f"{number}.npz")
         assert seen.pop() == (own, count) and set(arrays["loss"]) == {5}
         assert json.loads(str(arrays["about"]))["views"] == 5
+        whole = np.ones(N, bool)
+        expected = whole if number < 0 else leave_out.part(N, number, 0)
+        assert (arrays["inside"].astype(bool) == expected).all()
         assert ("o" in arrays) == (number < 0) and set(arrays.get("o", [-5])) == {-5}
 
 

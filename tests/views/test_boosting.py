@@ -134,6 +134,14 @@ def test_noise_shuffles_the_scores_of_a_share_of_the_samples():
     assert (everywhere != scores).sum() > 90 and torch.equal(everywhere.sort().values, scores)
 
 
+def test_noise_shuffles_what_the_aim_and_its_dose_made_of_the_scores():
+    scores = torch.linspace(0.1, 0.9, len(RARITY))
+    for scale in (1.0, 0.5):
+        mixed = steering("oracle", scores, boost_noise=0.9, boost_scale=scale)
+        assert torch.equal(mixed.sort().values, (RARITY * scale).sort().values)
+        assert not torch.equal(mixed, RARITY * scale)
+
+
 def test_every_name_in_the_page_of_differences_is_there():
     text = (ROOT / "docs" / "differences.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("|")]
