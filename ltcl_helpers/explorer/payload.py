@@ -114,7 +114,7 @@ def _common_epochs(histories: list[History]) -> list[list[int]]:
         parts.append((first.images, other.images))  # two sets may have the same labels
     if not all(np.array_equal(*both) for both in parts):
         raise ConfigError(
-            f"compare: {first.label!r} and {other.label!r} learned from different images; "
+            f"compare: {_named(first)} and {_named(other)} learned from different images; "
             "give two runs of one data set, split and seed"
         )
     if first.momentum_loss.shape[1] != other.momentum_loss.shape[1]:
@@ -124,6 +124,18 @@ def _common_epochs(histories: list[History]) -> list[list[int]]:
         raise ConfigError("compare: the two runs have no kept epoch in common")
     shown = np.unique(np.linspace(0, len(common) - 1, MOST_EPOCHS).round().astype(int))
     return [[history.kept.index(common[i]) for i in shown] for history in histories]
+
+
+def _named(history: History) -> str:
+    """A history by its label, and a run by what decides which images it had, too."""
+    config = history.config
+    if config is None:
+        return repr(history.label)
+    order = ", mirrored" if config.mirrored else ""
+    which = f"{config.split}, split seed {config.drawn_with}{order}"
+    if config.split not in splits.DRAWN:
+        which = Path(config.split).name
+    return f"{history.label!r} ({Path(config.data).name}, {which})"
 
 
 def used_scores(epochs: list[int], histories: list[History]) -> list[list[int] | None]:

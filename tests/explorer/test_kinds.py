@@ -168,5 +168,9 @@ def test_a_run_without_a_history_is_refused():
 
 
 def test_runs_of_different_images_are_not_compared():
-    with pytest.raises(ConfigError, match="different images"):
+    said = (
+        r"'SimCLR' \(shapes, long-tail, split seed 0\) and "
+        r"'SimCLR' \(shapes, long-tail, split seed 0, mirrored\) learned from different images"
+    )
+    with pytest.raises(ConfigError, match=said):
         payload(FIRST, paths.RESULTS / "shapes-simclr" / "long-tail-1")
