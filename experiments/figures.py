@@ -900,13 +900,16 @@ def _aim_of_boosting() -> str:
         "mirrored pairs."
     )
     others = f"these change: {'; '.join(changed)}" if changed else "none changes"
-    more = (
+    seen = (
         "Some of these pairs had been seen when their number was chosen. Of the answers without "
-        f"them ([docs/evidence.md](docs/evidence.md)) {others}.\n\n"
-        "What the memory knows there: how well SimCLR's momentum loss tells the images of the few "
-        "from the others. Its AUROC beyond that on the balanced partners, where nothing is rare, "
-        f"with the same mixture of classes: {'; '.join(known)}.\n\n{_doses()}\n\n{_tried_aims()}"
+        f"them ([docs/evidence.md](docs/evidence.md)) {others}."
     )
+    witness = (
+        "**What the memory knows there:** how well SimCLR's momentum loss tells the images of the "
+        "few from the others. Its AUROC beyond that on the balanced partners, where nothing is "
+        f"rare, with the same mixture of classes: {'; '.join(known)}."
+    )
+    more = "\n\n".join([seen, witness, _doses(), _tried_aims()])
     head = ["boosted minus shuffled, points", "n", *TOLD, "few; all"]
     return _finding(f"In thirty epochs, the aim of boosting {says}", text, head, body, more)
 
@@ -920,22 +923,24 @@ def _ends_and_verdicts(part: pd.DataFrame) -> tuple[list[str], str]:
 
 
 def _doses() -> str:
-    """What boosting without an aim gives by its dose, and at how many doses the aim shows."""
+    """What boosting gives by its dose, without an aim, and what the memory's aim adds to that."""
     one = recorded("evidence-dose")
     ((_, _, runs),) = one.blocks(**LOGISTIC)
     table = report.compare(runs, one.pairs, one.labels)
-    over_all = table[table["group"] == "all"].set_index("first")
-    gains = over_all[over_all["second"] == "simclr"]
-    by_dose = [f"{report.ends(gain)} at {row.split('-')[1]}" for row, gain in gains.iterrows()]
-    aims = table[table["first"].str.startswith("memory") & table["group"].isin(TOLD)]
-    shown = aims[aims["verdict"].isin((ABOVE, BELOW))]["first"].nunique()
-    return (
-        "How much boosting, and for whom, are two questions. A dose is the mean score, 0.5 as "
-        f"published. On the embedded data ({report.count(gains)}) the boost without an aim, "
-        f"shuffled, gains over SimCLR, over all classes: {'; '.join(by_dose)}. The memory's aim "
-        f"differs from that, over all classes or for the few, at {shown or 'none'} of "
-        f"{len(by_dose)} doses ([docs/methods.md](docs/methods.md))."
+    of_row = {
+        str(row): [tables.cell(part.set_index("group").loc[group]) for group in TOLD]
+        for row, part in table.groupby("first")
+    }
+    doses = [row.removeprefix("shuffled-") for row in of_row if row.startswith("shuffled-")]
+    body = [[dose, *of_row[f"shuffled-{dose}"], *of_row[f"memory-{dose}"]] for dose in doses]
+    parts = ("shuffled minus SimCLR", "memory minus shuffled")
+    head = ["dose", *(f"{part}, {group}" for part in parts for group in TOLD)]
+    text = (
+        "**How much boosting, and for whom, are two questions.** A dose is the mean score, 0.5 as "
+        f"published. On the embedded data, in {report.count(table)} ([docs/methods.md]"
+        "(docs/methods.md)); **bold**: the interval leaves zero out:"
     )
+    return f"{text}\n\n{markdown(head, body)}"
 
 
 def _tried_aims() -> str:
@@ -944,16 +949,16 @@ def _tried_aims() -> str:
     ((_, _, runs),) = one.blocks(**LOGISTIC)
     table = report.compare(runs, one.pairs, one.labels)
     table = table[table["second"].str.endswith("shuffled") & table["group"].isin(TOLD)]
-    said = []
+    body = []
     for aim, part in table.groupby("first", sort=False):
         ends, verdicts = _ends_and_verdicts(part)
-        each = [f"{group} {words}" for group, words in zip(TOLD, ends, strict=True)]
-        said.append(f"{aim}: {', '.join(each)} ({verdicts})")
-    return (
-        "Two aims that need no labels, an image's distance to its nearest neighbours and its loss "
-        "on fixed views, at the dose that gains most, on seeds that chose nothing "
-        f"({report.count(table)}), minus their own shuffled controls: {'; '.join(said)}."
+        body.append([str(aim), *ends, verdicts])
+    text = (
+        "**Two aims that need no labels**, an image's distance to its nearest neighbours and its "
+        "loss on fixed views, at the dose that gains most, on seeds that chose nothing "
+        f"({report.count(table)}), each minus its own shuffled control:"
     )
+    return f"{text}\n\n{markdown(['aim', *TOLD, 'few; all'], body)}"
 
 
 def _other_answers_unseen(
