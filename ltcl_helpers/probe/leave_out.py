@@ -22,6 +22,7 @@ from torch import Tensor
 from .. import files
 from ..config import RunConfig
 from ..data import splits
+from ..data.stored import Stored
 from ..errors import ConfigError
 from ..pretrain import AIMS, clean_loss, generator, pretrain
 from ..runs import Run, git_commit, version
@@ -45,8 +46,11 @@ def measure(config: RunConfig, number: int, path: Path) -> None:
     if path.exists():
         return
     inputs = splits.select(config)
+    if isinstance(inputs.images, Stored):
+        raise ConfigError(f"leaving samples out needs images in memory; {config.data} is in files")
     inside = part(len(inputs.labels), number, config.drawn_with)
-    own = config.model_copy(update={"seed": config.seed if number < 0 else number})
+    seed = config.seed if number < 0 else number
+    own = config.model_copy(update={"seed": seed, "split_seed": config.drawn_with})
     run = pretrain(own, inputs=restrict(inputs, inside))
     found = {"loss": losses(run, inputs, config.seed)}
     if number < 0:

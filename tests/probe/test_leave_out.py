@@ -11,6 +11,7 @@ import torch
 from ltcl_helpers import files, paths, pretrain, runs
 from ltcl_helpers.config import RunConfig
 from ltcl_helpers.data import splits
+from ltcl_helpers.data.stored import Stored
 from ltcl_helpers.errors import ConfigError
 from ltcl_helpers.probe import leave_out
 
@@ -157,6 +158,21 @@ def test_the_seed_of_the_views_is_the_configurations_and_of_the_run_the_parts(
         expected = whole if number < 0 else leave_out.part(N, number, 0)
         assert (arrays["inside"].astype(bool) == expected).all()
         assert ("o" in arrays) == (number < 0) and set(arrays.get("o", [-5])) == {-5}
+
+
+def test_a_part_says_the_split_that_it_is_of_and_packs_are_refused(tmp_path, monkeypatch):
+    run = SimpleNamespace(momentum_loss=torch.zeros(N), config=None)
+    monkeypatch.setattr(leave_out, "pretrain", lambda config, inputs: run)
+    monkeypatch.setattr(leave_out, "losses", lambda run, inputs, seed: torch.zeros(N))
+    config = TINY.model_copy(update={"seed": 0, "split_seed": None})
+    leave_out.measure(config, 3, tmp_path / "3.npz")
+    about = json.loads(str(files.read_npz(tmp_path / "3.npz")["about"]))["config"]
+    assert (about["seed"], about["split_seed"]) == (3, 0)
+
+    stored = splits.select(TINY)._replace(images=Stored.__new__(Stored))
+    monkeypatch.setattr(leave_out.splits, "select", lambda config: stored)
+    with pytest.raises(ConfigError, match="needs images in memory; shapes is in files"):
+        leave_out.measure(TINY, 0, tmp_path / "0.npz")
 
 
 def test_parts_are_read_in_their_order_and_the_whole_split_is_none_of_them(tmp_path):
