@@ -277,7 +277,7 @@ def _import_weights(options: argparse.Namespace) -> None:
 
     given = {"data": options.data, "split": options.split} | settings
     folder = import_weights(options.file, options.layout, options.out, given)
-    print(f"done: {folder}; next: ltcl probe {folder}")
+    print(f"done: {folder}; next: {choices.next_call(runs.read_config(folder), folder)}")
 
 
 def _probe(options: argparse.Namespace) -> None:

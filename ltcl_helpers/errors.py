@@ -9,5 +9,9 @@ class DamagedFile(ConfigError):
     """A file is missing, or is not what was written."""
 
 
+class NoTestPart(ConfigError):
+    """Data that nothing can be tested on: they train, and a probe needs --test."""
+
+
 class TimeUp(Exception):
     """The minutes of a run are over: it stopped after an epoch, its checkpoint is written."""

@@ -209,7 +209,7 @@ def _read(path: Path, size: int) -> tuple[np.ndarray, bool, bool]:
 
     with Image.open(path, formats=formats()) as file:
         more = file.format in WITH_FRAMES and bool(getattr(file, "is_animated", False))
-        is_wide = _is_wide(file)
+        is_wide = _is_wide(file) or _is_wide_in_colour(file)
         fitted = ImageOps.fit(as_shown(file), (size, size), Image.Resampling.BICUBIC)
     pixels = np.asarray(fitted).transpose(2, 0, 1)
     return pixels, more, bool(is_wide and pixels.max() < DARK)
@@ -227,6 +227,11 @@ def as_shown(file: Image.Image) -> Image.Image:
 def _is_wide(image: Image.Image) -> bool:
     """Whether a file has 16 bits a channel that Pillow hands out as they are."""
     return image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PPM")
+
+
+def _is_wide_in_colour(image: Image.Image) -> bool:
+    """Whether an opened file has 16 bits a channel of which Pillow hands out the upper 8."""
+    return any(";16" in str(part[-1]) for part in getattr(image, "tile", ()))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ConfigError
+from ..errors import ConfigError, NoTestPart
 from ..files import read_npz
 from ..paths import own_path
 from . import folders
@@ -84,11 +84,14 @@ def _npz_file(where: str, part: str) -> Path:
     if part == "train":
         return path
     if named not in ("train", "test"):
-        raise ConfigError(
+        raise NoTestPart(
             f"no test set belongs to {path}: name the files X_train.npz and X_test.npz, "
             "or give one with --test npz:X_test.npz"
         )
-    return own_path(path.with_name(f"{stem}_test.npz" if stem else "test.npz"))
+    test = own_path(path.with_name(f"{stem}_test.npz" if stem else "test.npz"))
+    if not test.exists():
+        raise NoTestPart(f"{test} does not exist; make it, or give one with --test npz:X_test.npz")
+    return test
 
 
 def _training_file(path: Path) -> Path:
@@ -102,7 +105,7 @@ def refuse_test_part(name: str) -> None:
     """Refuse to learn from what a probe would be tested on."""
     kind, _, where = name.partition(":")
     path = Path(where)
-    if kind == "npz" and path.stem.endswith("_test"):
+    if kind == "npz" and path.stem.rpartition("_")[2] == "test":
         raise ConfigError(
             f"{path} is a test part by its name, and a probe would be tested on it; "
             f"for training name {_training_file(path).name}, or give the file another name"
@@ -237,7 +240,8 @@ def _search(where: str, part: str) -> folders.Found:
     if root is None:
         wanted = " or ".join(FOLDERS[part])
         there = folders.listed(_inner(base)) or "no folder"
-        raise ConfigError(f"{base} has no folder {wanted}/ with a folder per class; it has {there}")
+        kind = ConfigError if part == "train" else NoTestPart
+        raise kind(f"{base} has no folder {wanted}/ with a folder per class; it has {there}")
     found = folders.search(root)
     if not found.files:
         raise ConfigError(

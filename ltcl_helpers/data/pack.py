@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from ..errors import ConfigError, DamagedFile
+from ..errors import ConfigError, DamagedFile, NoTestPart
 from ..files import npz_arrays, npz_bytes, replacing
 from . import lists
 from .folders import as_shown, formats, listed, search, why_unreadable
@@ -192,27 +192,40 @@ def _of_lists(root: Path, names: Sequence[Path], tests: Sequence[Path]) -> list[
     parts = [int(not tests and bool(OF_TEST.search(listed.name.stem))) for listed in found]
     found += [lists.read_list(name) for name in tests]
     parts += [1] * len(tests)
-    unlabelled = {path for listed in found if listed.labels is None for path in listed.paths}
+    _refuse_mixture(found)
+    unlabelled = {path for each in found if each.labels is None for path in each.paths}
     by_folder = {name: number for number, name in enumerate(sorted(set(map(_folder, unlabelled))))}
 
     entries: dict[str, Entry] = {}
-    said_by: dict[str, Path] = {}
+    known: dict[str, tuple[Entry, Path]] = {}  # of a path, and of a file, whatever its path
     for each, part in zip(found, parts, strict=True):
         paths = [path.removeprefix("./") for path in each.paths]
         labels = each.labels or [by_folder[_folder(path)] for path in paths]
         for path, label in zip(paths, labels, strict=True):
-            before = entries.get(path)
-            if before is None:
+            if path not in known:
                 file = _find(root, path, each.name)
-                entries[path] = Entry(path, file, label, part)
-                said_by[path] = each.name
-            elif (before.label, before.part) != (label, part):
+                new = Entry(path, file, label, part), each.name
+                known[path] = known.setdefault(os.path.realpath(file), new)
+                entries[path] = new[0]
+            before, said_by = known[path]
+            if (before.label, before.part) != (label, part):
                 raise ConfigError(
                     f"{path} is of class {before.label} and part {PARTS[before.part]} by "
-                    f"{said_by[path]}, of class {label} and part {PARTS[part]} by {each.name}; "
+                    f"{said_by}, of class {label} and part {PARTS[part]} by {each.name}; "
                     "pack lists that agree"
                 )
     return list(entries.values())
+
+
+def _refuse_mixture(found: Sequence[lists.FileList]) -> None:
+    """Refuse lists with labels beside lists without: whose numbers are whose, nobody knows."""
+    labelled = [each.name.name for each in found if each.labels is not None]
+    bare = [each.name.name for each in found if each.labels is None]
+    if labelled and bare:
+        raise ConfigError(
+            f"list {listed(labelled)} has labels and {listed(bare)} has none, so their "
+            "classes cannot be told to be the same; give all of them labels, or none"
+        )
 
 
 def _check_labels(entries: list[Entry]) -> None:
@@ -382,7 +395,8 @@ class Pack:
         """The images of a part, still packed."""
         positions = np.flatnonzero(self.parts == PARTS.index(part))
         if not len(positions):
-            raise ConfigError(
+            kind = ConfigError if part == "train" else NoTestPart
+            raise kind(
                 f"pack {self.path} holds no {part} images; pack its list, too (--test LIST), or "
                 "name other data"
             )

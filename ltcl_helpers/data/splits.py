@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..config import IN_FILES, RunConfig
-from ..errors import ConfigError, DamagedFile
+from ..errors import ConfigError, DamagedFile, NoTestPart
 from ..files import UNREADABLE, read_bytes, reason, sha256
 from ..paths import own_path
 from ..recipes import SUPERVISED
@@ -324,11 +324,7 @@ def _chosen(
         index, group_counts = _positions(config, classes)
     else:
         index, group_counts = in_data(listed, classes.labels, config.data), None
-    if index.max() >= len(classes.labels):
-        raise ConfigError(
-            f"split {config.split} has position {index.max()}, but {config.data} has "
-            f"{len(classes.labels)} images; is it the list of another data set?"
-        )
+    _check_range(config, config.split, index, len(classes.labels))
     if not config.weights:  # those are not trained here, so there are no batches
         _check_batches(config, len(index))
     counts = np.bincount(classes.labels[index], minlength=len(classes.names))
@@ -341,8 +337,17 @@ def _chosen(
     is_its_own = str(partner) == str(own_path(config.split))  # a long-tail list
     if listed is not None and not is_its_own and partner.exists():
         of_partner = in_data(open_list(partner), classes.labels, config.data)
+        _check_range(config, str(partner), of_partner, len(classes.labels))
         group_counts = np.bincount(classes.labels[of_partner], minlength=len(classes.names))
     return index, counts, counts if group_counts is None else group_counts
+
+
+def _check_range(config: RunConfig, name: str, index: np.ndarray, images: int) -> None:
+    if index.max() >= images:
+        raise ConfigError(
+            f"split {name} has position {index.max()}, but {config.data} has {images} images; "
+            "is it the list of another data set?"
+        )
 
 
 def tail_of(split: str) -> str:
@@ -411,8 +416,12 @@ def _tell(config: RunConfig, data: ImageArrays, counts: np.ndarray) -> None:
         test = read_classes(config.data, "test", config.root)
         if test.said:
             log.warning("%s", test.said)
+    except DamagedFile:
+        raise
     except ConfigError as error:
         test = str(error)
+        if not isinstance(error, NoTestPart):
+            log.warning("a probe will refuse the test part as it is; mend it before you train")
     own_classes.tell(config.data, data.class_names, counts, test)
 
 

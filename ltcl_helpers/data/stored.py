@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ..cores import cores_each
 from ..errors import DamagedFile
 from ..files import read_bytes, sha256
-from .folders import as_shown, formats
+from .folders import as_shown, formats, listed, why_unreadable
 
 if TYPE_CHECKING:  # loaded where images are read: most data need none of it
     from PIL import Image
@@ -174,17 +174,22 @@ def of_files(files: Sequence[Path]) -> Origin:
 
     heights = np.empty(len(files), np.int64)
     widths = np.empty(len(files), np.int64)
-    facts = []
+    facts, bad = [], []
     for number, path in enumerate(files):
         try:
             with Image.open(path, formats=formats()) as image:
                 width, height = image.size
-                turned = image.getexif().get(EXIF_ORIENTATION, 1) >= 5  # on its side
-        except Exception:  # Pillow raises many kinds
-            raise DamagedFile(f"{path} is not a readable image; repair or delete it") from None
+                on_its_side = image.getexif().get(EXIF_ORIENTATION, 1) >= 5
+                turned = on_its_side and image.format != "TIFF"  # whose size Pillow has turned
+        except Exception as error:  # Pillow raises many kinds
+            bad.append(f"{path} is not a readable image ({why_unreadable(error)})")
+            continue
         heights[number], widths[number] = (width, height) if turned else (height, width)
         facts.append(f"{path.name} {path.stat().st_size} {width} x {height}")
-    digest = sha256("\n".join(facts).encode())
+    if bad:
+        count = f"{len(bad)} of {len(files)} files: " if len(bad) > 1 else ""
+        raise DamagedFile(f"{count}{listed(bad)}; repair or delete what cannot be read")
+    digest = sha256("\n".join(facts).encode(errors="surrogateescape"))  # names of any bytes
     names = [str(path) for path in files]
     return Origin(lambda position: read_bytes(files[position]), heights, widths, names, digest)
 

@@ -177,7 +177,27 @@ def _find_lists(
     _check_one_data_set(paths, shots, given)
     _check_one_name(paths)
     published = _published()
-    return [_read_list(path, len(labels), published) for path in paths]
+    found = [_read_list(path, len(labels), published) for path in paths]
+    for each in found:
+        if each.source != "published":  # of which one of 1 % has no image of some classes
+            _check_classes(each, shots, labels)
+    return found
+
+
+def _check_classes(found: LabelledList, shots: str, labels: np.ndarray) -> None:
+    """Refuse a list that lacks a class, and say where its name promises other numbers."""
+    counts = np.bincount(labels[found.index], minlength=labels.max() + 1)
+    if not counts.all():
+        raise ConfigError(
+            f"list {found.name} has no image of {np.count_nonzero(counts == 0)} of the "
+            f"{len(counts)} classes; is it the list of another data set? Give --lists with the "
+            "folder of its lists"
+        )
+    if shots.isdecimal() and (counts != int(shots)).any():
+        log.warning(
+            "list %s has %d to %d images a class, not %s", found.name, counts.min(), counts.max(),
+            shots,
+        )  # fmt: skip
 
 
 def _pattern_of(stem: str, shots: str) -> str:

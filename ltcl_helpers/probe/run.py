@@ -65,6 +65,8 @@ def probe_run(
     train, held_out = _both_parts(run, test)
 
     _refuse_large_pixels(kind, train, config.data)
+    if protocol == "sdclr":
+        in_memory(train.images, np.arange(1), "protocol sdclr")  # before anything is embedded
 
     where = Path(lists) if lists else None
     found = _all_lists(run, train, shots, where)

@@ -67,8 +67,8 @@ def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
     """
     device = images.device
     count, _, height, width = images.shape
-    border = max(1, height * PADDING // 32)
-    corner = torch.randint(2 * border + 1, (count, 2), generator=draw)  # [N, 2]
+    above, beside = (max(1, side * PADDING // 32) for side in (height, width))
+    corner = _corners(count, 2 * above + 1, 2 * beside + 1, draw)  # [N, 2]
     flip = torch.rand(count, generator=draw) < 0.5  # [N]
 
     # The rows and columns of the padded image that each crop takes.
@@ -77,12 +77,20 @@ def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
     column = torch.where(flip[:, None], width - 1 - column, column)  # [N, W]
     columns = corner[:, 1:] + column  # [N, W]
 
-    padded = pad(images, [border] * 4).permute(0, 2, 3, 1)  # [N, H + ., W + ., 3]
+    padded = pad(images, [beside, beside, above, above]).permute(0, 2, 3, 1)  # [N, H + ., W + ., 3]
     image = torch.arange(count, device=device)[:, None, None]  # [N, 1, 1]
     rows = rows.to(device)[:, :, None]  # [N, H, 1]
     columns = columns.to(device)[:, None]  # [N, 1, W]
     cropped = padded[image, rows, columns]  # [N, H, W, 3]
     return cropped.permute(0, 3, 1, 2)  # [N, 3, H, W]
+
+
+def _corners(count: int, rows: int, columns: int, draw: torch.Generator) -> Tensor:
+    """Places [N, 2] below these numbers of rows and columns."""
+    if rows == columns:
+        return torch.randint(rows, (count, 2), generator=draw)
+    places = [torch.randint(most, (count,), generator=draw) for most in (rows, columns)]
+    return torch.stack(places, dim=1)
 
 
 def fit_sdclr(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..errors import ConfigError
 from ..files import hold, read_json, write_bytes
 from ..paths import RESULTS, WEIGHTS
 from .done import NOT_RECORDED, is_ours, verify, write_done
+
+CHECKPOINT = re.compile(r"checkpoint-\d{6,}-[0-9a-f]{16}\.pt")  # epoch and digest
 
 
 @contextlib.contextmanager
@@ -32,8 +35,9 @@ def lock(folder: Path, wait: bool = False) -> Iterator[None]:
 
 
 def checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, newest first."""
-    return sorted(folder.glob("checkpoint-*.pt"), reverse=True)
+    """The checkpoints of a run, newest first; what its owner calls alike is none."""
+    found = [path for path in folder.glob("checkpoint-*.pt") if CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, reverse=True)
 
 
 def refuse_used(folder: Path) -> None:

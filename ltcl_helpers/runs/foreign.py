@@ -73,6 +73,7 @@ def read_weights(path: str | Path, layout: str) -> Imported:
     is_dual = any(".bn_list." in key for key in state)
     for key, value in state.items():
         name = _strip(key, WRAPPERS[layout])
+        _check_constants(path, key, name, value)
         if layout == "lightly":
             first, dot, rest = name.partition(".")
             name = CHILDREN.get(first, first) + dot + rest
@@ -90,6 +91,19 @@ def read_weights(path: str | Path, layout: str) -> Imported:
     if layout == "moco" and any(key.endswith("encoder_q.fc.weight") for key in state):
         method = "moco-v1"  # its head is one linear layer
     return Imported(weights, method, epoch)
+
+
+def _check_constants(path: Path, key: str, name: str, value: Tensor) -> None:
+    """Refuse an encoder whose input was made to have another mean or spread than ours has."""
+    ours = {"normalize.mean": networks.MEAN, "normalize.std": networks.STD}.get(name)
+    if ours is None:
+        return
+    theirs = [round(each, 4) for each in value.flatten().tolist()]
+    if len(theirs) != 3 or any(abs(a - b) > 2e-3 for a, b in zip(ours, theirs, strict=True)):
+        raise ConfigError(
+            f"{path}: {key} is {theirs}; networks here have {list(ours)}, so what this encoder "
+            "learnt from would be other images than those it is probed on. Train it with these"
+        )
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], int | None]:

@@ -1,6 +1,8 @@
 """Folders of images in small: which files count, whose fault is named in which words, .npz too."""
 
 import shutil
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -125,6 +127,27 @@ def test_sixteen_bits_are_rounded_and_may_be_transparent(tmp_path):
     assert shown[..., 0].tolist() == [[10, 11], [255, 0]]
 
 
+def deep_png(path, value):
+    """A PNG of 16 bits in each of three colours, which Pillow does not write."""
+
+    def chunk(kind, content):
+        checked = zlib.crc32(kind + content)
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checked)
+
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)
+    rows = (b"\0" + np.full(24, value, ">u2").tobytes()) * 8
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+
+
+def test_dark_files_of_sixteen_bits_in_colour_are_said_too(tmp_path, caplog):
+    deep_png(tmp_path / "bright.png", 2**16 - 1)
+    deep_png(tmp_path / "dark.png", 2**12 - 1)
+    images = folders.read_images([tmp_path / "bright.png", tmp_path / "dark.png"], 8)
+    assert images.max(axis=(1, 2, 3)).tolist() == [255, 15]
+    assert caplog.messages[0].startswith("1 files of 16 bits a channel use less than an eighth")
+
+
 def test_a_test_part_may_be_called_val_and_test_goes_first(tmp_path):
     fill(tmp_path, "train", {"ant": 1, "bee": 1})
     fill(tmp_path, "val", {"ant": 3})
@@ -201,6 +224,8 @@ def test_only_an_npz_says_by_its_name_that_it_is_a_test_part(name):
     own.refuse_test_part(name)
     with pytest.raises(ConfigError, match=r"for training name a_train\.npz, or give the file"):
         own.refuse_test_part("npz:a_test.npz")
+    with pytest.raises(ConfigError, match=r"for training name train\.npz, or give the file"):
+        own.refuse_test_part("npz:photos/test.npz")  # the test part of train.npz
 
 
 def test_a_run_of_two_classes_can_be_probed_and_of_one_not(tmp_path):

@@ -285,3 +285,32 @@ def test_classes_are_read_without_the_images(tmp_path, monkeypatch):
     train, test = (read_classes(f"folder:{tmp_path}@{SIDE}", part) for part in ("train", "test"))
     assert train.counts.tolist() == [2, 1] and test.counts.tolist() == [0, 2]
     assert read_classes("shapes").names == read_arrays("shapes").class_names
+
+
+def test_a_damaged_test_part_stops_a_run_before_it_trains_and_one_that_misfits_is_said(
+    tmp_path, caplog
+):
+    save(tmp_path / "x_train.npz", [0, 1, 1, 0])
+    config = RunConfig(preset="tiny", data=f"npz:{tmp_path}/x_train.npz", split="all", batch_size=4)
+    save(tmp_path / "x_test.npz", [0, 3])
+    splits.select(config)
+    assert "a probe will refuse the test part as it is; mend it before you train" in caplog.messages
+    caplog.clear()
+    (tmp_path / "x_test.npz").unlink()
+    splits.select(config)
+    assert not caplog.messages
+    (tmp_path / "x_test.npz").write_bytes(b"PK damaged")
+    with pytest.raises(DamagedFile, match="x_test"):
+        splits.select(config)
+
+
+def test_a_balanced_lists_partner_is_checked_as_the_list_is(tmp_path):
+    save(tmp_path / "x_train.npz", [0, 1, 1, 0])
+    np.save(tmp_path / "k_D_b.npy", np.arange(4))
+    np.save(tmp_path / "k_D_i.npy", np.array([0, 5000]))
+    config = RunConfig(
+        preset="tiny", data=f"npz:{tmp_path}/x_train.npz", split=f"{tmp_path}/k_D_b.npy",
+        batch_size=4,
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match=r"k_D_i\.npy has position 5000, but npz:.* has 4 images"):
+        splits.select(config)

@@ -200,6 +200,28 @@ def test_lists_that_contradict_each_other_are_refused(folder, tmp_path, other):
         make(folder, tmp_path, lists, other.get("tests", ()))
 
 
+def test_one_file_under_two_paths_is_one_image(folder, tmp_path):
+    absolute = folder / "train/dog/0.jpg"
+    for text, part in (("{} 0", "lists"), ("{} 1", "tests")):
+        both = {"lists": {"a.txt": ONE}, "tests": {}}
+        both[part] |= {"b.txt": text.format(absolute)}
+        with pytest.raises(
+            ConfigError, match=r"dog/0.jpg is of class 1 and part train by .*a\.txt"
+        ):
+            make(folder, tmp_path, **both)
+    (folder / "flat").mkdir()
+    picture(1).save(folder / "flat" / "0.jpg")
+    with pytest.raises(
+        ConfigError, match=r"flat/dog/0.jpg is of class 0 and part train by .*a\.txt"
+    ):
+        make(folder, tmp_path, {"a.txt": "flat/cat/0.jpg 0\nflat/dog/0.jpg 1"})
+
+
+def test_lists_with_labels_and_lists_without_are_not_packed_together(folder, tmp_path):
+    with pytest.raises(ConfigError, match=r"list a\.txt has labels and b\.txt has none, so their"):
+        make(folder, tmp_path, {"a.txt": ONE}, {"b.txt": "val/dog/9.jpg"})
+
+
 def test_a_pack_is_made_in_a_new_folder_and_never_over_an_old_one(folder, tmp_path):
     out = tmp_path / "deep" / "er" / "toy.pack"
     pack(folder, out)

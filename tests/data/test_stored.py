@@ -74,12 +74,14 @@ def test_each_view_is_a_crop_of_its_own_and_may_be_mirrored(files):
             np.testing.assert_array_equal(crops[row, view], np.asarray(expected).transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
 @pytest.mark.parametrize(("turn", "on_its_side"), [(1, False), (4, False), (5, True), (8, True)])
-def test_the_size_of_a_photo_is_that_of_the_upright_one(tmp_path, turn, on_its_side):
+def test_the_size_of_a_photo_is_that_of_the_upright_one(tmp_path, turn, on_its_side, kind):
     exif = Image.Exif()
     exif[0x0112] = turn
-    picture(0, 40, 24).save(tmp_path / "a.jpg", exif=exif)
-    origin = of_files([tmp_path / "a.jpg"])
+    photo = tmp_path / f"a.{kind}"
+    picture(0, 40, 24).save(photo, exif=exif)
+    origin = of_files([photo])
     size = origin.heights[0], origin.widths[0]
     assert size == ((40, 24) if on_its_side else (24, 40))
     assert Stored(origin, 8)[:].shape == (1, 3, 8, 8)
@@ -116,7 +118,10 @@ def test_a_file_that_is_no_image_is_named_before_and_while_it_is_read(files):
     with pytest.raises(DamagedFile, match=r"tall\.png is not a readable image; repair or delete"):
         Stored(origin, 8)[:]
     files[1].write_bytes(b"no image")
-    with pytest.raises(DamagedFile, match=r"tall\.png is not a readable image; repair or delete"):
+    with pytest.raises(DamagedFile, match=r"tall\.png is not a readable image \(no image, or of"):
+        of_files(files)
+    files[2].write_bytes(b"none, too")
+    with pytest.raises(DamagedFile, match=r"^2 of 3 files: .*tall\.png .*; repair or delete what"):
         of_files(files)
     absent = Origin(lambda position: b"", np.array([1]), np.array([1]), ["absent"], "")
     with pytest.raises(DamagedFile, match="absent is not"):

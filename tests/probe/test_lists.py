@@ -258,3 +258,22 @@ def test_two_classes_are_told_apart_and_one_is_refused(protocol):
     assert len(wider.per_class) == 4 and wider.top1 == 1
     wrong = "the labelled images are of one class only; a probe needs 2 or more"
     assert says(probe.linear_probe, x, 0 * y, x, y, protocol) == wrong
+
+
+def test_a_list_that_lacks_a_class_is_another_data_sets_and_other_numbers_are_said(
+    tmp_path, caplog
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "others").mkdir()
+    split = tmp_path / "mine" / "split1_D_i.npy"
+    np.save(split, np.arange(30))
+    of_others = tmp_path / "others" / "split1_test_100shot.npy"
+    run = run_of(range(30), split=str(split))
+    np.save(of_others, np.flatnonzero(LABELS < 2)[:200])
+    said = says(probe.labelled_lists, run, LABELS, "100")
+    assert said.startswith("list split1_test_100shot.npy has no image of 1 of the 3 classes; is it")
+    np.save(of_others, np.arange(300))
+    assert len(probe.labelled_lists(run, LABELS, "100")[0].index) == 300 and not caplog.messages
+    np.save(of_others, np.arange(299))
+    probe.labelled_lists(run, LABELS, "100")
+    assert caplog.messages == ["list split1_test_100shot.npy has 99 to 100 images a class, not 100"]

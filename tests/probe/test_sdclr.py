@@ -61,6 +61,16 @@ def test_crops_are_torchvisions(side, border):
         assert torch.equal(got[i], crop_alone(image, *corner[i], flip[i], border))
 
 
+def test_crops_of_images_that_are_no_squares_have_a_border_of_their_own_on_each_axis():
+    images = torch.full((60, 3, 64, 16), 255, dtype=torch.uint8)
+    crops = crop_and_flip(images, generator(1, "crops", 1))
+    assert crops.shape == images.shape
+    rows = (crops > 0).all(1).any(2).sum(1)  # [N], that are not of the border
+    columns = (crops > 0).all(1).any(1).sum(1)
+    assert rows.min() == 64 - 8 and columns.min() == 16 - 2
+    assert rows.max() == 64 and columns.max() == 16
+
+
 def plain_loop(network, images, labels, held, classes, schedule, seed):
     """The protocol with modules, one batch and one image at a time; the best epoch's layer."""
     layer = nn.Linear(network(images[:1] / 255).shape[1], classes)

@@ -309,7 +309,7 @@ def test_why_a_checkpoint_is_passed_over_is_said(tmp_path, caplog):
     content = b"no checkpoint"
     name = f"checkpoint-000009-{files.sha256(content)[:16]}.pt"
     (tmp_path / name).write_bytes(content)
-    (tmp_path / "checkpoint-000001-0123456789abcdef.pt").write_bytes(content)
+    (tmp_path / CHECKPOINT).write_bytes(content)
     wrong = says(DamagedFile, runs.load_checkpoint, tmp_path)
     assert wrong == f"every checkpoint in {tmp_path} is damaged; start the run again"
     first, second = (record.getMessage() for record in caplog.records)
@@ -371,8 +371,17 @@ def test_a_place_is_tried_with_a_file_that_does_not_stay(tmp_path, monkeypatch):
     assert sizes == [4096] and not list(tmp_path.iterdir())
 
 
+CHECKPOINT = "checkpoint-000001-0123456789abcdef.pt"
+
+
 def test_only_what_was_left_behind_is_swept(tmp_path):
-    names = (".rows.7.part", "rows.part", ".lock", "checkpoint-000001-ab.pt", "encoder.pt")
+    names = (
+        ".rows.7.part",
+        "rows.part",
+        ".lock",
+        CHECKPOINT,
+        "encoder.pt",
+    )
     for name in names:
         (tmp_path / name).touch()
     runs.sweep(tmp_path)
@@ -441,3 +450,15 @@ def test_a_held_folder_is_refused_or_waited_for(tmp_path, monkeypatch):
         with runs.lock(tmp_path, *given):
             pass
     assert asked == [False, True]
+
+
+def test_what_an_owner_calls_like_a_checkpoint_is_none(tmp_path):
+    for name in ("checkpoint-best.pt", "checkpoint-000003.pt", "checkpoint-finetuned-0.pt"):
+        (tmp_path / name).write_bytes(b"mine")
+    runs.save_checkpoint(tmp_path, 2, {"epoch": 2})
+    assert [path.name[:17] for path in runs.checkpoints(tmp_path)] == ["checkpoint-000002"]
+    assert runs.load_checkpoint(tmp_path)["epoch"] == 2
+    (tmp_path / "DONE.json").touch()
+    runs.sweep(tmp_path)
+    left = {path.name for path in tmp_path.glob("checkpoint-*")}
+    assert left == {"checkpoint-best.pt", "checkpoint-000003.pt", "checkpoint-finetuned-0.pt"}

@@ -67,7 +67,9 @@ def as_sequence(weights):
 
 
 HEAD = {"w": torch.zeros(2, 2)}
-CONSTANTS = {"normalize.mean": torch.zeros(3), "normalize.std": torch.ones(3)}
+CONSTANTS = {
+    "normalize.mean": torch.tensor(networks.MEAN), "normalize.std": torch.tensor(networks.STD)
+}  # fmt: skip
 LAYOUTS = {
     "bcl": lambda w: {
         "epoch": 2000,
@@ -323,6 +325,28 @@ def test_a_run_is_made_of_a_file_and_says_what_is_known_of_it(
     given = photos | {"method": "bcl-i", "preset": "quick", "epochs": 7}
     config = Run.load(import_weights(path, layout, tmp_path / "other", given)).config
     assert (config.boost, config.preset, config.epochs) == ("memory", "quick", 7)
+
+
+@pytest.mark.parametrize(
+    ("constants", "refused"),
+    [
+        ({"normalize.mean": [0.485, 0.456, 0.406], "normalize.std": [0.229, 0.224, 0.225]}, False),
+        ({"normalize.mean": [0.4914, 0.4822, 0.4465]}, True),
+        ({"normalize.std": [1.0, 1.0, 1.0]}, True),
+    ],
+)
+def test_an_encoder_of_other_constants_of_the_input_is_refused(constants, refused, tmp_path):
+    extra = {
+        f"module.{key}": torch.tensor(each).view(1, 3, 1, 1) for key, each in constants.items()
+    }
+    state = under("module.backbone.", small().state_dict()) | extra
+    path = saved(tmp_path / "model.pt", {"state_dict": state})
+    if not refused:
+        assert read_weights(path, "bcl").method == "simclr"
+        return
+    (key,) = extra
+    assert f"{path}: {key} is [" in (said := says(read_weights, path, "bcl"))
+    assert "networks here have [0." in said
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", "P_state"])
