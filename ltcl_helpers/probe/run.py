@@ -64,9 +64,7 @@ def probe_run(
     test = test or config.data
     train, held_out = _both_parts(run, test)
 
-    _refuse_large_pixels(kind, train, config.data)
-    if protocol == "sdclr":
-        in_memory(train.images, np.arange(1), "protocol sdclr")  # before anything is embedded
+    _refuse_large_images(kind, protocol, train, config.data)
 
     where = Path(lists) if lists else None
     found = _all_lists(run, train, shots, where)
@@ -107,8 +105,10 @@ def _all_lists(
     return found
 
 
-def _refuse_large_pixels(kind: str, train: ImageArrays, name: str) -> None:
-    """Raise a ConfigError for the pixels of large images: features of that length."""
+def _refuse_large_images(kind: str, protocol: str, train: ImageArrays, name: str) -> None:
+    """Raise a ConfigError for what large images are too many numbers for; nothing is embedded."""
+    if protocol == "sdclr":
+        in_memory(train.images, np.arange(1), "protocol sdclr")
     if kind == "pixels" and isinstance(train.images, Stored):
         raise ConfigError(
             f"features pixels of {name} are {3 * train.images.side**2:,} numbers an image; "
