@@ -197,17 +197,15 @@ def _of_lists(root: Path, names: Sequence[Path], tests: Sequence[Path]) -> list[
     by_folder = {name: number for number, name in enumerate(sorted(set(map(_folder, unlabelled))))}
 
     entries: dict[str, Entry] = {}
-    known: dict[str, tuple[Entry, Path]] = {}  # of a path, and of a file, whatever its path
+    said: dict[str, tuple[Entry, Path]] = {}  # by file, whatever path it has in a list
     for each, part in zip(found, parts, strict=True):
         paths = [path.removeprefix("./") for path in each.paths]
         labels = each.labels or [by_folder[_folder(path)] for path in paths]
         for path, label in zip(paths, labels, strict=True):
-            if path not in known:
-                file = _find(root, path, each.name)
-                new = Entry(path, file, label, part), each.name
-                known[path] = known.setdefault(os.path.realpath(file), new)
-                entries[path] = new[0]
-            before, said_by = known[path]
+            if path not in entries:
+                entries[path] = Entry(path, _find(root, path, each.name), label, part)
+            file = os.path.realpath(entries[path].file)
+            before, said_by = said.setdefault(file, (entries[path], each.name))
             if (before.label, before.part) != (label, part):
                 raise ConfigError(
                     f"{path} is of class {before.label} and part {PARTS[before.part]} by "

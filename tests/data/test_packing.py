@@ -209,6 +209,8 @@ def test_one_file_under_two_paths_is_one_image(folder, tmp_path):
             ConfigError, match=r"dog/0.jpg is of class 1 and part train by .*a\.txt"
         ):
             make(folder, tmp_path, **both)
+    agreed, _ = make(folder, tmp_path, {"a.txt": f"{ONE}\n{absolute} 1"})
+    assert str(absolute) in agreed.paths and "train/dog/0.jpg" in agreed.paths
     (folder / "flat").mkdir()
     picture(1).save(folder / "flat" / "0.jpg")
     with pytest.raises(
