@@ -115,7 +115,7 @@ def test_a_runs_own_classifier_is_tested_by_the_same_rules(place, tmp_path):
 
 def test_labelled_lists_of_one_class_or_of_more_images_than_there_are(place, tmp_path, capsys):
     np.save(tmp_path / "split1_test_9shot.npy", np.arange(9))
-    with pytest.raises(ConfigError, match="of one class only"):
+    with pytest.raises(ConfigError, match="has no image of 5 of the 6 classes; is it the list of"):
         probe.probe_run(place / "tail", ("9",), tmp_path, protocol="logistic")
     assert cli.main(["probe", str(place / "tail")]) == 2  # 100 shots, unless it is told otherwise
     said = capsys.readouterr().err

@@ -96,9 +96,11 @@ def test_how_a_run_ends_early(trains, called, tmp_path, monkeypatch, capsys, ref
 
 
 def test_weights_are_imported_with_what_is_set(called, capsys, refused):
-    calls = called(foreign, "import_weights", "F")
+    folder = WEIGHTS / RELEASED
+    calls = called(foreign, "import_weights", folder)
     call = "import-weights W --from bcl --out O --data D --set epochs=3"
-    assert cli.main(call.split()) == 0 and capsys.readouterr().out == DONE
+    assert cli.main(call.split()) == 0
+    assert capsys.readouterr().out == f"done: {folder}; next: ltcl probe {folder}\n"
     given = {"data": "D", "split": "all", "epochs": 3}
     assert calls == [("import_weights", Path("W"), "bcl", Path("O"), given)]
     for name in ("data", "split"):

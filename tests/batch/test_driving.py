@@ -437,7 +437,7 @@ def test_a_run_that_is_half_done_tells_its_epoch(tmp_path):
     assert todo.state(one) == ("missing", "")
     (folder / "config.json").write_text(one.config.model_dump_json())
     for epoch in (1, 3):
-        (folder / f"checkpoint-{epoch:06}-abc.pt").touch()
+        (folder / f"checkpoint-{epoch:06}-{16 * 'a'}.pt").touch()
     assert todo.state(one) == ("half done", "epoch 3 of 4")
 
 
