@@ -190,6 +190,20 @@ def npz_arrays(content: bytes, path: Path, *names: str) -> dict[str, np.ndarray]
     return arrays
 
 
+def npz_form(path: Path, name: str) -> tuple[tuple[int, ...], np.dtype] | None:
+    """Shape and type of an array in an .npz, which is not read; None where it is not there."""
+    try:
+        with zipfile.ZipFile(path) as file, file.open(f"{name}.npy") as array:
+            is_old = np.lib.format.read_magic(array) == (1, 0)
+            header = "read_array_header_1_0" if is_old else "read_array_header_2_0"
+            shape, _, dtype = getattr(np.lib.format, header)(array)
+    except KeyError:
+        return None
+    except Exception as error:  # zip and NumPy's header: each has errors of its own
+        raise DamagedFile(f"{path} is not a whole .npz ({reason(error)}); copy it again") from None
+    return shape, dtype
+
+
 OF_OBJECTS = "it holds Python objects, or is no file of NumPy's"
 ONE_ARRAY = "it holds a single array"
 

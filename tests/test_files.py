@@ -199,3 +199,14 @@ def test_a_persons_path_is_found_at_home_and_in_every_form_of_its_letters(tmp_pa
     assert paths.own_path(absent) == absent
     with pytest.raises(ConfigError, match=r"x cannot be opened \(File name too long\)"):
         paths.own_path("x" * 300)
+
+
+def test_the_form_of_an_array_is_known_without_reading_it(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, images=np.zeros((5, 4, 3), np.uint8), ids=np.zeros(2))
+    assert files.npz_form(path, "images") == ((5, 4, 3), np.uint8)
+    assert files.npz_form(path, "ids") == ((2,), np.float64)
+    assert files.npz_form(path, "labels") is None
+    path.write_bytes(b"no archive")
+    with pytest.raises(DamagedFile, match="is not a whole .npz"):
+        files.npz_form(path, "images")

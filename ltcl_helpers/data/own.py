@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ConfigError, NoTestPart
-from ..files import read_npz
+from ..files import npz_form, read_npz
 from ..paths import own_path
 from . import folders
 from .classes import Classes, aligned, of_numbers
@@ -53,7 +53,10 @@ def read_classes(kind: str, where: str, part: str) -> Classes:
     """The same without the images, which are not read: fast."""
     if kind == "npz":
         path = _npz_file(where, part)
-        classes = _npz_classes(path, read_npz(path, "labels", "class_names"))
+        arrays = read_npz(path, "labels", "class_names")
+        if form := npz_form(path, "images"):
+            _check_images(path, *form)
+        classes = _npz_classes(path, arrays)
     else:
         found = _search(where, part)
         classes = Classes(found.labels, found.class_names, (), found.said)
@@ -118,11 +121,7 @@ def _npz_images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
         held = ", ".join(arrays) or "nothing"
         raise ConfigError(f"{path} lacks {' and '.join(sorted(missing))}; it holds {held}")
     images, labels = arrays["images"], arrays["labels"]
-    if images.dtype != np.uint8 or images.ndim != 4 or 3 not in (images.shape[1], images.shape[3]):
-        raise ConfigError(
-            f"{path}: images are {images.dtype} of shape {images.shape}; "
-            "allowed is uint8 [N, H, W, 3] or [N, 3, H, W]"
-        )
+    _check_images(path, images.shape, images.dtype)
     if not images.size:
         raise ConfigError(f"{path} holds no image")
     if labels.shape[:1] != (len(images),):
@@ -133,6 +132,15 @@ def _npz_images(path: Path, arrays: dict[str, np.ndarray]) -> np.ndarray:
     if images.shape[1] != 3:
         images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     return images
+
+
+def _check_images(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Refuse an array that is none of images."""
+    if dtype != np.uint8 or len(shape) != 4 or 3 not in (shape[1], shape[3]):
+        raise ConfigError(
+            f"{path}: images are {dtype} of shape {shape}; "
+            "allowed is uint8 [N, H, W, 3] or [N, 3, H, W]"
+        )
 
 
 def _npz_classes(path: Path, arrays: dict[str, np.ndarray]) -> Classes:

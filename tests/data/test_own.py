@@ -296,6 +296,12 @@ def test_a_damaged_test_part_stops_a_run_before_it_trains_and_one_that_misfits_i
     splits.select(config)
     assert "a probe will refuse the test part as it is; mend it before you train" in caplog.messages
     caplog.clear()
+    np.savez(tmp_path / "x_test.npz", images=np.zeros((2, SIDE, SIDE, 3)), labels=[0, 1])
+    with caplog.at_level("INFO"):
+        splits.select(config)
+    assert any("x_test.npz: images are float64 of shape (2, " in text for text in caplog.messages)
+    assert "a probe will refuse the test part as it is; mend it before you train" in caplog.messages
+    caplog.clear()
     (tmp_path / "x_test.npz").unlink()
     splits.select(config)
     assert not caplog.messages
