@@ -190,8 +190,7 @@ def read_images(files: list[Path], size: int) -> np.ndarray:
                 several += more
                 dark += is_dark
     if bad:
-        count = f"{len(bad)} of {len(files)} files: " if len(bad) > 1 else ""
-        raise ConfigError(f"{count}{listed(bad)}; repair or delete what cannot be read")
+        raise ConfigError(unreadable(bad, len(files)))
     if several:
         log.warning("%d files hold several pictures (frames, pages): the first is taken", several)
     if dark:
@@ -260,6 +259,12 @@ def _on_background(image: Image.Image) -> Image.Image:
     clear = image.convert("RGBA")
     under = Image.new("RGBA", clear.size, BACKGROUND)
     return Image.alpha_composite(under, clear).convert("RGB")
+
+
+def unreadable(bad: Sequence[str], files: int) -> str:
+    """One line about files that cannot be read, of so many."""
+    count = f"{len(bad)} of {files} files: " if len(bad) > 1 else ""
+    return f"{count}{listed(bad)}; repair or delete what cannot be read"
 
 
 def why_unreadable(error: Exception) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from ..cores import cores_each
 from ..errors import DamagedFile
 from ..files import read_bytes, sha256
-from .folders import as_shown, formats, listed, why_unreadable
+from .folders import as_shown, formats, unreadable, why_unreadable
 
 if TYPE_CHECKING:  # loaded where images are read: most data need none of it
     from PIL import Image
@@ -187,8 +187,7 @@ def of_files(files: Sequence[Path]) -> Origin:
         heights[number], widths[number] = (width, height) if turned else (height, width)
         facts.append(f"{path.name} {path.stat().st_size} {width} x {height}")
     if bad:
-        count = f"{len(bad)} of {len(files)} files: " if len(bad) > 1 else ""
-        raise DamagedFile(f"{count}{listed(bad)}; repair or delete what cannot be read")
+        raise DamagedFile(unreadable(bad, len(files)))
     digest = sha256("\n".join(facts).encode(errors="surrogateescape"))  # names of any bytes
     names = [str(path) for path in files]
     return Origin(lambda position: read_bytes(files[position]), heights, widths, names, digest)

@@ -131,11 +131,7 @@ def _named(history: History) -> str:
     config = history.config
     if config is None:
         return repr(history.label)
-    order = ", mirrored" if config.mirrored else ""
-    which = f"{config.split}, split seed {config.drawn_with}{order}"
-    if config.split not in splits.DRAWN:
-        which = Path(config.split).name
-    return f"{history.label!r} ({Path(config.data).name}, {which})"
+    return f"{history.label!r} ({truth.split_of(config)})"
 
 
 def used_scores(epochs: list[int], histories: list[History]) -> list[list[int] | None]:

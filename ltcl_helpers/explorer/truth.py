@@ -58,10 +58,10 @@ def _parts_of(run: History, folder: Path) -> tuple[np.ndarray, np.ndarray]:
     for name in _kinds(folder):
         first = files.read_npz(min(folder.glob(f"{name}-[0-9]*.npz")), "about", "labels")
         config = RunConfig(**json.loads(str(first["about"]))["config"])
-        there.append(_split_of(config))
+        there.append(split_of(config))
         if _is_of(run, config, first["labels"]):
             return leave_out.read(folder, name)
-    asked = _split_of(run.config) if run.config else "losses of another loop"
+    asked = split_of(run.config) if run.config else "losses of another loop"
     raise ConfigError(
         f"no memorization by leaving out for {run.label}, which is of {asked}; {folder} has "
         f"{' and '.join(there) or 'none'}; next: experiments/leave_out.py, or a run of that split"
@@ -78,10 +78,10 @@ def _is_of(run: History, config: RunConfig, labels: np.ndarray) -> bool:
     """Whether the parts are of the run's data and split, sample for sample."""
     if run.config is None or run.labels is None:
         return False
-    return _split_of(run.config) == _split_of(config) and np.array_equal(run.labels, labels)
+    return split_of(run.config) == split_of(config) and np.array_equal(run.labels, labels)
 
 
-def _split_of(config: RunConfig) -> str:
+def split_of(config: RunConfig) -> str:
     """Data and split in words; with equal labels equal words mean the same samples."""
     order = ", mirrored" if config.mirrored else ""
     return f"{config.data}, {config.split}, split seed {config.drawn_with}{order}"

@@ -155,9 +155,20 @@ def _find_lists(
 
     They are known by the published naming: split1_D_i.npy has split*_test_100shot.npy beside it.
     """
+    is_text = own_path(config.split).suffix == ".txt"
+    find = _find_text_lists if is_text else _find_index_lists
+    found = find(config, shots, labels, where)
+    for each in found:
+        if each.source != "published":  # of which one of 1 % has no image of some classes
+            _check_classes(each, shots, labels)
+    return found
+
+
+def _find_index_lists(
+    config: RunConfig, shots: str, labels: np.ndarray, where: Path | None
+) -> list[LabelledList]:
+    """Lists of positions by their published names, in folders beside the split's or in `where`."""
     split = own_path(config.split)
-    if split.suffix == ".txt":
-        return _find_text_lists(config, shots, labels, where)
     has_file = config.split not in splits.DRAWN and "split" in split.stem
     if not has_file and where is None:
         return []
@@ -177,11 +188,7 @@ def _find_lists(
     _check_one_data_set(paths, shots, given)
     _check_one_name(paths)
     published = _published()
-    found = [_read_list(path, len(labels), published) for path in paths]
-    for each in found:
-        if each.source != "published":  # of which one of 1 % has no image of some classes
-            _check_classes(each, shots, labels)
-    return found
+    return [_read_list(path, len(labels), published) for path in paths]
 
 
 def _check_classes(found: LabelledList, shots: str, labels: np.ndarray) -> None:

@@ -87,7 +87,7 @@ def crop_and_flip(images: Tensor, draw: torch.Generator) -> Tensor:
 
 def _corners(count: int, rows: int, columns: int, draw: torch.Generator) -> Tensor:
     """Places [N, 2] below these numbers of rows and columns."""
-    if rows == columns:
+    if rows == columns:  # of squares both at once: the recorded crops are these
         return torch.randint(rows, (count, 2), generator=draw)
     places = [torch.randint(most, (count,), generator=draw) for most in (rows, columns)]
     return torch.stack(places, dim=1)

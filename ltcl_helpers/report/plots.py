@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from .. import files
 from ..data import splits
+from .rows import WHO
 from .statistics import COMPARED, compare, is_wide, paired, units
 
 # Okabe and Ito's colours for colour-blind readers, ordered so that they differ in lightness too.
@@ -209,7 +210,7 @@ def signal_bands(signal: pd.DataFrame, ax: Axes | None = None, value: str = "aur
     without its mirror is left out, unless none has one.
     """
     if signal["mirrored"].any():
-        runs = signal.set_index(["draw", "mirrored", "seed"])
+        runs = signal.set_index([*WHO])
         of_units = []
         for (label, epoch), part in runs.groupby(["label", "epoch"], sort=False):
             whole = units(part[value])

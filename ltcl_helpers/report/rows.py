@@ -50,12 +50,13 @@ def load_rows(where: str | Path | Iterable[str | Path], **only: Any) -> pd.DataF
         if column not in rows:
             raise ConfigError(f"rows have no {column!r}; they have {', '.join(rows.columns)}")
         if column != "group":
-            found = sorted(set(map(repr, rows[column])))
-            rows = rows[rows[column] == value]
-            if rows.empty:
+            kept = rows[rows[column] == value]
+            if kept.empty:
+                known = ", ".join(sorted({repr(each) for each in rows[column]}))
                 raise ConfigError(
-                    f"{where} has no probe row with {column}={value!r}; there is {', '.join(found)}"
+                    f"{where} has no probe row with {column}={value!r}; there is {known}"
                 )
+            rows = kept
     # Classes of all runs together: run by run it would take as long as all the rest.
     if "per_class" in rows:
         rows = _with_classes(rows)
@@ -213,6 +214,7 @@ def _check_digests(rows: pd.DataFrame) -> None:
     """Refuse runs of one name of data and split that had different images, by their digests."""
     if "data_sha256" not in rows:
         return  # made by hand
+    rows = rows.drop_duplicates("folder")
     drawn = rows["split"].isin(splits.DRAWN)
     rows = rows.assign(split_seed=rows["split_seed"].where(drawn, 0))  # a list hangs on no seed
     same = ["data", "split", "split_seed", "mirrored", "imbalance", "largest_class"]

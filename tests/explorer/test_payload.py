@@ -301,7 +301,7 @@ def test_truth_names_data_split_and_order(tmp_path):
         "experiments/leave_out.py, or a run of that split"
     )
     mirrored = run.config.model_copy(update={"mirrored": True})
-    assert truth._split_of(mirrored) == f"{split}, mirrored"
+    assert truth.split_of(mirrored) == f"{split}, mirrored"
     for name in ("b-01.npz", "b-00.npz", "a-x-10.npz", "c-1.npz", "c-00.txt"):
         (tmp_path / name).touch()
     assert truth._kinds(tmp_path) == ["a-x", "b"]

@@ -186,10 +186,11 @@ def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch, caplog):
     }  # fmt: skip
     for number, name in enumerate(names.values()):
         (tmp_path / name).write_text(f"{number}.jpg 0\n")
-    found = []
+    found, checked = [], []
     monkeypatch.setattr(
         lists.splits, "in_data", lambda *given: found.append(given) or given[0].paths
     )
+    monkeypatch.setattr(lists, "_check_classes", lambda one, *rest: checked.append(one.name))
     run = run_of(split=f"{tmp_path}/a_LT_train.txt", data="pack:b.pack")
     for number, (shots, name) in enumerate(names.items()):
         if shots == "validation":
@@ -198,12 +199,14 @@ def test_text_lists_are_found_by_their_names(tmp_path, monkeypatch, caplog):
             (one,) = probe.labelled_lists(run, LABELS, shots)
         assert (one.name, one.source) == (name, "file") and one.index == [f"{number}.jpg"]
         assert found[-1][1] is LABELS and found[-1][2] == "pack:b.pack"
+    assert set(checked) == set(names.values())
+    checked.clear()
     digest = files.sha256(tmp_path / names["5"])
     monkeypatch.setattr(lists, "_published", lambda: {digest})
     (tmp_path / "there").mkdir()
     (tmp_path / names["5"]).rename(tmp_path / "there" / names["5"])
     (one,) = probe.labelled_lists(run, LABELS, "5", tmp_path / "there")
-    assert one.source == "published"
+    assert one.source == "published" and not checked
     (everything,) = probe.labelled_lists(run, LABELS, "full", tmp_path)
     assert everything.name == "train part"
     assert f"shots full takes the whole training part, whatever lies in {tmp_path}" in caplog.text
